@@ -1,0 +1,67 @@
+package main
+
+import (
+	"github.com/ethereum/go-ethereum/p2p"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+func serve(o *options) {
+	stdin := stdinClosed()
+	var protocols []p2p.Protocol
+	if o.has("bench") {
+		protocols = append(protocols, benchProtocol(serveBench))
+	}
+	var static []*enode.Node
+	for _, url := range o.dials {
+		static = append(static, parseNode(url))
+	}
+	if o.has("cast") {
+		protocols = append(protocols, castProtocol(newCastNode(o)))
+	}
+	srv := newServer(o, o.listen, protocols, func(r refusal) {
+		if r.inbound {
+			emit("refused", r.fields()...)
+		}
+	})
+	srv.StaticNodes = static
+	srv.NoDial = len(static) == 0 // also gives all of --max-peers to those who dial us
+	events := make(chan *p2p.PeerEvent, 1024)
+	sub := srv.SubscribeEvents(events)
+	if err := srv.Start(); err != nil {
+		failed(err.Error())
+	}
+	ready(srv)
+	for {
+		select {
+		case ev := <-events:
+			report(srv, ev)
+		case err := <-sub.Err():
+			failed(err.Error())
+		case <-stdin:
+			srv.Stop() // tells every peer that we quit
+			leave()
+		}
+	}
+}
+
+// report prints a peer event. The event itself only has the id; the rest is looked up, and is
+// missing when the peer is already gone again.
+func report(srv *p2p.Server, ev *p2p.PeerEvent) {
+	switch ev.Type {
+	case p2p.PeerEventTypeAdd:
+		for _, p := range srv.Peers() {
+			if p.ID() == ev.Peer {
+				emit("peer_added", "id", ev.Peer.String(), "name", p.Fullname(), "inbound", p.Inbound(),
+					"caps", capNames(p.Caps()))
+				return
+			}
+		}
+		emit("peer_added", "id", ev.Peer.String(), "remote", ev.RemoteAddress)
+	case p2p.PeerEventTypeDrop:
+		kv := []any{"id", ev.Peer.String(), "reason", ev.Error}
+		if code, ok := reasonCode(ev.Error); ok {
+			kv = append(kv, "code", code)
+		}
+		emit("peer_dropped", kv...)
+	}
+}

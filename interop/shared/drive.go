@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// benchWire is what a wire lends to the measuring jobs. Each call returns once the wire has taken
+// the message, and the payload may be reused after it.
+type benchWire struct {
+	echo    func(payload []byte) error
+	data    func(payload []byte) error
+	start   func() error               // before the first data message
+	request func() error               // asks for the report
+	report  <-chan benchReport         // answers to request
+	lost    <-chan error               // the session ended
+	onEcho  func(handler func([]byte)) // sets who takes echo replies
+}
+
+// benchReport is what the far end counted.
+type benchReport struct{ bytes, msgs, ns uint64 }
+
+// benchCount is the counting side: nanoseconds run from the first counted message.
+type benchCount struct {
+	bytes, msgs uint64
+	first       time.Time
+}
+
+func (c *benchCount) add(n int) {
+	if c.msgs == 0 {
+		c.first = time.Now()
+	}
+	c.msgs++
+	c.bytes += uint64(n)
+}
+
+// take returns the report and starts over.
+func (c *benchCount) take() benchReport {
+	r := benchReport{bytes: c.bytes, msgs: c.msgs}
+	if c.msgs > 0 {
+		r.ns = uint64(time.Since(c.first))
+	}
+	*c = benchCount{}
+	return r
+}
+
+// echoRun is one series of echoes. Replies come in order on every wire here, so the sequence
+// number stamped on each message tells which one is due, and a lost or doubled one shows.
+type echoRun struct {
+	want    []byte
+	started []time.Time
+	took    []time.Duration
+	slots   chan struct{}
+	done    chan error
+	failed  atomic.Bool
+}
+
+func stamp(b []byte, seq int) {
+	if len(b) >= 8 {
+		binary.BigEndian.PutUint64(b, uint64(seq))
+	}
+}
+
+func (r *echoRun) reply(got []byte) {
+	i := len(r.took)
+	if i == cap(r.took) || r.failed.Load() {
+		return
+	}
+	stamp(r.want, i)
+	if !bytes.Equal(got, r.want) {
+		r.fail(fmt.Errorf("reply %d differs from what was sent (%d bytes for %d)", i, len(got), len(r.want)))
+		return
+	}
+	r.took = append(r.took, time.Since(r.started[i]))
+	<-r.slots
+	if len(r.took) == cap(r.took) {
+		r.done <- nil
+	}
+}
+
+func (r *echoRun) fail(err error) {
+	if r.failed.CompareAndSwap(false, true) {
+		r.done <- err
+	}
+}
+
+func payload(size int, kind string) []byte {
+	b := make([]byte, size)
+	if kind == "random" {
+		rand.New(rand.NewSource(int64(size) + 1)).Read(b)
+	}
+	return b
+}
+
+// runEcho sends count messages with at most inFlight unanswered and prints the result line.
+func runEcho(w *benchWire, size, count, inFlight int) error {
+	send := payload(size, "random")
+	r := &echoRun{
+		want:    bytes.Clone(send),
+		started: make([]time.Time, count),
+		took:    make([]time.Duration, 0, count),
+		slots:   make(chan struct{}, inFlight),
+		done:    make(chan error, 2),
+	}
+	w.onEcho(r.reply)
+	defer w.onEcho(nil)
+	begin := time.Now()
+	go func() {
+		for i := 0; i < count && !r.failed.Load(); i++ {
+			r.slots <- struct{}{}
+			stamp(send, i)
+			r.started[i] = time.Now()
+			if err := w.echo(send); err != nil {
+				r.fail(err)
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			return err
+		}
+	case err := <-w.lost:
+		return lostError(err)
+	}
+	s := time.Since(begin).Seconds()
+	sort.Slice(r.took, func(i, j int) bool { return r.took[i] < r.took[j] })
+	us := func(q float64) float64 {
+		return float64(r.took[int(q*float64(len(r.took)-1))].Nanoseconds()) / 1e3
+	}
+	emit("echo", "size", size, "count", count, "ok", true, "seconds", s, "rate", float64(count)/s,
+		"p50_us", us(0.5), "p99_us", us(0.99))
+	return nil
+}
+
+// runBulk sends total bytes one way and stops the clock when the report is back: only then is it
+// sure that the far end has read everything.
+func runBulk(w *benchWire, total int64, size int, kind string) error {
+	if size == 0 {
+		return errors.New("bulk needs a --size above 0")
+	}
+	msg := payload(size, kind)
+	begin := time.Now()
+	if err := w.start(); err != nil {
+		return err
+	}
+	var sent, msgs int64
+	for sent < total {
+		n := min(int64(size), total-sent)
+		if err := w.data(msg[:n]); err != nil {
+			return err
+		}
+		sent += n
+		msgs++
+	}
+	if err := w.request(); err != nil {
+		return err
+	}
+	select {
+	case r := <-w.report:
+		s := time.Since(begin).Seconds()
+		emit("bulk", "sent_bytes", sent, "sent_msgs", msgs, "report_bytes", r.bytes, "report_msgs", r.msgs,
+			"report_ns", r.ns, "seconds", s, "mb_per_s", float64(sent)/1e6/s)
+		return nil
+	case err := <-w.lost:
+		return lostError(err)
+	}
+}
+
+func lostError(err error) error {
+	if err == nil {
+		return errors.New("session ended")
+	}
+	return fmt.Errorf("session ended: %w", err)
+}
+
+// runHandshakes calls one(i) count times from parallel goroutines. Whatever one needs (keys) is
+// made before the clock starts.
+func runHandshakes(count, parallel int, one func(i int) error) error {
+	var (
+		next  atomic.Int64
+		first error
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+	)
+	begin := time.Now()
+	for range min(parallel, count) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= count {
+					return
+				}
+				if err := one(i); err != nil {
+					mu.Lock()
+					if first == nil {
+						first = fmt.Errorf("handshake %d: %w", i, err)
+					}
+					mu.Unlock()
+					next.Store(int64(count))
+					return
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	if first != nil {
+		return first
+	}
+	s := time.Since(begin).Seconds()
+	emit("handshakes", "count", count, "seconds", s, "rate", float64(count)/s)
+	return nil
+}
+
+// runBench does the jobs that look the same on every wire.
+func runBench(o *options, w *benchWire) error {
+	if o.do == "bulk" {
+		return runBulk(w, o.bytes, o.size, o.payload)
+	}
+	for _, size := range o.echoSizes() {
+		if err := runEcho(w, size, o.count, o.inFlight); err != nil {
+			return fmt.Errorf("echo of %d bytes: %w", size, err)
+		}
+	}
+	return nil
+}
