@@ -1,0 +1,1 @@
+../cometpeer/events_reactor.go

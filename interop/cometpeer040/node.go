@@ -1,0 +1,1 @@
+../cometpeer/node.go
