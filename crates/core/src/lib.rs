@@ -1,0 +1,31 @@
+//! One peer-to-peer programming model for blockchain networks.
+//!
+//! A program registers [`Protocol`]s on a [`Switch`]; the Switch keeps [`Peer`]s over any [`wire::Wire`].
+//! This crate knows no wire: those live in crates of their own, above it.
+//!
+//! The life of a message:
+//!
+//! ```text
+//! Protocol.send ─▶ Lane ─▶ Scheduler ─▶ Wire encoder ─▶ one write for many frames ─▶ socket
+//! socket ─▶ Wire decoder ─▶ reassembly ─▶ Channel inbox ─▶ Protocol.recv
+//! ```
+
+pub mod candidate;
+pub mod channel;
+pub mod env;
+pub mod id;
+pub mod net;
+// pub mod protocol;
+pub mod reason;
+pub mod text;
+pub mod wire;
+
+pub use candidate::Candidate;
+pub use channel::{ChannelId, ChannelSpec, Overflow};
+pub use env::Env;
+pub use id::{Direction, PeerId, WireName};
+// pub use protocol::{Protocol, ProtocolError, ProtocolSpec};
+pub use reason::Reason;
+
+/// A boxed future, so that traits with async methods stay usable as trait objects.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
