@@ -18,6 +18,10 @@ func reasonCode(text string) (int, bool) {
 			return code, true
 		}
 	}
+	var code int
+	if n, err := fmt.Sscanf(text, "unknown disconnect reason %d", &code); n == 1 && err == nil {
+		return code, true
+	}
 	return 0, false
 }
 

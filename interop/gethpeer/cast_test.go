@@ -1,0 +1,1 @@
+../shared/cast_test.go
