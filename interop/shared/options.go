@@ -91,7 +91,11 @@ func parseOptions(args []string) *options {
 		usage("--count is at most 10000000")
 	}
 	if o.cmd == "dial" {
-		time.AfterFunc(o.timeout, func() { failed("not done within " + o.timeout.String()) })
+		limit := o.timeout
+		if o.do == "idle" {
+			limit += time.Duration(o.seconds * float64(time.Second))
+		}
+		time.AfterFunc(limit, func() { failed("not done within " + limit.String()) })
 	}
 	return o
 }
