@@ -231,6 +231,9 @@ func TestAskAnother(t *testing.T) {
 	must(t, n.handle(a, castChunk, castMessage(1, h.id, uint32(0), data[:castMinChunk])))
 	must(t, n.handle(b, castChunk, castMessage(1, h.id, uint32(0), data[:castMinChunk])))
 	n.detach(a)
+	if sent, _ := due(a); len(sent) != 0 {
+		t.Fatal("nothing is due to a lost peer")
+	}
 	due(b)
 	if c.asked[askKey{c, false, 2}].of != b {
 		t.Fatal("what a lost peer was asked for goes to the other")

@@ -50,15 +50,10 @@ const castPatience = 10 * time.Second
 
 func newCastNode(o *options) *castNode {
 	n := &castNode{dir: o.castDir}
-	if n.dir == "" {
-		dir, err := os.MkdirTemp("", "cast")
-		if err != nil {
+	if n.dir != "" {
+		if err := os.MkdirAll(n.dir, 0o755); err != nil {
 			failed(err.Error())
 		}
-		n.dir = dir
-		atExit(func() { os.RemoveAll(dir) })
-	} else if err := os.MkdirAll(n.dir, 0o755); err != nil {
-		failed(err.Error())
 	}
 	if o.castFile != "" {
 		if err := n.startCast(o.castFile, o.castChunk); err != nil {
@@ -94,6 +89,19 @@ func (n *castNode) add(h *castHeader, hops uint8, store *castStore) *cast {
 	return c
 }
 
+// newStore makes the file of a cast we learnt of, and at the first one a folder if none was named.
+func (n *castNode) newStore(h *castHeader) (*castStore, error) {
+	if n.dir == "" {
+		dir, err := os.MkdirTemp("", "cast")
+		if err != nil {
+			return nil, err
+		}
+		n.dir = dir
+		atExit(func() { os.RemoveAll(dir) })
+	}
+	return newCastStore(n.dir, h)
+}
+
 func (n *castNode) find(id castID) *cast {
 	for _, c := range n.casts {
 		if c.h.id == id {
@@ -116,10 +124,12 @@ func (n *castNode) attach(p *castPeer) {
 	n.peers = append(n.peers, p)
 }
 
-// detach gives up what was asked of a peer that is gone: others may have it.
+// detach gives up what was asked of a peer that is gone: others may have it. The peer's writer may
+// still be at work, so it is told as well that nothing more is due.
 func (n *castNode) detach(p *castPeer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	p.detached = true
 	n.peers = slices.DeleteFunc(n.peers, func(q *castPeer) bool { return q == p })
 	for key := range p.asked {
 		if key.c.asked[key].of == p {
@@ -200,7 +210,7 @@ func (n *castNode) onAnnounce(p *castPeer, id castID, rest []byte) error {
 			}
 			return nil
 		}
-		store, err := newCastStore(n.dir, h)
+		store, err := n.newStore(h)
 		if err != nil {
 			emit("cast_ignored", "id", id.String(), "reason", err.Error())
 			return nil

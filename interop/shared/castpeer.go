@@ -9,16 +9,17 @@ import (
 // castPeer is what we know of, and owe to, one peer. Its fields are guarded by the node's lock;
 // its writer is the only one that sends, so a reader never waits for the network.
 type castPeer struct {
-	n       *castNode
-	send    func(channel int, msg []byte) error
-	wake    chan struct{}
-	gone    chan struct{}
-	casts   map[*cast]*peerCast
-	told    map[*cast]*told
-	asked   map[askKey]bool // unanswered, late ones too
-	uploads []upload
-	haves   [][]byte  // gathered and ready to go
-	haveAt  time.Time // when we last gathered
+	n        *castNode
+	send     func(channel int, msg []byte) error
+	wake     chan struct{}
+	gone     chan struct{}
+	casts    map[*cast]*peerCast
+	told     map[*cast]*told
+	asked    map[askKey]bool // unanswered, late ones too
+	uploads  []upload
+	detached bool
+	haves    [][]byte  // gathered and ready to go
+	haveAt   time.Time // when we last gathered
 }
 
 // peerCast is a cast the peer announced to us.
@@ -90,6 +91,10 @@ func (p *castPeer) write() error {
 // then the chunks asked of us, which can fill any link.
 func (p *castPeer) next() (channel int, msg []byte, wait time.Duration) {
 	p.n.mu.Lock()
+	if p.detached {
+		p.n.mu.Unlock()
+		return 0, nil, 0
+	}
 	for _, c := range p.n.casts {
 		if p.told[c] == nil {
 			p.told[c] = &told{}

@@ -48,7 +48,7 @@ func usage(format string, args ...any) {
 // failed ends the program after a job that did not work out: exit code 1.
 func failed(reason string, kv ...any) {
 	emit("failed", append([]any{"reason", reason}, kv...)...)
-	os.Exit(1)
+	exit(1)
 }
 
 // stdinClosed is closed when standard input ends, so that a test that dies takes us along.
@@ -66,7 +66,7 @@ var (
 	exitTasks []func()
 )
 
-// atExit remembers a clean-up for leave; an exit on failure does without.
+// atExit remembers a clean-up for the end of the program.
 func atExit(task func()) {
 	exitMu.Lock()
 	defer exitMu.Unlock()
@@ -74,11 +74,13 @@ func atExit(task func()) {
 }
 
 // leave ends the program after a job that worked.
-func leave() {
+func leave() { exit(0) }
+
+// exit keeps the lock: whoever else wants to end the program meanwhile has come too late.
+func exit(code int) {
 	exitMu.Lock()
-	defer exitMu.Unlock()
 	for _, task := range exitTasks {
 		task()
 	}
-	os.Exit(0)
+	os.Exit(code)
 }
