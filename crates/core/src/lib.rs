@@ -14,9 +14,15 @@ pub mod candidate;
 pub mod channel;
 pub mod env;
 pub mod id;
+pub mod inbox;
+pub mod io;
+pub mod ledger;
 pub mod net;
-// pub mod protocol;
+pub mod outgoing;
+pub mod peer;
+pub mod protocol;
 pub mod reason;
+pub mod scheduler;
 pub mod text;
 pub mod wire;
 
@@ -24,7 +30,11 @@ pub use candidate::Candidate;
 pub use channel::{ChannelId, ChannelSpec, Overflow};
 pub use env::Env;
 pub use id::{Direction, PeerId, WireName};
-// pub use protocol::{Protocol, ProtocolError, ProtocolSpec};
+pub use inbox::Inbox;
+pub use io::{ChannelIo, ChannelSender};
+pub use outgoing::SendError;
+pub use peer::{By, End, Peer};
+pub use protocol::{Protocol, ProtocolError, ProtocolSpec};
 pub use reason::Reason;
 
 /// A boxed future, so that traits with async methods stay usable as trait objects.

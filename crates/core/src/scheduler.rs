@@ -1,0 +1,134 @@
+//! Which channel sends next.
+//!
+//! ```text
+//!   lane 1 (priority 1)   ▇▇▇▇▇▇▇▇            recently sent ÷ priority = 8
+//!   lane 2 (priority 10)  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇    recently sent ÷ priority = 1.6   ◀─ sends next
+//! ```
+//!
+//! Of the lanes with data, the one with the lowest recently-sent ÷ priority sends one slice; the first
+//! registered wins a tie. What was sent recently fades by a fifth every two seconds, so that a channel
+//! that was quiet for long does not hold the line for long either.
+//!
+//! Limits: the queues here are bounded by their [`crate::outgoing::Outgoing`]; a lane takes at most its
+//! number of messages. The scheduler does not bound how long a low priority waits while higher ones
+//! are always full: its share is small, never zero.
+
+use crate::wire::Encoder;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+
+/// How often recently-sent fades (`cometbft p2p/conn/connection.go`, updateStats).
+pub const DECAY_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// One lane: a channel's send queue in one session.
+#[derive(Debug)]
+struct Lane {
+    wire_id: u64,
+    priority: f32,
+    recently_sent: u64,
+    queue: VecDeque<Bytes>,
+    /// Whether the front message was partly sent.
+    started: bool,
+}
+
+/// A slice chosen to be sent.
+#[derive(Debug, Clone)]
+pub struct Pick {
+    /// Index of the lane.
+    pub lane: usize,
+    /// Its number on the wire.
+    pub wire_id: u64,
+    /// The bytes of this slice.
+    pub data: Bytes,
+    /// Whether the message ends with it.
+    pub last: bool,
+    /// What it counts in the account.
+    pub cost: usize,
+}
+
+/// The lanes of one session and their accounts.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    lanes: Vec<Lane>,
+    waiting: usize,
+}
+
+impl Scheduler {
+    /// Adds a lane; lanes added first win ties. Returns its index.
+    pub fn add(&mut self, wire_id: u64, priority: NonZeroU32) -> usize {
+        self.lanes.push(Lane {
+            wire_id,
+            // Whole numbers up to 2^24 are exact, as on the wire this rule comes from.
+            priority: priority.get() as f32,
+            recently_sent: 0,
+            queue: VecDeque::new(),
+            started: false,
+        });
+        self.lanes.len() - 1
+    }
+
+    /// Appends a message to a lane.
+    pub fn push(&mut self, lane: usize, message: Bytes) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.queue.push_back(message);
+            self.waiting += 1;
+        }
+    }
+
+    /// Messages waiting, over all lanes.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Messages waiting in one lane.
+    #[must_use]
+    pub fn queued(&self, lane: usize) -> usize {
+        self.lanes.get(lane).map_or(0, |l| l.queue.len())
+    }
+
+    /// Takes the next slice, sized and priced by the wire's encoder.
+    pub fn next(&mut self, wire: &dyn Encoder) -> Option<Pick> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let (mut best, mut least) = (None, f32::INFINITY);
+        for (index, lane) in self.lanes.iter().enumerate() {
+            if lane.queue.is_empty() && !lane.started {
+                continue;
+            }
+            let ratio = lane.recently_sent as f32 / lane.priority;
+            if ratio < least {
+                (best, least) = (Some(index), ratio);
+            }
+        }
+        let index = best?;
+        let lane = self.lanes.get_mut(index)?;
+        let front = lane.queue.front_mut()?;
+        let size = wire.slice(lane.wire_id, front.len()).min(front.len());
+        let last = size == front.len();
+        let data = if last { lane.queue.pop_front()? } else { front.split_to(size) };
+        debug_assert!(last || lane.queue.front().is_some_and(Buf::has_remaining));
+        if last {
+            self.waiting -= 1;
+        }
+        lane.started = !last;
+        let cost = wire.cost(lane.wire_id, data.len(), last);
+        lane.recently_sent += cost as u64;
+        Some(Pick { lane: index, wire_id: lane.wire_id, data, last, cost })
+    }
+
+    /// Fades every account by a fifth.
+    pub fn decay(&mut self) {
+        for lane in &mut self.lanes {
+            lane.recently_sent = (lane.recently_sent as f64 * 0.8) as u64;
+        }
+    }
+
+    /// Drops everything that waits; gives the bytes dropped.
+    pub fn clear(&mut self) -> usize {
+        self.waiting = 0;
+        self.lanes.iter_mut().flat_map(|lane| lane.queue.drain(..)).map(|m| m.len()).sum()
+    }
+}
