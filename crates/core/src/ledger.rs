@@ -29,7 +29,12 @@ impl Ledger {
     /// A ledger below another: what it holds counts on both.
     #[must_use]
     pub fn child(self: &Arc<Self>, cap: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), cap, parent: Some(Arc::clone(self)), freed: Notify::new() })
+        Arc::new(Self {
+            held: AtomicUsize::new(0),
+            cap,
+            parent: Some(Arc::clone(self)),
+            freed: Notify::new(),
+        })
     }
 
     /// Bytes held now.

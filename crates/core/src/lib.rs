@@ -10,9 +10,12 @@
 //! socket ─▶ Wire decoder ─▶ reassembly ─▶ Channel inbox ─▶ Protocol.recv
 //! ```
 
+pub mod access;
 pub mod candidate;
 pub mod channel;
+pub mod dial;
 pub mod env;
+pub mod event;
 pub mod id;
 pub mod inbox;
 pub mod io;
@@ -23,12 +26,16 @@ pub mod peer;
 pub mod protocol;
 pub mod reason;
 pub mod scheduler;
+pub mod session;
+pub mod switch;
 pub mod text;
 pub mod wire;
 
+pub use access::{AccessList, Limits};
 pub use candidate::Candidate;
 pub use channel::{ChannelId, ChannelSpec, Overflow};
 pub use env::Env;
+pub use event::Event;
 pub use id::{Direction, PeerId, WireName};
 pub use inbox::Inbox;
 pub use io::{ChannelIo, ChannelSender};
@@ -36,6 +43,7 @@ pub use outgoing::SendError;
 pub use peer::{By, End, Peer};
 pub use protocol::{Protocol, ProtocolError, ProtocolSpec};
 pub use reason::Reason;
+pub use switch::{Switch, SwitchBuilder};
 
 /// A boxed future, so that traits with async methods stay usable as trait objects.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

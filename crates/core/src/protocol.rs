@@ -1,9 +1,9 @@
 //! What a program adds to the network: a task per peer that shares it.
 
+use crate::BoxFuture;
 use crate::channel::ChannelSpec;
 use crate::io::ChannelIo;
 use crate::peer::Peer;
-use crate::BoxFuture;
 use std::sync::Arc;
 
 /// A protocol as it is registered and offered to peers.

@@ -8,13 +8,13 @@
 //!   Connection ──accept/dial──▶ secure handshake ──▶ Gate::identity ──▶ protocol handshake ──▶ Session
 //! ```
 
+use crate::BoxFuture;
 use crate::candidate::Candidate;
 use crate::channel::{ChannelId, ChannelSpec};
 use crate::env::Env;
 use crate::id::{Direction, PeerId, WireName};
 use crate::net::{BoxRead, BoxWrite, Connection};
 use crate::reason::Reason;
-use crate::BoxFuture;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,11 @@ pub trait Wire: Send + Sync + 'static {
     }
 
     /// Runs the responder's handshake. The wire bounds each of its steps in time.
-    fn accept(&self, connection: Connection, upgrade: Upgrade) -> BoxFuture<'_, Result<Session, HandshakeError>>;
+    fn accept(
+        &self,
+        connection: Connection,
+        upgrade: Upgrade,
+    ) -> BoxFuture<'_, Result<Session, HandshakeError>>;
 
     /// Runs the initiator's handshake with `whom`. The wire bounds each of its steps in time.
     fn dial(

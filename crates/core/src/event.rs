@@ -1,0 +1,58 @@
+//! What a Switch tells the program: one event for each thing that happened, with its reason.
+
+use crate::candidate::Candidate;
+use crate::id::{Direction, PeerId, WireName};
+use crate::peer::{End, Peer};
+use crate::reason::Reason;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Something that happened. A subscriber that falls more than 1,024 events behind loses the oldest.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A session began.
+    PeerAdded(Peer),
+    /// A session ended.
+    PeerDropped {
+        /// The peer; its counters stay readable.
+        peer: Peer,
+        /// Why, and who ended it.
+        end: End,
+    },
+    /// A connection was refused before or after its handshake, by our own rules.
+    Refused {
+        /// The other end.
+        remote: SocketAddr,
+        /// Who dialled.
+        direction: Direction,
+        /// The identity, where it was proven.
+        id: Option<PeerId>,
+        /// Why.
+        reason: Reason,
+    },
+    /// A handshake failed.
+    HandshakeFailed {
+        /// The other end.
+        remote: SocketAddr,
+        /// Who dialled.
+        direction: Direction,
+        /// The wire, where it was known.
+        wire: Option<WireName>,
+        /// Why.
+        reason: Reason,
+        /// The error's words, escaped.
+        detail: String,
+    },
+    /// A dial did not lead to a session.
+    DialFailed {
+        /// Whom we dialled.
+        candidate: Candidate,
+        /// Why.
+        reason: Reason,
+        /// The error's words, escaped.
+        detail: String,
+        /// When it is tried again; `None` for never.
+        retry_in: Option<Duration>,
+    },
+}

@@ -1,0 +1,528 @@
+//! One live session: a reader, a writer, the protocols' tasks and a watch over liveness.
+//!
+//! ```text
+//!   socket ─▶ reader ─▶ reassembly ─▶ inboxes ─▶ protocol tasks ─▶ lanes ─▶ writer ─▶ socket
+//!                └── ping ─▶ pong ──────────────────────────────────────────▲
+//! ```
+//!
+//! Pings, pongs and goodbyes never pass through user code. The first reason to end counts; then the
+//! goodbye is written (within [`GOODBYE_LIMIT`]), protocols get [`PROTOCOL_GRACE`] to finish, and every task ends.
+//!
+//! Limits: per channel the receive limit and inbox window, per peer the ledger. Nothing here protects a
+//! protocol from messages it should not trust.
+
+use crate::channel::{ChannelSpec, Overflow};
+use crate::inbox::{Delivery, Inboxes};
+use crate::io::ChannelIo;
+use crate::ledger::Ledger;
+use crate::net::{BoxRead, BoxWrite};
+use crate::outgoing::{Batch, Outgoing};
+use crate::peer::{By, End, Peer};
+use crate::protocol::{Protocol, ProtocolError};
+use crate::reason::Reason;
+use crate::text::printable;
+use crate::wire::{Decoder, Encoder, InFrame, Liveness, OutFrame};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long a write may make no progress (`go-ethereum p2p/server.go`, frameWriteTimeout).
+const WRITE_LIMIT: Duration = Duration::from_secs(20);
+/// How long the goodbye, with what is queued before it, may take (`go-ethereum p2p/transport.go`, discWriteTimeout).
+pub const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// How long protocols may take to finish once their inboxes are closed.
+pub const PROTOCOL_GRACE: Duration = Duration::from_secs(3);
+/// How long we keep reading after our goodbye, so that the peer reads it before the socket is reset.
+const LINGER: Duration = Duration::from_millis(500);
+/// Room made for each read.
+const READ_CHUNK: usize = 64 * 1024;
+/// A write buffer larger than this is given back after use.
+const KEEP_BUFFER: usize = 256 * 1024;
+
+/// One receiving channel of the session.
+pub(crate) struct RecvLane {
+    pub(crate) wire_id: u64,
+    pub(crate) spec: ChannelSpec,
+    pub(crate) inboxes: Arc<Inboxes>,
+    /// Index of the channel in its protocol's inboxes.
+    pub(crate) index: usize,
+    pub(crate) partial: BytesMut,
+}
+
+/// A protocol about to run.
+pub(crate) struct Task {
+    pub(crate) name: String,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) io: ChannelIo,
+}
+
+/// Everything a session runs on.
+pub(crate) struct Parts {
+    pub(crate) peer: Peer,
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) decoder: Box<dyn Decoder>,
+    pub(crate) reader: BoxRead,
+    pub(crate) writer: BoxWrite,
+    pub(crate) leftover: BytesMut,
+    pub(crate) liveness: Liveness,
+    pub(crate) lanes: Vec<RecvLane>,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+/// Marks of the session's clock, in milliseconds since its start.
+#[derive(Default)]
+struct Pulse {
+    heard: AtomicU64,
+    pong: AtomicU64,
+}
+
+/// Runs a session to its end.
+pub(crate) async fn run(parts: Parts) -> End {
+    let Parts { peer, encoder, decoder, reader, writer, leftover, liveness, lanes, tasks, ledger } = parts;
+    let outgoing = Arc::clone(&peer.inner.outgoing);
+    let pulse = Arc::new(Pulse::default());
+    let all_inboxes: Vec<_> = tasks.iter().map(|t| Arc::clone(&t.io.inboxes)).collect();
+
+    let mut protocols = JoinSet::new();
+    for Task { name, protocol, io } in tasks {
+        let (peer, inboxes) = (peer.clone(), Arc::clone(&io.inboxes));
+        protocols.spawn(async move {
+            let result = protocol.run(peer, io).await;
+            inboxes.deafen();
+            (name, result)
+        });
+    }
+    let writing = tokio::spawn(write_loop(peer.clone(), Arc::clone(&outgoing), encoder, writer));
+    let reading = Reading {
+        peer: peer.clone(),
+        decoder,
+        reader,
+        buffer: leftover,
+        lanes,
+        ledger,
+        pulse: Arc::clone(&pulse),
+    };
+    let mut reading = tokio::spawn(reading.run());
+
+    let end = supervise(&peer, &outgoing, &mut protocols, liveness, &pulse).await;
+
+    all_inboxes.iter().for_each(|inboxes| inboxes.close());
+    // Protocols may still queue answers to what they had received; a peer at fault gets none.
+    let graceful = end.by == By::Us && matches!(end.reason, Reason::Requested | Reason::Quitting);
+    outgoing.goodbye(end.reason.clone(), graceful);
+    let said = tokio::time::timeout(GOODBYE_LIMIT, writing).await;
+    if said.is_ok() && end.by == By::Us {
+        let _ = tokio::time::timeout(LINGER, &mut reading).await;
+    }
+    reading.abort();
+    outgoing.abandon();
+    let finish = async { while protocols.join_next().await.is_some() {} };
+    if tokio::time::timeout(PROTOCOL_GRACE, finish).await.is_err() {
+        tracing::debug!(target: "switchboard::session", peer = %peer.id(), "a protocol did not finish in time: aborted");
+        protocols.shutdown().await;
+    }
+    all_inboxes.iter().for_each(|inboxes| inboxes.deafen());
+    end
+}
+
+/// Waits for the first cause to end the session.
+async fn supervise(
+    peer: &Peer,
+    outgoing: &Outgoing,
+    protocols: &mut JoinSet<(String, Result<(), ProtocolError>)>,
+    liveness: Liveness,
+    pulse: &Pulse,
+) -> End {
+    let start = peer.inner.since;
+    let mut watch = LivenessWatch::new(liveness, Instant::now());
+    let none = protocols.is_empty();
+    loop {
+        tokio::select! {
+            biased;
+            end = peer.ended() => return end,
+            Some(done) = protocols.join_next(), if !none => {
+                if let Some(end) = judge(done, protocols.is_empty()) {
+                    peer.end(end);
+                }
+            }
+            () = watch.wait() => {
+                let heard = start + Duration::from_millis(pulse.heard.load(Ordering::Relaxed));
+                match watch.tick(Instant::now(), heard) {
+                    Tick::Nothing => {}
+                    Tick::Ping => {
+                        pulse.pong.store(start.elapsed().as_micros() as u64 + 1, Ordering::Relaxed);
+                        outgoing.ping();
+                    }
+                    Tick::Dead(reason) => peer.end(End { reason, by: By::Us, detail: None }),
+                }
+            }
+        }
+    }
+}
+
+/// What the end of one protocol's task means for the session.
+fn judge(
+    done: Result<(String, Result<(), ProtocolError>), tokio::task::JoinError>,
+    last: bool,
+) -> Option<End> {
+    let by = By::Us;
+    match done {
+        Ok((_, Ok(()))) => last.then_some(End { reason: Reason::Quitting, by, detail: None }),
+        Ok((_, Err(ProtocolError::Closed))) if !last => None,
+        Ok((_, Err(ProtocolError::Closed))) => Some(End { reason: Reason::Quitting, by, detail: None }),
+        Ok((_, Err(ProtocolError::Breach(rule)))) => {
+            Some(End { reason: Reason::Breach(rule), by, detail: None })
+        }
+        Ok((_, Err(ProtocolError::Useless))) => Some(End { reason: Reason::Useless, by, detail: None }),
+        Ok((name, Err(error))) => {
+            let detail = Some(printable(&format!("{name}: {error}")));
+            Some(End { reason: Reason::ProtocolError, by, detail })
+        }
+        // A panic in one protocol ends this session only.
+        Err(join) => {
+            Some(End { reason: Reason::ProtocolError, by, detail: Some(printable(&join.to_string())) })
+        }
+    }
+}
+
+/// What to do when the liveness timer fires.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Nothing,
+    Ping,
+    Dead(Reason),
+}
+
+/// When to ping and when to give up; a pure state machine but for `wait`.
+pub(crate) struct LivenessWatch {
+    rules: Liveness,
+    next_ping: Option<Instant>,
+    pinged: Option<Instant>,
+    started: Instant,
+    wake: Option<Instant>,
+}
+
+impl LivenessWatch {
+    pub(crate) fn new(rules: Liveness, now: Instant) -> Self {
+        let mut watch = Self {
+            rules,
+            next_ping: rules.ping_every.map(|d| now + d),
+            pinged: None,
+            started: now,
+            wake: None,
+        };
+        watch.wake = watch.next_wake(now);
+        watch
+    }
+
+    fn next_wake(&self, heard: Instant) -> Option<Instant> {
+        let idle = self.rules.idle_limit.map(|d| heard.max(self.started) + d);
+        let pong = self.pinged.and_then(|at| self.rules.pong_within.map(|d| at + d));
+        [self.next_ping, idle, pong].into_iter().flatten().min()
+    }
+
+    async fn wait(&self) {
+        match self.wake {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// `heard` is when the last byte came: any byte after a ping counts as its answer.
+    pub(crate) fn tick(&mut self, now: Instant, heard: Instant) -> Tick {
+        if self.pinged.is_some_and(|at| heard > at) {
+            self.pinged = None;
+        }
+        let tick = if self.rules.idle_limit.is_some_and(|d| now >= heard.max(self.started) + d) {
+            Tick::Dead(Reason::IdleTimeout)
+        } else if self.pinged.zip(self.rules.pong_within).is_some_and(|(at, d)| now >= at + d) {
+            Tick::Dead(Reason::PongTimeout)
+        } else if self.next_ping.is_some_and(|at| now >= at) {
+            self.next_ping = self.rules.ping_every.map(|d| now + d);
+            self.pinged.get_or_insert(now);
+            Tick::Ping
+        } else {
+            Tick::Nothing
+        };
+        self.wake = self.next_wake(heard);
+        tick
+    }
+}
+
+/// Empties the lanes into the socket until the goodbye is said or the socket fails.
+async fn write_loop(
+    peer: Peer,
+    outgoing: Arc<Outgoing>,
+    mut encoder: Box<dyn Encoder>,
+    mut writer: BoxWrite,
+) {
+    let mut out = BytesMut::with_capacity(READ_CHUNK);
+    let mut batch = Batch::default();
+    loop {
+        outgoing.fill(&mut batch, &*encoder);
+        if batch.is_empty() {
+            outgoing.wake.notified().await;
+            continue;
+        }
+        let encoded = encode(&mut batch, &outgoing, &mut *encoder, &mut out);
+        let leaving = batch.control.goodbye.take().is_some();
+        if let Err(error) = encoded {
+            peer.end(End { reason: Reason::LocalFault, by: By::Us, detail: Some(error.to_string()) });
+            break;
+        }
+        let written = async {
+            writer.write_all(&out).await?;
+            writer.flush().await
+        };
+        match tokio::time::timeout(WRITE_LIMIT, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                peer.end(End {
+                    reason: Reason::NetworkError,
+                    by: By::Network,
+                    detail: Some(error.to_string()),
+                });
+                break;
+            }
+            Err(_) => {
+                peer.end(End { reason: Reason::WriteTimeout, by: By::Us, detail: None });
+                break;
+            }
+        }
+        peer.inner.stats.bytes_out.fetch_add(out.len() as u64, Ordering::Relaxed);
+        if out.capacity() > KEEP_BUFFER {
+            out = BytesMut::with_capacity(READ_CHUNK);
+        }
+        out.clear();
+        if leaving {
+            let _ = writer.shutdown().await;
+            break;
+        }
+    }
+}
+
+fn encode(
+    batch: &mut Batch,
+    outgoing: &Outgoing,
+    encoder: &mut dyn Encoder,
+    out: &mut BytesMut,
+) -> Result<(), crate::wire::EncodeError> {
+    if std::mem::take(&mut batch.control.pong) {
+        encoder.encode(OutFrame::Pong, out)?;
+    }
+    if std::mem::take(&mut batch.control.ping) {
+        encoder.encode(OutFrame::Ping, out)?;
+    }
+    let mut result = Ok(());
+    for pick in batch.picks.drain(..) {
+        if result.is_ok() {
+            result = encoder
+                .encode(OutFrame::Data { wire_id: pick.wire_id, data: &pick.data, last: pick.last }, out);
+        }
+        outgoing.sent(&pick);
+    }
+    result?;
+    if let Some(reason) = &batch.control.goodbye {
+        encoder.encode(OutFrame::Goodbye(reason), out)?;
+    }
+    encoder.finish(out)
+}
+
+/// The reader's state.
+struct Reading {
+    peer: Peer,
+    decoder: Box<dyn Decoder>,
+    reader: BoxRead,
+    buffer: BytesMut,
+    lanes: Vec<RecvLane>,
+    ledger: Arc<Ledger>,
+    pulse: Arc<Pulse>,
+}
+
+/// What one frame asks of the reader.
+enum Step {
+    Done,
+    Pressed,
+    Wait { lane: usize, message: Bytes, limit: Duration },
+}
+
+impl Reading {
+    async fn run(mut self) {
+        let end = self.read_until_end().await;
+        let held: usize = self.lanes.iter().map(|lane| lane.partial.len()).sum();
+        self.ledger.give(held);
+        self.peer.end(end);
+        // After the end only the peer's close matters: what still comes is thrown away, so that the
+        // kernel does not answer our goodbye's acknowledgement with a reset.
+        self.buffer.clear();
+        while matches!(self.reader.read_buf(&mut self.buffer).await, Ok(n) if n > 0) {
+            self.buffer.clear();
+        }
+    }
+
+    async fn read_until_end(&mut self) -> End {
+        loop {
+            match self.drain_buffer().await {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+            self.buffer.reserve(READ_CHUNK);
+            match self.reader.read_buf(&mut self.buffer).await {
+                Ok(0) => return End { reason: Reason::RemoteClosed, by: By::Peer, detail: None },
+                Ok(n) => {
+                    self.peer.inner.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                    let now = self.peer.inner.since.elapsed().as_millis() as u64;
+                    self.pulse.heard.store(now, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    return End {
+                        reason: Reason::RemoteClosed,
+                        by: By::Peer,
+                        detail: Some(error.to_string()),
+                    };
+                }
+                Err(error) => {
+                    let detail = Some(printable(&error.to_string()));
+                    return End { reason: Reason::NetworkError, by: By::Network, detail };
+                }
+            }
+        }
+    }
+
+    /// Handles every whole frame in the buffer.
+    async fn drain_buffer(&mut self) -> Result<(), End> {
+        let mut pressed = false;
+        while let Some(step) = self.next_step()? {
+            match step {
+                Step::Done => {}
+                Step::Pressed => pressed = true,
+                Step::Wait { lane, message, limit } => {
+                    self.peer.inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
+                    let Some(state) = self.lanes.get(lane) else { continue };
+                    let (inboxes, index) = (Arc::clone(&state.inboxes), state.index);
+                    wait_for_room(&inboxes, index, message, limit).await?;
+                }
+            }
+        }
+        if pressed {
+            // A healthy protocol empties its inbox now; one that is stuck does not hold us up.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn next_step(&mut self) -> Result<Option<Step>, End> {
+        let frame = self.decoder.decode(&mut self.buffer).map_err(|fault| End {
+            reason: fault.reason.clone(),
+            by: By::Us,
+            detail: Some(printable(&fault.detail.to_string())),
+        })?;
+        let Some(frame) = frame else { return Ok(None) };
+        let (lane, message) = match frame {
+            InFrame::Part { wire_id, data, last } => {
+                let lane = find(&self.lanes, wire_id)?;
+                let Some(state) = self.lanes.get_mut(lane) else { return Ok(Some(Step::Done)) };
+                if state.partial.len() + data.len() > state.spec.recv_limit {
+                    return Err(breach("message over the channel's receive limit"));
+                }
+                if state.partial.is_empty() && last {
+                    (lane, Bytes::copy_from_slice(data))
+                } else {
+                    if !self.ledger.try_take(data.len()) {
+                        return Err(over_cap());
+                    }
+                    state.partial.extend_from_slice(data);
+                    if !last {
+                        return Ok(Some(Step::Done));
+                    }
+                    self.ledger.give(state.partial.len());
+                    (lane, state.partial.split().freeze())
+                }
+            }
+            InFrame::Message { wire_id, data } => {
+                let lane = find(&self.lanes, wire_id)?;
+                if self.lanes.get(lane).is_some_and(|l| data.len() > l.spec.recv_limit) {
+                    return Err(breach("message over the channel's receive limit"));
+                }
+                (lane, data)
+            }
+            InFrame::Ping => {
+                self.peer.inner.outgoing.pong();
+                return Ok(Some(Step::Done));
+            }
+            InFrame::Pong => {
+                let asked = self.pulse.pong.swap(0, Ordering::Relaxed);
+                if asked > 0 {
+                    let rtt = (self.peer.inner.since.elapsed().as_micros() as u64 + 1).saturating_sub(asked);
+                    self.peer.inner.stats.rtt_us.store(rtt.max(1), Ordering::Relaxed);
+                }
+                return Ok(Some(Step::Done));
+            }
+            InFrame::Goodbye(reason) => return Err(End { reason, by: By::Peer, detail: None }),
+            InFrame::Skip => return Ok(Some(Step::Done)),
+        };
+        self.deliver(lane, message).map(Some)
+    }
+
+    fn deliver(&self, lane: usize, message: Bytes) -> Result<Step, End> {
+        let stats = &self.peer.inner.stats;
+        let Some(state) = self.lanes.get(lane) else { return Ok(Step::Done) };
+        match state.inboxes.deliver(state.index, message) {
+            Delivery::Queued { pressed } => {
+                stats.messages_in.fetch_add(1, Ordering::Relaxed);
+                Ok(if pressed { Step::Pressed } else { Step::Done })
+            }
+            Delivery::Ignored => Ok(Step::Done),
+            Delivery::OverCap => Err(over_cap()),
+            Delivery::Full(message, Overflow::Wait(limit)) => Ok(Step::Wait { lane, message, limit }),
+            Delivery::Full(_, Overflow::DropNew) => {
+                if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!(target: "switchboard::session", peer = %self.peer.id(),
+                        channel = %state.spec.id, "inbox full: dropping messages (told once a session)");
+                }
+                Ok(Step::Done)
+            }
+            Delivery::Full(_, Overflow::Close) => Err(slow()),
+        }
+    }
+}
+
+/// Back-pressure, for a channel that asked for it: waits for its protocol to read.
+async fn wait_for_room(inboxes: &Inboxes, index: usize, message: Bytes, limit: Duration) -> Result<(), End> {
+    let waiting = async {
+        let mut message = message;
+        loop {
+            match inboxes.deliver(index, message) {
+                Delivery::Full(back, _) => {
+                    message = back;
+                    inboxes.room().await;
+                }
+                Delivery::OverCap => return Err(over_cap()),
+                Delivery::Queued { .. } | Delivery::Ignored => return Ok(()),
+            }
+        }
+    };
+    tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| Err(slow()))
+}
+
+/// The lane of a wire's channel number. Sessions share few channels, so a scan is the fastest map.
+fn find(lanes: &[RecvLane], wire_id: u64) -> Result<usize, End> {
+    lanes.iter().position(|lane| lane.wire_id == wire_id).ok_or_else(|| breach("unknown channel"))
+}
+
+fn breach(rule: &'static str) -> End {
+    End { reason: Reason::Breach(rule), by: By::Us, detail: None }
+}
+
+fn over_cap() -> End {
+    End { reason: Reason::MemoryCap, by: By::Us, detail: None }
+}
+
+fn slow() -> End {
+    End { reason: Reason::SlowProtocol, by: By::Us, detail: None }
+}

@@ -1,0 +1,264 @@
+//! Putting a Switch together: wires, protocols, limits, listeners; then `start`.
+
+use super::actor::Actor;
+use super::connect::Context;
+use super::handle::{PeerSet, Shared, Switch, tokio_stop::Stop};
+use crate::access::{AccessList, Limits};
+use crate::candidate::Candidate;
+use crate::env::Env;
+use crate::id::WireName;
+use crate::ledger::Ledger;
+use crate::net::Listener;
+use crate::protocol::Protocol;
+use crate::wire::{Offer, Offered, Wire};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{broadcast, mpsc};
+
+/// Events kept for a slow subscriber.
+const EVENT_BACKLOG: usize = 1_024;
+/// Commands that may wait for the Switch's task.
+const COMMAND_BACKLOG: usize = 256;
+
+/// An address to listen on and the wires served there (all of the Switch's when empty).
+#[derive(Debug, Clone)]
+pub struct ListenSpec {
+    /// The address; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// The wires served there.
+    pub wires: Vec<WireName>,
+}
+
+/// A registered protocol with the wires it is offered on.
+pub(crate) struct Registered {
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) only: Option<WireName>,
+    pub(crate) offered: Offered,
+}
+
+/// What is needed to start a [`Switch`].
+pub struct SwitchBuilder {
+    env: Env,
+    wires: Vec<Arc<dyn Wire>>,
+    protocols: Vec<Registered>,
+    limits: Limits,
+    access: AccessList,
+    listen: Vec<ListenSpec>,
+    statics: Vec<Candidate>,
+}
+
+/// Why a Switch does not start. Every text names what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No wire was added.
+    #[error("no wire is configured: add at least one")]
+    NoWire,
+    /// Two wires of one name.
+    #[error("wire {0} is configured twice")]
+    WireTwice(WireName),
+    /// A listener or protocol names a wire the Switch does not have.
+    #[error("{what} names wire {wire}, which is not configured")]
+    UnknownWire {
+        /// Which listener or protocol.
+        what: String,
+        /// The wire.
+        wire: WireName,
+    },
+    /// Two protocols of one name and version on one wire.
+    #[error("protocol {name}/{version} is registered twice")]
+    ProtocolTwice {
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// A protocol declares a channel twice.
+    #[error("protocol {name} declares channel {channel} twice")]
+    ChannelTwice {
+        /// The protocol.
+        name: String,
+        /// The channel.
+        channel: crate::channel::ChannelId,
+    },
+    /// An address cannot be bound.
+    #[error("cannot listen on {addr}: {error}{}", hint(.error))]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program uses this port: choose another with --listen, or port 0"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have that address: choose another with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; this port needs privileges: choose one above 1023 with --listen"
+        }
+        _ => "",
+    }
+}
+
+impl SwitchBuilder {
+    /// Starts with nothing configured but default limits.
+    #[must_use]
+    pub fn new(env: Env) -> Self {
+        Self {
+            env,
+            wires: Vec::new(),
+            protocols: Vec::new(),
+            limits: Limits::default(),
+            access: AccessList::default(),
+            listen: Vec::new(),
+            statics: Vec::new(),
+        }
+    }
+
+    /// Adds a wire.
+    #[must_use]
+    pub fn wire(mut self, wire: Arc<dyn Wire>) -> Self {
+        self.wires.push(wire);
+        self
+    }
+
+    /// Registers a protocol on every wire.
+    #[must_use]
+    pub fn protocol(self, protocol: Arc<dyn Protocol>) -> Self {
+        self.register(protocol, None)
+    }
+
+    /// Registers a protocol on one wire (channel numbers mean different things on different wires).
+    #[must_use]
+    pub fn protocol_on(self, wire: WireName, protocol: Arc<dyn Protocol>) -> Self {
+        self.register(protocol, Some(wire))
+    }
+
+    fn register(mut self, protocol: Arc<dyn Protocol>, only: Option<WireName>) -> Self {
+        let spec = protocol.spec();
+        let least = spec.channels.iter().map(|c| u64::from(c.id.0) + 1).max().unwrap_or(0);
+        let offered = Offered {
+            index: self.protocols.len(),
+            name: spec.name,
+            version: spec.version,
+            length: spec.length.max(least),
+            channels: spec.channels,
+        };
+        self.protocols.push(Registered { protocol, only, offered });
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the access list.
+    #[must_use]
+    pub fn access(mut self, access: AccessList) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Listens on an address, for all wires or some.
+    #[must_use]
+    pub fn listen(mut self, addr: SocketAddr, wires: &[WireName]) -> Self {
+        self.listen.push(ListenSpec { addr, wires: wires.to_vec() });
+        self
+    }
+
+    /// Keeps a peer connected.
+    #[must_use]
+    pub fn static_peer(mut self, candidate: Candidate) -> Self {
+        self.statics.push(candidate);
+        self
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        if self.wires.is_empty() {
+            return Err(StartError::NoWire);
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.wires.iter().find(|w| !names.insert(w.name())) {
+            return Err(StartError::WireTwice(twice.name()));
+        }
+        let known = |wire: WireName, what: String| {
+            if names.contains(wire) { Ok(()) } else { Err(StartError::UnknownWire { what, wire }) }
+        };
+        for listen in &self.listen {
+            listen.wires.iter().try_for_each(|w| known(w, format!("listener {}", listen.addr)))?;
+        }
+        let mut seen = BTreeSet::new();
+        for Registered { only, offered, .. } in &self.protocols {
+            only.map_or(Ok(()), |w| known(w, format!("protocol {}", offered.name)))?;
+            let mut channels = BTreeSet::new();
+            if let Some(twice) = offered.channels.iter().find(|c| !channels.insert(c.id)) {
+                return Err(StartError::ChannelTwice { name: offered.name.clone(), channel: twice.id });
+            }
+            for wire in names.iter().filter(|w| only.is_none_or(|o| o == **w)) {
+                if !seen.insert((*wire, offered.name.clone(), offered.version)) {
+                    let (name, version) = (offered.name.clone(), offered.version);
+                    return Err(StartError::ProtocolTwice { name, version });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks everything, binds the listeners and starts the Switch.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left listening.
+    pub async fn start(self) -> Result<Switch, StartError> {
+        self.check()?;
+        let mut listeners: Vec<(Arc<dyn Listener>, Vec<Arc<dyn Wire>>)> = Vec::new();
+        for ListenSpec { addr, wires } in &self.listen {
+            let listener = self.env.net().listen(*addr).await;
+            let listener = listener.map_err(|error| StartError::Listen { addr: *addr, error })?;
+            let served = |w: &&Arc<dyn Wire>| wires.is_empty() || wires.contains(&w.name());
+            listeners.push((listener, self.wires.iter().filter(served).cloned().collect()));
+        }
+        let listening: Vec<_> =
+            listeners.iter().map(|(l, w)| (l.local_addr(), w.iter().map(|w| w.name()).collect())).collect();
+        let mut offers = BTreeMap::new();
+        for wire in &self.wires {
+            let fits = |r: &&Registered| r.only.is_none_or(|only| only == wire.name());
+            let protocols = self.protocols.iter().filter(fits).map(|r| r.offered.clone()).collect();
+            offers.insert(wire.name(), Arc::new(Offer { protocols }));
+        }
+        let (commands, inbox) = mpsc::channel(COMMAND_BACKLOG);
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let (stop, stopped) = Stop::new();
+        let peers = PeerSet::default();
+        let ledger = Ledger::new(self.limits.bytes_total);
+        let context = Arc::new(Context {
+            env: self.env,
+            wires: self.wires.iter().map(|w| (w.name(), Arc::clone(w))).collect(),
+            offers,
+            commands: commands.downgrade(),
+            events: events.clone(),
+            listening: listening.clone(),
+        });
+        let actor = Actor::new(
+            context,
+            peers.clone(),
+            self.protocols,
+            self.limits,
+            self.access,
+            self.statics,
+            Arc::clone(&ledger),
+        );
+        tokio::spawn(actor.run(inbox, listeners, stopped));
+        let shared = Shared { commands, peers, events, wires: self.wires, listening, ledger, stopping: stop };
+        Ok(Switch { inner: Arc::new(shared) })
+    }
+}

@@ -1,0 +1,275 @@
+//! From a socket to a session: accept and dial tasks, the sniffing listener, and the questions they
+//! ask the Switch's task.
+
+use super::actor::{Admission, Command, Ticket};
+use crate::BoxFuture;
+use crate::candidate::Candidate;
+use crate::env::Env;
+use crate::event::Event;
+use crate::id::{Direction, PeerId, WireName};
+use crate::net::{Connection, Listener, connect_host};
+use crate::reason::Reason;
+use crate::session::GOODBYE_LIMIT;
+use crate::text::printable;
+use crate::wire::{Gate, HandshakeError, Offer, OutFrame, Session, Sniff, Stage, Upgrade, Wire};
+use bytes::BytesMut;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// How long a dial may take to connect (`go-ethereum p2p/server.go`, defaultDialTimeout).
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// How long an initiator may take to send its first bytes.
+const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(5);
+/// How long a port with several wires stays silent before it offers the wire whose listener speaks first.
+const SPEAK_FIRST_AFTER: Duration = Duration::from_millis(400);
+/// Bound over all steps of a handshake, whatever the wire's own bounds are.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
+/// Pause after the system refused to accept (`go-ethereum p2p/server.go`: 200 ms).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What every connection task shares.
+pub(crate) struct Context {
+    pub(crate) env: Env,
+    pub(crate) wires: BTreeMap<WireName, Arc<dyn Wire>>,
+    pub(crate) offers: BTreeMap<WireName, Arc<Offer>>,
+    pub(crate) commands: mpsc::WeakSender<Command>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) listening: Vec<(SocketAddr, Vec<WireName>)>,
+}
+
+impl Context {
+    /// Asks the Switch's task a question; `None` when it is gone.
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.upgrade()?.send(question(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    fn upgrade(self: &Arc<Self>, wire: WireName) -> Upgrade {
+        Upgrade {
+            env: self.env.clone(),
+            offer: self.offers.get(wire).cloned().unwrap_or_default(),
+            gate: Arc::new(SwitchGate(Arc::clone(self))),
+            listen: self.listening.iter().find(|(_, wires)| wires.contains(&wire)).map(|(addr, _)| *addr),
+        }
+    }
+
+    fn failed(
+        &self,
+        remote: SocketAddr,
+        direction: Direction,
+        wire: Option<WireName>,
+        error: &HandshakeError,
+    ) {
+        let reason = error.reason();
+        let detail = printable(&error.to_string());
+        tracing::debug!(target: "switchboard::switch", %remote, direction = direction.as_str(), %detail, "handshake failed");
+        if matches!(error, HandshakeError::RefusedByUs(_)) {
+            // Told as Refused, with the identity, by the checkpoint that refused.
+            return;
+        }
+        self.emit(Event::HandshakeFailed { remote, direction, wire, reason, detail });
+    }
+}
+
+/// The second checkpoint.
+struct SwitchGate(Arc<Context>);
+
+impl Gate for SwitchGate {
+    fn identity(&self, id: PeerId, direction: Direction) -> BoxFuture<'_, Result<(), Reason>> {
+        Box::pin(async move {
+            let asked = self.0.ask(|reply| Command::Identity { id, direction, reply }).await;
+            asked.unwrap_or(Err(Reason::Quitting))
+        })
+    }
+}
+
+/// Accepts connections until aborted.
+pub(crate) async fn accept_loop(
+    context: Arc<Context>,
+    listener: Arc<dyn Listener>,
+    wires: Vec<Arc<dyn Wire>>,
+) {
+    let wires: Arc<[Arc<dyn Wire>]> = wires.into();
+    loop {
+        let connection = match listener.accept().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(target: "switchboard::switch", %error, "cannot accept a connection: trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let remote = connection.remote;
+        let verdict = context.ask(|reply| Command::Accepted { remote, reply }).await;
+        let ticket = match verdict {
+            None => return,
+            // The socket is closed without a word: nothing was proven, nothing is owed.
+            Some(Err(_)) => continue,
+            Some(Ok(ticket)) => ticket,
+        };
+        tokio::spawn(inbound(Arc::clone(&context), connection, Arc::clone(&wires), ticket));
+    }
+}
+
+async fn inbound(context: Arc<Context>, connection: Connection, wires: Arc<[Arc<dyn Wire>]>, ticket: Ticket) {
+    let remote = connection.remote;
+    let mut wire_name = None;
+    let handshake = async {
+        let (wire, connection) = choose(connection, &wires).await?;
+        wire_name = Some(wire.name());
+        wire.accept(connection, context.upgrade(wire.name())).await
+    };
+    let stopped = ticket.cancelled();
+    let result = tokio::select! {
+        result = tokio::time::timeout(HANDSHAKE_LIMIT, handshake) => result,
+        () = stopped => return,
+    };
+    match result.unwrap_or(Err(HandshakeError::Timeout(Stage::Protocol))) {
+        Ok(session) => {
+            let _ = admit(&context, session, Direction::Inbound, remote, None, ticket).await;
+        }
+        Err(error) => context.failed(remote, Direction::Inbound, wire_name, &error),
+    }
+}
+
+/// Finds out which wire the initiator speaks.
+async fn choose<'a>(
+    mut connection: Connection,
+    wires: &'a [Arc<dyn Wire>],
+) -> Result<(&'a Arc<dyn Wire>, Connection), HandshakeError> {
+    if let [only] = wires {
+        return Ok((only, connection));
+    }
+    let mut first = BytesMut::with_capacity(16);
+    let talker = wires.iter().find(|w| w.listener_speaks_first());
+    let patience = if talker.is_some() { SPEAK_FIRST_AFTER } else { FIRST_BYTES_LIMIT };
+    let reading = async {
+        loop {
+            let n = connection
+                .reader
+                .read_buf(&mut first)
+                .await
+                .map_err(|e| HandshakeError::io(Stage::Connect, e))?;
+            if n == 0 {
+                return Err(HandshakeError::Closed(Stage::Connect));
+            }
+            let mut undecided = false;
+            for wire in wires {
+                match wire.sniff(&first) {
+                    Sniff::Yes => return Ok(wire),
+                    Sniff::More => undecided = true,
+                    Sniff::No => {}
+                }
+            }
+            if !undecided {
+                let detail = "the first bytes are of no wire served here";
+                return Err(HandshakeError::breach(Stage::Connect, "unknown wire", detail));
+            }
+        }
+    };
+    let wire = match tokio::time::timeout(patience, reading).await {
+        Ok(chosen) => chosen?,
+        Err(_) => talker.ok_or(HandshakeError::Timeout(Stage::Connect))?,
+    };
+    Ok((wire, connection.unread(first)))
+}
+
+/// Dials one candidate and reports how it went.
+pub(crate) async fn outbound(context: Arc<Context>, candidate: Candidate, ticket: Ticket) {
+    let stopped = ticket.cancelled();
+    tokio::select! {
+        () = stopped => {}
+        () = dial(Arc::clone(&context), candidate, ticket) => {}
+    }
+}
+
+async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) {
+    let result = async {
+        let connection =
+            connect_host(&**context.env.net(), &candidate.host, candidate.port, CONNECT_LIMIT).await;
+        let connection = connection.map_err(|error| match error.kind() {
+            std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
+            _ => HandshakeError::Io { stage: Stage::Connect, error },
+        })?;
+        let remote = connection.remote;
+        let permitted = context.ask(|reply| Command::Permitted { ip: remote.ip(), reply }).await;
+        if permitted != Some(true) {
+            return Err(HandshakeError::RefusedByUs(Reason::AccessDenied));
+        }
+        let Some(wire) = context.wires.get(candidate.wire) else {
+            return Err(HandshakeError::Local("no such wire on this node".into()));
+        };
+        let upgrade = context.upgrade(candidate.wire);
+        let handshake = wire.dial(connection, candidate.clone(), upgrade);
+        let session = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await;
+        let session =
+            session.unwrap_or(Err(HandshakeError::Timeout(Stage::Protocol))).inspect_err(|error| {
+                context.failed(remote, Direction::Outbound, Some(candidate.wire), error);
+            })?;
+        Ok((session, remote))
+    };
+    let failure = match result.await {
+        Ok((session, remote)) => {
+            let admitted =
+                admit(&context, session, Direction::Outbound, remote, Some(candidate.clone()), ticket).await;
+            match admitted {
+                Ok(()) => return,
+                Err(reason) => (reason.clone(), HandshakeError::RefusedByUs(reason).to_string()),
+            }
+        }
+        Err(error) => (error.reason(), printable(&error.to_string())),
+    };
+    let (reason, detail) = failure;
+    if let Some(commands) = context.commands.upgrade() {
+        let _ = commands.send(Command::DialFailed { candidate, reason, detail }).await;
+    }
+}
+
+/// The third checkpoint; a refused session gets its goodbye.
+async fn admit(
+    context: &Context,
+    session: Session,
+    direction: Direction,
+    remote: SocketAddr,
+    candidate: Option<Candidate>,
+    ticket: Ticket,
+) -> Result<(), Reason> {
+    let admission = Box::new(Admission { session, direction, remote, candidate, ticket });
+    let answer = context.ask(|reply| Command::Admit { admission, reply }).await;
+    match answer {
+        Some(Ok(())) => Ok(()),
+        Some(Err((reason, admission))) => {
+            refuse(admission.session, &reason).await;
+            Err(reason)
+        }
+        None => Err(Reason::Quitting),
+    }
+}
+
+/// Says why, within [`GOODBYE_LIMIT`], and closes.
+async fn refuse(mut session: Session, reason: &Reason) {
+    let mut out = BytesMut::new();
+    let encoded = session.encoder.encode(OutFrame::Goodbye(reason), &mut out);
+    if encoded.and_then(|()| session.encoder.finish(&mut out)).is_err() {
+        return;
+    }
+    let say = async {
+        session.writer.write_all(&out).await?;
+        session.writer.flush().await?;
+        session.writer.shutdown().await?;
+        // Reading on until they close keeps the kernel from resetting the connection under our goodbye.
+        let mut rest = [0; 4096];
+        while session.reader.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(GOODBYE_LIMIT, say).await;
+}
