@@ -4,7 +4,9 @@ use crate::channel::ChannelId;
 use crate::id::{Direction, PeerId};
 use crate::io::ChannelSender;
 use crate::outgoing::{Outgoing, SendError};
+use crate::protocol::ProtocolError;
 use crate::reason::Reason;
+use crate::text::printable;
 use crate::wire::RemoteInfo;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -49,6 +51,19 @@ pub struct End {
     pub by: By,
     /// The error's own words, escaped.
     pub detail: Option<String>,
+}
+
+impl End {
+    /// What a protocol's error means for the session.
+    pub(crate) fn from_protocol(name: &str, error: &ProtocolError) -> Self {
+        let reason = match error {
+            ProtocolError::Breach(rule) => Reason::Breach(rule),
+            ProtocolError::Useless => Reason::Useless,
+            ProtocolError::Closed => Reason::Quitting,
+            ProtocolError::Failed(_) => Reason::ProtocolError,
+        };
+        Self { reason, by: By::Us, detail: Some(printable(&format!("{name}: {error}"))) }
+    }
 }
 
 /// One protocol shared with a peer.
@@ -183,11 +198,15 @@ impl Peer {
     /// Waits for the session's end.
     pub async fn ended(&self) -> End {
         let mut watch = self.inner.end.subscribe();
-        let end = match watch.wait_for(Option::is_some).await {
-            Ok(found) => found.clone(),
-            Err(_) => None,
-        };
-        end.unwrap_or(End { reason: Reason::LocalFault, by: By::Us, detail: None })
+        // The sender lives in this very peer, so the wait cannot fail.
+        let _ = watch.wait_for(Option::is_some).await;
+        self.end_so_far()
+    }
+
+    /// The end if it is known; else that of a protocol that is done on our side.
+    pub(crate) fn end_so_far(&self) -> End {
+        let end = self.inner.end.borrow().clone();
+        end.unwrap_or(End { reason: Reason::Quitting, by: By::Us, detail: None })
     }
 
     /// Whether the session is over, or about to be.

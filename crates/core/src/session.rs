@@ -172,17 +172,10 @@ fn judge(
 ) -> Option<End> {
     let by = By::Us;
     match done {
-        Ok((_, Ok(()))) => last.then_some(End { reason: Reason::Quitting, by, detail: None }),
-        Ok((_, Err(ProtocolError::Closed))) if !last => None,
-        Ok((_, Err(ProtocolError::Closed))) => Some(End { reason: Reason::Quitting, by, detail: None }),
-        Ok((_, Err(ProtocolError::Breach(rule)))) => {
-            Some(End { reason: Reason::Breach(rule), by, detail: None })
+        Ok((_, Ok(()) | Err(ProtocolError::Closed))) => {
+            last.then_some(End { reason: Reason::Quitting, by, detail: None })
         }
-        Ok((_, Err(ProtocolError::Useless))) => Some(End { reason: Reason::Useless, by, detail: None }),
-        Ok((name, Err(error))) => {
-            let detail = Some(printable(&format!("{name}: {error}")));
-            Some(End { reason: Reason::ProtocolError, by, detail })
-        }
+        Ok((name, Err(error))) => Some(End::from_protocol(&name, &error)),
         // A panic in one protocol ends this session only.
         Err(join) => {
             Some(End { reason: Reason::ProtocolError, by, detail: Some(printable(&join.to_string())) })

@@ -31,6 +31,9 @@ use tokio::time::Instant;
 /// How long a stop waits for sessions to end before it leaves them.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 
+/// A listener with the wires served on it.
+pub(crate) type Served = (Arc<dyn Listener>, Vec<Arc<dyn Wire>>);
+
 /// The reply to an admission: a refused session comes back, to be told why.
 pub(crate) type Admitted = Result<(), (Reason, Box<Admission>)>;
 
@@ -145,7 +148,7 @@ impl Actor {
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Command>,
-        listeners: Vec<(Arc<dyn Listener>, Vec<Arc<dyn Wire>>)>,
+        listeners: Vec<Served>,
         mut stopped: watch::Receiver<bool>,
     ) {
         self.stopped = Some(stopped.clone());
@@ -192,11 +195,12 @@ impl Actor {
         while !self.sessions.is_empty() {
             tokio::select! {
                 Some(ended) = self.sessions.join_next() => self.session_ended(ended),
-                Some(command) = inbox.recv() => match command {
-                    Command::Stopped(reply) => waiters.push(reply),
+                Some(command) = inbox.recv() => {
                     // Everything else is answered by dropping its reply: the Switch is gone.
-                    _ => {}
-                },
+                    if let Command::Stopped(reply) = command {
+                        waiters.push(reply);
+                    }
+                }
                 () = tokio::time::sleep_until(deadline) => {
                     self.sessions.shutdown().await;
                 }

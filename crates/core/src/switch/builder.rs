@@ -1,6 +1,6 @@
 //! Putting a Switch together: wires, protocols, limits, listeners; then `start`.
 
-use super::actor::Actor;
+use super::actor::{Actor, Served};
 use super::connect::Context;
 use super::handle::{PeerSet, Shared, Switch, tokio_stop::Stop};
 use crate::access::{AccessList, Limits};
@@ -8,7 +8,6 @@ use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::id::WireName;
 use crate::ledger::Ledger;
-use crate::net::Listener;
 use crate::protocol::Protocol;
 use crate::wire::{Offer, Offered, Wire};
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,7 +219,7 @@ impl SwitchBuilder {
     /// [`StartError`]; then nothing is left listening.
     pub async fn start(self) -> Result<Switch, StartError> {
         self.check()?;
-        let mut listeners: Vec<(Arc<dyn Listener>, Vec<Arc<dyn Wire>>)> = Vec::new();
+        let mut listeners: Vec<Served> = Vec::new();
         for ListenSpec { addr, wires } in &self.listen {
             let listener = self.env.net().listen(*addr).await;
             let listener = listener.map_err(|error| StartError::Listen { addr: *addr, error })?;

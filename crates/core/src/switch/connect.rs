@@ -142,10 +142,10 @@ async fn inbound(context: Arc<Context>, connection: Connection, wires: Arc<[Arc<
 }
 
 /// Finds out which wire the initiator speaks.
-async fn choose<'a>(
+async fn choose(
     mut connection: Connection,
-    wires: &'a [Arc<dyn Wire>],
-) -> Result<(&'a Arc<dyn Wire>, Connection), HandshakeError> {
+    wires: &[Arc<dyn Wire>],
+) -> Result<(&Arc<dyn Wire>, Connection), HandshakeError> {
     if let [only] = wires {
         return Ok((only, connection));
     }

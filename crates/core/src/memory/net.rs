@@ -1,0 +1,102 @@
+//! Connections inside one process: pipes of a fixed size between addresses.
+
+use crate::BoxFuture;
+use crate::net::{Connection, Listener, Network};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Bytes a pipe holds in one direction.
+const PIPE: usize = 256 * 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: usize = 64;
+
+/// A set of listeners in one process. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryNetwork {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    listeners: BTreeMap<SocketAddr, mpsc::Sender<Connection>>,
+    next_port: u16,
+}
+
+struct MemoryListener {
+    addr: SocketAddr,
+    incoming: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
+    state: Arc<Mutex<State>>,
+}
+
+impl State {
+    fn port(&mut self) -> u16 {
+        self.next_port = self.next_port.checked_add(1).unwrap_or(1).max(1);
+        40_000 + self.next_port % 20_000
+    }
+}
+
+impl Listener for MemoryListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Connection>> {
+        Box::pin(async {
+            let next = self.incoming.lock().await.recv().await;
+            next.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        })
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for MemoryListener {
+    fn drop(&mut self) {
+        self.state.lock().listeners.remove(&self.addr);
+    }
+}
+
+impl Network for MemoryNetwork {
+    fn listen(&self, mut addr: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn Listener>>> {
+        Box::pin(async move {
+            let (tx, rx) = mpsc::channel(BACKLOG);
+            let mut state = self.state.lock();
+            if addr.port() == 0 {
+                let port = state.port();
+                addr.set_port(port);
+            }
+            if state.listeners.contains_key(&addr) {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            state.listeners.insert(addr, tx);
+            drop(state);
+            let (incoming, state) = (tokio::sync::Mutex::new(rx), Arc::clone(&self.state));
+            Ok(Arc::new(MemoryListener { addr, incoming, state }) as Arc<dyn Listener>)
+        })
+    }
+
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Connection>> {
+        Box::pin(async move {
+            let (listener, local) = {
+                let mut state = self.state.lock();
+                let listener = state.listeners.get(&addr).cloned();
+                let mut local = addr;
+                local.set_port(state.port());
+                (listener.ok_or(io::ErrorKind::ConnectionRefused)?, local)
+            };
+            let (ours, theirs) = tokio::io::duplex(PIPE);
+            let accepted = Connection::from_stream(theirs, addr, local);
+            listener.send(accepted).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            Ok(Connection::from_stream(ours, local, addr))
+        })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move {
+            let ip = host.parse().map_err(|_| io::ErrorKind::NotFound)?;
+            Ok(vec![SocketAddr::new(ip, port)])
+        })
+    }
+}

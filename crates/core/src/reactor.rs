@@ -1,0 +1,84 @@
+//! Callback style over the same channels: a Reactor is a set of functions, run as a [`Protocol`].
+//!
+//! ```text
+//!   init_peer ─▶ (session starts) ─▶ add_peer ─▶ receive* ─▶ remove_peer
+//! ```
+//!
+//! Each peer's messages are handled one after the other, in a task of that peer and reactor: a slow
+//! `receive` delays this reactor with this peer, nobody else.
+
+use crate::BoxFuture;
+use crate::channel::ChannelId;
+use crate::io::ChannelIo;
+use crate::peer::{End, Peer};
+use crate::protocol::{Protocol, ProtocolError, ProtocolSpec};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A protocol written as callbacks. Only `spec` and `receive` must be given.
+pub trait Reactor: Send + Sync + 'static {
+    /// Name, version and channels.
+    fn spec(&self) -> ProtocolSpec;
+
+    /// Before anything else of this peer: a place to put typed data on it.
+    fn init_peer(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
+    /// The peer can be sent to.
+    fn add_peer(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
+    /// A message came. May wait; an error ends the session.
+    fn receive<'a>(
+        &'a self,
+        peer: &'a Peer,
+        channel: ChannelId,
+        message: Bytes,
+    ) -> BoxFuture<'a, Result<(), ProtocolError>>;
+
+    /// The session is over.
+    fn remove_peer(&self, peer: &Peer, end: &End) {
+        let _ = (peer, end);
+    }
+}
+
+/// Runs a [`Reactor`] as a [`Protocol`].
+#[derive(Debug)]
+pub struct Adapter<R>(pub R);
+
+impl<R: Reactor> Protocol for Adapter<R> {
+    fn spec(&self) -> ProtocolSpec {
+        self.0.spec()
+    }
+
+    fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
+        Box::pin(async move {
+            self.0.init_peer(&peer);
+            let present = Present { reactor: Arc::clone(&self), peer };
+            self.0.add_peer(&present.peer);
+            while let Some((channel, message)) = io.recv().await {
+                let received = self.0.receive(&present.peer, channel, message).await;
+                if let Err(error) = received {
+                    // The end is settled before remove_peer, so that it hears the true reason.
+                    present.peer.end(End::from_protocol(&self.0.spec().name, &error));
+                    return Err(error);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Calls `remove_peer` however the task ends, also when it is aborted.
+struct Present<R: Reactor> {
+    reactor: Arc<Adapter<R>>,
+    peer: Peer,
+}
+
+impl<R: Reactor> Drop for Present<R> {
+    fn drop(&mut self) {
+        self.reactor.0.remove_peer(&self.peer, &self.peer.end_so_far());
+    }
+}
