@@ -1,1 +1,15 @@
-//! (being built)
+//! The wire of CometBFT and Tendermint (0.34 to 0.40): SecretConnection, NodeInfo, MConnection packets.
+//!
+//! ```text
+//! TCP ─ SecretConnection frames (1044 bytes) ─ a byte stream ─ delimited NodeInfo, then delimited packets
+//! ```
+#![deny(clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing))]
+
+pub mod flow_rate;
+pub mod key;
+pub mod netaddress;
+pub mod node_info;
+pub mod packet;
+pub mod proto;
+pub mod secret_connection;
