@@ -1,2 +1,57 @@
-//! (being built)
-fn main() {}
+//! Both ends ours against both ends Go, in turn, in one run; prints the ratio.
+//!
+//! ```text
+//!   round 1:  ours ⇄ ours   Go ⇄ Go     round 2:  Go ⇄ Go   ours ⇄ ours     …
+//! ```
+//!
+//! Every measurement starts a server and a client as processes of their own on loopback, so that both
+//! sides pay for the same things; the order alternates, so that a machine that grows slower does not
+//! favour either. The table shows medians and the range of each side.
+//! It does not measure networks with delay or loss, nor many peers at once.
+#![allow(clippy::print_stdout, clippy::panic)] // a report for people; a failed measurement ends the run
+
+mod cases;
+mod table;
+
+use cases::{Case, all_cases};
+use clap::Parser;
+use std::process::ExitCode;
+use table::Row;
+
+/// Runs our programs and the Go originals in turn and prints the ratios.
+///
+/// Example: benches/run.sh --rounds 5 --only devp2p
+#[derive(Parser)]
+struct Args {
+    /// Rounds; each runs both sides once.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// A tenth of the work, to see that everything runs.
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let wanted = |case: &Case| args.only.as_ref().is_none_or(|only| case.name.contains(only.as_str()));
+    let mut rows = Vec::new();
+    for case in all_cases(args.quick).into_iter().filter(wanted) {
+        eprintln!("{} …", case.name);
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..args.rounds.max(1) {
+            if round % 2 == 0 {
+                ours.push(case.ours());
+                theirs.push(case.theirs());
+            } else {
+                theirs.push(case.theirs());
+                ours.push(case.ours());
+            }
+        }
+        rows.push(Row::new(&case, ours, theirs));
+    }
+    table::print(&rows);
+    ExitCode::SUCCESS
+}

@@ -172,7 +172,6 @@ pub fn must(name: &str, args: &[&str]) -> Vec<Value> {
 ///
 /// # Panics
 /// When there is none.
-#[must_use]
 pub fn line<'a>(lines: &'a [Value], event: &str) -> &'a Value {
     lines.iter().find(|v| v["event"] == event).unwrap_or_else(|| panic!("no {event} in {lines:#?}"))
 }

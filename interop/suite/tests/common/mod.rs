@@ -2,18 +2,18 @@
 #![allow(dead_code)] // each test file uses its part
 
 use serde_json::Value;
-use switchboard_interop::{ECHO_SIZES, Program, line, must, number, run, text};
+use switchboard_interop::{ECHO_SIZES, Program, line, must, number, text};
 
 /// One wire and the Go program that speaks it.
-pub struct Case {
+pub(crate) struct Case {
     /// The wire's name in our command line.
-    pub wire: &'static str,
+    pub(crate) wire: &'static str,
     /// The Go program.
-    pub go: &'static str,
+    pub(crate) go: &'static str,
     /// Further arguments for our node and client.
-    pub ours: Vec<String>,
+    pub(crate) ours: Vec<String>,
     /// Further arguments for the Go program.
-    pub theirs: Vec<String>,
+    pub(crate) theirs: Vec<String>,
 }
 
 /// 64 MiB of bulk.
@@ -25,7 +25,7 @@ fn joined<'a>(fixed: &[&'a str], more: &'a [String]) -> Vec<&'a str> {
 
 impl Case {
     /// Starts our node; gives it and the URL to dial.
-    pub fn our_node(&self, protocols: &[&str], more: &[&str]) -> (Program, String, Value) {
+    pub(crate) fn our_node(&self, protocols: &[&str], more: &[&str]) -> (Program, String, Value) {
         let mut args = vec!["node", "--json", "--stdin-stop", "--wire", self.wire, "--listen", "127.0.0.1:0"];
         protocols.iter().for_each(|p| args.extend(["--protocol", p]));
         args.extend(more);
@@ -41,7 +41,7 @@ impl Case {
     }
 
     /// Starts the Go node; gives it and the URL to dial.
-    pub fn go_node(&self, more: &[&str]) -> (Program, String) {
+    pub(crate) fn go_node(&self, more: &[&str]) -> (Program, String) {
         let mut args = vec!["serve"];
         args.extend(more);
         let mut node = Program::start(self.go, &joined(&args, &self.theirs));
@@ -55,7 +55,7 @@ impl Case {
     }
 
     /// Handshake, identity and every echo size; they dial.
-    pub fn they_dial_echo(&self) {
+    pub(crate) fn they_dial_echo(&self) {
         let (mut node, url, _) = self.our_node(&["bench"], &[]);
         let sizes = ECHO_SIZES.map(|s| s.to_string()).join(",");
         let args = joined(
@@ -66,13 +66,13 @@ impl Case {
         check_echoes(&lines);
         let added = node.wait("peer_added");
         assert_eq!(added["direction"], "inbound", "{added:#}");
-        assert_eq!(added["id"], id_of(self.wire, line(&lines, "ready")), "the Go peer's own id: {added:#}");
+        assert_eq!(&added["id"], id_of(self.wire, line(&lines, "ready")), "the Go peer's own id: {added:#}");
         node.wait("peer_dropped");
         assert_eq!(node.stop(), 0);
     }
 
     /// Handshake, identity and every echo size; we dial.
-    pub fn we_dial_echo(&self) {
+    pub(crate) fn we_dial_echo(&self) {
         let (mut go, url) = self.go_node(&["--protocols", "bench"]);
         for size in ECHO_SIZES {
             let size = size.to_string();
@@ -87,7 +87,7 @@ impl Case {
     }
 
     /// 64 MiB with the right count; they dial.
-    pub fn they_dial_bulk(&self) {
+    pub(crate) fn they_dial_bulk(&self) {
         let (node, url, _) = self.our_node(&["bench"], &[]);
         let args = joined(
             &["dial", &url, "--do", "bulk", "--bytes", BULK_BYTES, "--size", "65536", "--payload", "random"],
@@ -99,7 +99,7 @@ impl Case {
     }
 
     /// 64 MiB with the right count; we dial.
-    pub fn we_dial_bulk(&self) {
+    pub(crate) fn we_dial_bulk(&self) {
         let (go, url) = self.go_node(&["--protocols", "bench"]);
         let args =
             joined(&["bench", "--json", "bulk", &url, "--bytes", BULK_BYTES, "--size", "65536"], &self.ours);
@@ -108,7 +108,7 @@ impl Case {
     }
 
     /// `ping` says who they are and measures round trips.
-    pub fn ping(&self) {
+    pub(crate) fn ping(&self) {
         let (go, url) = self.go_node(&["--protocols", "bench"]);
         let lines = must("switchboard", &joined(&["ping", "--json", &url, "--count", "3"], &self.ours));
         assert!(lines.iter().any(|v| v["event"] == "identity" || v["event"] == "peer"), "{lines:#?}");
