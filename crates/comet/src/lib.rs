@@ -6,6 +6,7 @@
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
+pub mod bench;
 pub mod flow_rate;
 pub mod key;
 pub mod netaddress;
@@ -13,3 +14,9 @@ pub mod node_info;
 pub mod packet;
 pub mod proto;
 pub mod secret_connection;
+pub mod session;
+pub mod throttle;
+pub mod wire;
+
+pub use key::{NodeId, NodeKey};
+pub use wire::{COMET, Comet, CometConfig, probe};

@@ -134,6 +134,12 @@ pub trait PacketCodec {
     /// Most data the next packet of a message with `remaining` bytes left may carry.
     fn slice(&self, channel: u8, remaining: usize) -> usize;
 
+    /// The bytes the packet at the front of `src` takes, or `None` when more are needed.
+    ///
+    /// # Errors
+    /// When it breaks a rule; judged as early as the bytes allow.
+    fn whole(&self, src: &[u8]) -> Result<Option<usize>, PacketError>;
+
     /// Takes a packet from the front of `src`: it and the bytes it took, or `None` when more are needed.
     ///
     /// # Errors
@@ -181,6 +187,13 @@ impl PacketCodec for Era {
         match self {
             Self::Protobuf => Protobuf.slice(channel, remaining),
             Self::GoWire => GoWire.slice(channel, remaining),
+        }
+    }
+
+    fn whole(&self, src: &[u8]) -> Result<Option<usize>, PacketError> {
+        match self {
+            Self::Protobuf => Protobuf.whole(src),
+            Self::GoWire => GoWire.whole(src),
         }
     }
 
@@ -239,6 +252,10 @@ impl PacketCodec for Protobuf {
 
     fn slice(&self, channel: u8, remaining: usize) -> usize {
         if channel >= 0x80 && remaining == MAX_PAYLOAD { MAX_PAYLOAD - 1 } else { remaining.min(MAX_PAYLOAD) }
+    }
+
+    fn whole(&self, src: &[u8]) -> Result<Option<usize>, PacketError> {
+        Ok(proto::delimited(src, MAX_PACKET)?.map(|(_, used)| used))
     }
 
     fn decode<'a>(&self, src: &'a [u8]) -> Result<Option<(Packet<'a>, usize)>, PacketError> {
@@ -304,6 +321,10 @@ impl PacketCodec for GoWire {
 
     fn slice(&self, _: u8, remaining: usize) -> usize {
         remaining.min(MAX_PAYLOAD)
+    }
+
+    fn whole(&self, src: &[u8]) -> Result<Option<usize>, PacketError> {
+        Ok(self.decode(src)?.map(|(_, used)| used))
     }
 
     fn decode<'a>(&self, src: &'a [u8]) -> Result<Option<(Packet<'a>, usize)>, PacketError> {

@@ -104,6 +104,26 @@ pub enum SecretError {
     Local(&'static str),
 }
 
+impl SecretError {
+    /// The broken rule's name, for [`switchboard::Reason::Breach`].
+    #[must_use]
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Proto(ProtoError::VarintOverflow) => "varint overflow",
+            Self::Proto(ProtoError::TooLong { .. }) => "handshake message length",
+            Self::Proto(_) => "handshake message encoding",
+            Self::EphemeralLength(_) => "ephemeral key length",
+            Self::LowOrder => "low-order ephemeral key",
+            Self::NoKey | Self::KeyType(_) | Self::KeyLength(_) => "identity key",
+            Self::SignatureLength(_) | Self::Signature => "signature",
+            Self::NotAuthentic => "frame authentication",
+            Self::FrameLength(_) => "frame length",
+            Self::Exhausted => "frame counter",
+            Self::Local(_) => "local",
+        }
+    }
+}
+
 /// Our half of the key exchange.
 pub struct Ephemeral {
     secret: PrivateKey,

@@ -1,0 +1,251 @@
+//! A running session's two halves: packets to frames and frames to packets. No IO, no clock.
+//!
+//! ```text
+//! encode   packet head ‖ data ─▶ 1024 bytes gathered ─▶ sealed frame    finish: the rest, sealed at once
+//! decode   whole frame ─▶ opened in place ─▶ ≤ 2 KiB of plain bytes ─▶ packet, borrowed
+//! ```
+//!
+//! Limits: memory is one frame to send and [`PLAIN`] bytes received, whatever the peer does. Frames
+//! without data are legal here and come out as [`InFrame::Skip`], one a call, so a flood of them costs the sender
+//! 1044 bytes each and us one decryption each, as any other frame.
+//!
+//! A packet on a channel that we announced but the peer did not is skipped, as nobody here waits for
+//! it; on any other channel it is a breach. How long a reassembled message may get is the core's matter.
+
+use crate::packet::{Era, MAX_ENCODED, Packet, PacketCodec, PacketError};
+use crate::secret_connection::{DATA_MAX, FRAME, Opener, Sealer, SecretError};
+use bytes::{Buf, BytesMut};
+use switchboard::Reason;
+use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
+
+/// Plain bytes held between frames: the longest unfinished packet and one frame's data.
+pub const PLAIN: usize = MAX_ENCODED + DATA_MAX;
+/// Largest message a peer takes on a channel that says nothing else, 21 MiB
+/// (cometbft p2p/conn/connection.go `defaultRecvMessageCapacity`).
+pub const MAX_MESSAGE: usize = 22_020_096;
+
+/// A set of channel bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChannelSet([u64; 4]);
+
+impl ChannelSet {
+    /// Every channel there can be.
+    pub const ALL: Self = Self([u64::MAX; 4]);
+
+    /// Adds one.
+    pub fn insert(&mut self, channel: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(channel >> 6)) {
+            *word |= 1 << (channel & 63);
+        }
+    }
+
+    /// Whether it is in the set.
+    #[must_use]
+    pub fn contains(&self, channel: u8) -> bool {
+        self.0.get(usize::from(channel >> 6)).is_some_and(|word| word >> (channel & 63) & 1 == 1)
+    }
+}
+
+impl FromIterator<u8> for ChannelSet {
+    fn from_iter<I: IntoIterator<Item = u8>>(channels: I) -> Self {
+        let mut set = Self::default();
+        channels.into_iter().for_each(|channel| set.insert(channel));
+        set
+    }
+}
+
+/// Frames to bytes.
+pub struct CometEncoder {
+    sealer: Sealer,
+    era: Era,
+    /// The shared channels and the largest message of each.
+    channels: Vec<(u8, usize)>,
+    pending: Box<[u8; DATA_MAX]>,
+    filled: usize,
+}
+
+impl CometEncoder {
+    /// An encoder for the given channels; the number beside each is the largest message it carries.
+    #[must_use]
+    pub fn new(sealer: Sealer, era: Era, channels: Vec<(u8, usize)>) -> Self {
+        Self { sealer, era, channels, pending: Box::new([0; DATA_MAX]), filled: 0 }
+    }
+
+    /// The wire numbers given to the core are channel bytes.
+    fn shared(&self, wire_id: u64) -> Option<(u8, usize)> {
+        self.channels.iter().find(|(channel, _)| u64::from(*channel) == wire_id).copied()
+    }
+
+    fn push(&mut self, mut bytes: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
+        while !bytes.is_empty() {
+            let room = self.pending.get_mut(self.filled..).unwrap_or_default();
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            self.filled += now.len();
+            bytes = later;
+            if self.filled == DATA_MAX {
+                self.flush(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let data = self.pending.get(..self.filled).unwrap_or_default();
+        self.filled = 0;
+        self.sealer.seal(data, out).map_err(|_| EncodeError::Exhausted)
+    }
+}
+
+impl Encoder for CometEncoder {
+    fn slice(&self, wire_id: u64, remaining: usize) -> usize {
+        self.era.slice(channel_byte(wire_id), remaining)
+    }
+
+    fn cost(&self, wire_id: u64, len: usize, last: bool) -> usize {
+        self.era.encoded_len(channel_byte(wire_id), len, last)
+    }
+
+    fn max_message(&self, wire_id: u64) -> usize {
+        self.shared(wire_id).map_or(0, |(_, most)| most)
+    }
+
+    fn encode(&mut self, frame: OutFrame<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let packet = match frame {
+            OutFrame::Ping => Packet::Ping,
+            OutFrame::Pong => Packet::Pong,
+            // This wire has no word for it: the connection is closed.
+            OutFrame::Goodbye(_) => return Ok(()),
+            OutFrame::Data { wire_id, data, last } => {
+                let (channel, _) = self.shared(wire_id).ok_or(EncodeError::NotShared(wire_id))?;
+                let limit = self.era.slice(channel, data.len() + usize::from(!last));
+                if data.len() > limit {
+                    return Err(EncodeError::TooLarge { len: data.len(), limit });
+                }
+                Packet::Msg { channel, last, data }
+            }
+        };
+        let head = self.era.head(&packet);
+        self.push(head.as_slice(), out)?;
+        match packet {
+            Packet::Msg { data, .. } => self.push(data, out),
+            Packet::Ping | Packet::Pong => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if self.filled == 0 { Ok(()) } else { self.flush(out) }
+    }
+}
+
+impl std::fmt::Debug for CometEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CometEncoder").field("sealer", &self.sealer).finish_non_exhaustive()
+    }
+}
+
+/// A wire number as a channel byte; numbers beyond it are never shared, so what they become does not matter.
+fn channel_byte(wire_id: u64) -> u8 {
+    u8::try_from(wire_id).unwrap_or(u8::MAX)
+}
+
+/// Bytes to frames.
+pub struct CometDecoder {
+    opener: Opener,
+    era: Era,
+    shared: ChannelSet,
+    ignored: ChannelSet,
+    plain: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl CometDecoder {
+    /// A decoder that delivers what comes on `shared` channels, skips what comes on `ignored` ones, and starts with
+    /// plain bytes that were opened during the handshake.
+    #[must_use]
+    pub fn new(opener: Opener, era: Era, shared: ChannelSet, ignored: ChannelSet, plain: &[u8]) -> Self {
+        let mut held = plain.to_vec();
+        held.resize(PLAIN.max(plain.len() + DATA_MAX), 0);
+        Self { opener, era, shared, ignored, plain: held.into(), start: 0, end: plain.len() }
+    }
+
+    fn held(&self) -> &[u8] {
+        self.plain.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Opens the next frame behind the plain bytes; its data's length, or `None` when it is not all here.
+    fn open_next(&mut self, src: &mut BytesMut) -> Result<Option<usize>, Fault> {
+        let Some(frame) = src.get_mut(..FRAME) else { return Ok(None) };
+        let data = self.opener.open(frame).map_err(secret_fault)?;
+        if self.end + data.len() > self.plain.len() {
+            self.plain.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let len = data.len();
+        let Some(room) = self.plain.get_mut(self.end..self.end + len) else {
+            return Err(local("plain bytes beyond the longest packet"));
+        };
+        room.copy_from_slice(data);
+        self.end += len;
+        src.advance(FRAME);
+        Ok(Some(len))
+    }
+}
+
+impl Decoder for CometDecoder {
+    fn decode<'a>(&'a mut self, src: &'a mut BytesMut) -> Result<Option<InFrame<'a>>, Fault> {
+        let used = loop {
+            match self.era.whole(self.held()).map_err(packet_fault)? {
+                Some(used) => break used,
+                None => match self.open_next(src)? {
+                    None => return Ok(None),
+                    Some(0) => return Ok(Some(InFrame::Skip)),
+                    Some(_) => {}
+                },
+            }
+        };
+        let whole = self.start..self.start + used;
+        self.start = whole.end;
+        let bytes = self.plain.get(whole).unwrap_or_default();
+        let packet = self.era.decode(bytes).map_err(packet_fault)?;
+        match packet.map(|(packet, _)| packet) {
+            Some(Packet::Ping) => Ok(Some(InFrame::Ping)),
+            Some(Packet::Pong) => Ok(Some(InFrame::Pong)),
+            Some(Packet::Msg { channel, last, data }) if self.shared.contains(channel) => {
+                Ok(Some(InFrame::Part { wire_id: channel.into(), data, last }))
+            }
+            Some(Packet::Msg { channel, .. }) if self.ignored.contains(channel) => Ok(Some(InFrame::Skip)),
+            Some(Packet::Msg { channel, .. }) => {
+                Err(Fault::breach("unknown channel", format!("a packet on channel {channel:#04x}")))
+            }
+            None => Err(local("a whole packet that is not whole")),
+        }
+    }
+}
+
+impl std::fmt::Debug for CometDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CometDecoder").field("opener", &self.opener).finish_non_exhaustive()
+    }
+}
+
+fn packet_fault(error: PacketError) -> Fault {
+    Fault::breach(error.rule(), error)
+}
+
+fn local(what: &'static str) -> Fault {
+    Fault { reason: Reason::LocalFault, detail: what.into() }
+}
+
+/// A broken frame as the core tells it.
+pub(crate) fn secret_fault(error: SecretError) -> Fault {
+    let reason = match error {
+        SecretError::Exhausted | SecretError::Local(_) => Reason::LocalFault,
+        other => Reason::Breach(other.rule()),
+    };
+    Fault { reason, detail: error.into() }
+}
+
+#[cfg(test)]
+mod tests;
