@@ -11,6 +11,7 @@
 //! ```
 
 pub mod access;
+pub mod bench;
 pub mod candidate;
 pub mod channel;
 pub mod dial;
