@@ -91,10 +91,10 @@ impl Protocol for Bench {
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
-            if let Some(Ok(place)) = self.drivers.as_ref().map(|drivers| drivers.try_reserve()) {
-                if let Some((replies, reports)) = io.take(REPLY).zip(io.take(REPORT)) {
-                    place.send(Driver { peer, sender: io.sender(), replies, reports });
-                }
+            if let Some(Ok(place)) = self.drivers.as_ref().map(|drivers| drivers.try_reserve())
+                && let Some((replies, reports)) = io.take(REPLY).zip(io.take(REPORT))
+            {
+                place.send(Driver { peer, sender: io.sender(), replies, reports });
             }
             serve(&mut io).await
         })

@@ -3,10 +3,39 @@
 //! ```text
 //! TCP ─ SecretConnection frames (1044 bytes) ─ a byte stream ─ delimited NodeInfo, then delimited packets
 //! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`proto`] [`key`] [`netaddress`] [`secret_connection`] [`node_info`] [`packet`] [`flow_rate`] | codecs: bytes in, bytes out; the caller gives randomness and time |
+//! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
+//! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
+//! | [`mod@bench`] | a protocol to measure with |
+//! | [`decoders`] | every decoder as a plain function, for fuzzing |
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use switchboard::{Env, SwitchBuilder};
+//! use switchboard_comet::{Comet, CometConfig, NodeKey, bench::Bench};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let env = Env::system()?;
+//! let key = NodeKey::load_or_create("node_key.json".as_ref(), || env.random())?;
+//! let comet = Comet::new(CometConfig::new(Arc::new(key), "my-chain"))?;
+//! let switch = SwitchBuilder::new(env)
+//!     .wire(Arc::new(comet))
+//!     .protocol(Bench::server())
+//!     .listen("0.0.0.0:26656".parse()?, &[])
+//!     .start()
+//!     .await?;
+//! # switch.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod bench;
+pub mod decoders;
 pub mod flow_rate;
 pub mod key;
 pub mod netaddress;

@@ -80,7 +80,9 @@ impl CometEncoder {
         while !bytes.is_empty() {
             let room = self.pending.get_mut(self.filled..).unwrap_or_default();
             let (now, later) = bytes.split_at(bytes.len().min(room.len()));
-            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            if let Some(place) = room.get_mut(..now.len()) {
+                place.copy_from_slice(now);
+            }
             self.filled += now.len();
             bytes = later;
             if self.filled == DATA_MAX {
