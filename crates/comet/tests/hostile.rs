@@ -1,4 +1,5 @@
 //! Peers that mean harm: each input pattern, what it does, and that nothing panics, hangs or grows.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use bytes::{Buf, BytesMut};
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
 //! The order in which packets leave: the core's scheduler, priced by this wire, against the order a Go node was
 //! seen to send in.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;

@@ -1,4 +1,5 @@
 //! Whole nodes on this wire: Switch, sessions and the bench protocol over pipes in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use std::net::SocketAddr;
 use std::sync::Arc;
