@@ -2,7 +2,7 @@
 
 use crate::channel::ChannelId;
 use crate::inbox::{Inbox, Inboxes};
-use crate::outgoing::{Outgoing, SendError};
+use crate::outgoing::{Outgoing, Route, SendError};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -57,13 +57,13 @@ impl ChannelIo {
 #[derive(Debug, Clone)]
 pub struct ChannelSender {
     pub(crate) outgoing: Arc<Outgoing>,
-    /// Channel of the protocol → lane of the session.
-    pub(crate) lanes: Arc<[(ChannelId, usize)]>,
+    /// Where each channel of the protocol goes.
+    pub(crate) routes: Arc<[(ChannelId, Route)]>,
 }
 
 impl ChannelSender {
-    fn lane(&self, channel: ChannelId) -> Result<usize, SendError> {
-        self.lanes.iter().find(|(id, _)| *id == channel).map(|(_, lane)| *lane).ok_or(SendError::NotShared)
+    fn route(&self, channel: ChannelId) -> Result<Route, SendError> {
+        self.routes.iter().find(|(id, _)| *id == channel).map(|(_, r)| *r).ok_or(SendError::NotShared)
     }
 
     /// Queues a message, waiting up to [`crate::outgoing::SEND_TIMEOUT`] for room.
@@ -71,7 +71,7 @@ impl ChannelSender {
     /// # Errors
     /// [`SendError`], never `Full`.
     pub async fn send(&self, channel: ChannelId, message: impl Into<Bytes> + Send) -> Result<(), SendError> {
-        self.outgoing.send(self.lane(channel)?, message.into()).await
+        self.outgoing.send(self.route(channel)?, message.into()).await
     }
 
     /// Queues a message if there is room at once.
@@ -79,12 +79,12 @@ impl ChannelSender {
     /// # Errors
     /// [`SendError`], `Full` when there is no room.
     pub fn try_send(&self, channel: ChannelId, message: impl Into<Bytes>) -> Result<(), SendError> {
-        self.outgoing.try_send(self.lane(channel)?, message.into())
+        self.outgoing.try_send(self.route(channel)?, message.into())
     }
 
-    /// Messages waiting to be sent on a channel.
+    /// Messages waiting in the lane of a channel.
     #[must_use]
     pub fn queued(&self, channel: ChannelId) -> usize {
-        self.lane(channel).map_or(0, |lane| self.outgoing.queued(lane))
+        self.route(channel).map_or(0, |route| self.outgoing.queued(route.lane))
     }
 }

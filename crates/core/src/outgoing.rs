@@ -9,13 +9,13 @@
 //! Limits: a lane holds at most its queue length in messages, all lanes of a peer at most its ledger's
 //! cap in bytes. At the limit `send` waits up to [`SEND_TIMEOUT`], `try_send` answers `Full`.
 
-use crate::channel::ChannelSpec;
 use crate::ledger::Ledger;
 use crate::reason::Reason;
 use crate::scheduler::{DECAY_EVERY, Pick, Scheduler};
 use crate::wire::Encoder;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -75,7 +75,15 @@ struct State {
 #[derive(Debug)]
 struct LaneGate {
     slots: Semaphore,
-    max_message: usize,
+}
+
+/// Where a channel's messages go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) lane: usize,
+    pub(crate) wire_id: u64,
+    /// Largest message the wire can carry there, in bytes.
+    pub(crate) max_message: usize,
 }
 
 /// The shared part between senders and the writer.
@@ -102,31 +110,27 @@ impl Batch {
 }
 
 impl Outgoing {
-    /// Lanes for the given channels, in this order.
-    pub(crate) fn new(channels: &[(u64, ChannelSpec)], encoder: &dyn Encoder, ledger: Arc<Ledger>) -> Self {
+    /// Lanes with the given priorities and queue lengths, in this order.
+    pub(crate) fn new(specs: &[(NonZeroU32, usize)], ledger: Arc<Ledger>) -> Self {
         let mut scheduler = Scheduler::default();
-        let mut lanes = Vec::with_capacity(channels.len());
-        for (wire_id, spec) in channels {
-            scheduler.add(*wire_id, spec.priority);
-            lanes.push(LaneGate {
-                slots: Semaphore::new(spec.send_queue),
-                max_message: encoder.max_message(*wire_id),
-            });
+        let mut lanes = Vec::with_capacity(specs.len());
+        for (priority, queue) in specs {
+            scheduler.add(*priority);
+            lanes.push(LaneGate { slots: Semaphore::new((*queue).min(Semaphore::MAX_PERMITS)) });
         }
         let state = State { scheduler, control: Control::default(), closed: false, decayed: Instant::now() };
         Self { state: Mutex::new(state), lanes, wake: Notify::new(), ledger, messages: AtomicU64::new(0) }
     }
 
-    fn gate(&self, lane: usize, len: usize) -> Result<&LaneGate, SendError> {
-        let gate = self.lanes.get(lane).ok_or(SendError::NotShared)?;
-        if len > gate.max_message {
-            return Err(SendError::TooLarge { len, limit: gate.max_message });
+    fn gate(&self, route: Route, len: usize) -> Result<&LaneGate, SendError> {
+        if len > route.max_message {
+            return Err(SendError::TooLarge { len, limit: route.max_message });
         }
-        Ok(gate)
+        self.lanes.get(route.lane).ok_or(SendError::NotShared)
     }
 
-    pub(crate) fn try_send(&self, lane: usize, message: Bytes) -> Result<(), SendError> {
-        let gate = self.gate(lane, message.len())?;
+    pub(crate) fn try_send(&self, route: Route, message: Bytes) -> Result<(), SendError> {
+        let gate = self.gate(route, message.len())?;
         let slot = gate.slots.try_acquire().map_err(|e| match e {
             tokio::sync::TryAcquireError::NoPermits => SendError::Full,
             tokio::sync::TryAcquireError::Closed => SendError::Closed,
@@ -135,15 +139,15 @@ impl Outgoing {
             return Err(SendError::Full);
         }
         slot.forget();
-        self.push(lane, message)
+        self.push(route, message)
     }
 
-    pub(crate) async fn send(&self, lane: usize, message: Bytes) -> Result<(), SendError> {
-        match self.try_send(lane, message.clone()) {
+    pub(crate) async fn send(&self, route: Route, message: Bytes) -> Result<(), SendError> {
+        match self.try_send(route, message.clone()) {
             Err(SendError::Full) => {}
             decided => return decided,
         }
-        let gate = self.gate(lane, message.len())?;
+        let gate = self.gate(route, message.len())?;
         let room = async {
             let slot = gate.slots.acquire().await.map_err(|_| SendError::Closed)?;
             self.ledger.take(message.len()).await;
@@ -151,11 +155,11 @@ impl Outgoing {
             Ok(())
         };
         tokio::time::timeout(SEND_TIMEOUT, room).await.unwrap_or(Err(SendError::Timeout))?;
-        self.push(lane, message)
+        self.push(route, message)
     }
 
     /// Queues a message whose slot and bytes are taken.
-    fn push(&self, lane: usize, message: Bytes) -> Result<(), SendError> {
+    fn push(&self, route: Route, message: Bytes) -> Result<(), SendError> {
         let len = message.len();
         let mut state = self.state.lock();
         if state.closed {
@@ -163,7 +167,7 @@ impl Outgoing {
             self.ledger.give(len);
             return Err(SendError::Closed);
         }
-        state.scheduler.push(lane, message);
+        state.scheduler.push(route.lane, route.wire_id, message);
         drop(state);
         self.wake.notify_one();
         Ok(())

@@ -14,7 +14,7 @@
 //! are always full: its share is small, never zero.
 
 use crate::wire::Encoder;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
@@ -24,10 +24,9 @@ pub const DECAY_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 /// One lane: a channel's send queue in one session.
 #[derive(Debug)]
 struct Lane {
-    wire_id: u64,
     priority: f32,
     recently_sent: u64,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<(u64, Bytes)>,
     /// Whether the front message was partly sent.
     started: bool,
 }
@@ -56,9 +55,8 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Adds a lane; lanes added first win ties. Returns its index.
-    pub fn add(&mut self, wire_id: u64, priority: NonZeroU32) -> usize {
+    pub fn add(&mut self, priority: NonZeroU32) -> usize {
         self.lanes.push(Lane {
-            wire_id,
             // Whole numbers up to 2^24 are exact, as on the wire this rule comes from.
             priority: priority.get() as f32,
             recently_sent: 0,
@@ -68,10 +66,10 @@ impl Scheduler {
         self.lanes.len() - 1
     }
 
-    /// Appends a message to a lane.
-    pub fn push(&mut self, lane: usize, message: Bytes) {
+    /// Appends a message to a lane, for the channel with this number on the wire.
+    pub fn push(&mut self, lane: usize, wire_id: u64, message: Bytes) {
         if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.queue.push_back(message);
+            lane.queue.push_back((wire_id, message));
             self.waiting += 1;
         }
     }
@@ -105,18 +103,18 @@ impl Scheduler {
         }
         let index = best?;
         let lane = self.lanes.get_mut(index)?;
-        let front = lane.queue.front_mut()?;
-        let size = wire.slice(lane.wire_id, front.len()).min(front.len());
+        let (wire_id, front) = lane.queue.front_mut()?;
+        let wire_id = *wire_id;
+        let size = wire.slice(wire_id, front.len()).min(front.len());
         let last = size == front.len();
-        let data = if last { lane.queue.pop_front()? } else { front.split_to(size) };
-        debug_assert!(last || lane.queue.front().is_some_and(Buf::has_remaining));
+        let data = if last { lane.queue.pop_front()?.1 } else { front.split_to(size) };
         if last {
             self.waiting -= 1;
         }
         lane.started = !last;
-        let cost = wire.cost(lane.wire_id, data.len(), last);
+        let cost = wire.cost(wire_id, data.len(), last);
         lane.recently_sent += cost as u64;
-        Some(Pick { lane: index, wire_id: lane.wire_id, data, last, cost })
+        Some(Pick { lane: index, wire_id, data, last, cost })
     }
 
     /// Fades every account by a fifth.
@@ -129,6 +127,6 @@ impl Scheduler {
     /// Drops everything that waits; gives the bytes dropped.
     pub fn clear(&mut self) -> usize {
         self.waiting = 0;
-        self.lanes.iter_mut().flat_map(|lane| lane.queue.drain(..)).map(|m| m.len()).sum()
+        self.lanes.iter_mut().flat_map(|lane| lane.queue.drain(..)).map(|(_, m)| m.len()).sum()
     }
 }

@@ -30,6 +30,16 @@ pub enum Sniff {
     More,
 }
 
+/// What shares a send queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lanes {
+    /// Each channel: a message may overtake one of another channel of the same protocol.
+    PerChannel,
+    /// Each protocol: its messages leave in the order they were sent, with the highest priority of its
+    /// channels and the sum of their queue lengths. For wires whose protocols rely on that order.
+    PerProtocol,
+}
+
 /// A network's handshake, framing and identity.
 pub trait Wire: Send + Sync + 'static {
     /// The wire's name.
@@ -45,6 +55,11 @@ pub trait Wire: Send + Sync + 'static {
     /// initiator may still be one of this wire.
     fn listener_speaks_first(&self) -> bool {
         false
+    }
+
+    /// What shares a send queue, and with it one order on the wire.
+    fn lanes(&self) -> Lanes {
+        Lanes::PerChannel
     }
 
     /// Runs the responder's handshake. The wire bounds each of its steps in time.

@@ -6,6 +6,7 @@ use super::handle::PeerSet;
 use super::rules::{self, Candidature, Counts, Existing, Verdict};
 use crate::access::{AccessList, Limits, Throttle};
 use crate::candidate::Candidate;
+use crate::channel::ChannelSpec;
 use crate::dial::DialPlan;
 use crate::event::Event;
 use crate::id::{Direction, PeerId};
@@ -13,15 +14,16 @@ use crate::inbox::Inboxes;
 use crate::io::{ChannelIo, ChannelSender};
 use crate::ledger::Ledger;
 use crate::net::Listener;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, Route};
 use crate::peer::{End, Inner, Peer, Shared, Stats};
 use crate::reason::Reason;
 use crate::session::{self, Parts, RecvLane, Task};
-use crate::wire::{Session, Wire};
+use crate::wire::{Lanes, Session, Wire};
 use bytes::BytesMut;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -359,30 +361,39 @@ impl Actor {
             Some((c.protocol, c.wire_id, *spec))
         };
         let shared: Vec<_> = channels.iter().filter_map(known).collect();
-        let lanes: Vec<_> = shared.iter().map(|(_, wire_id, spec)| (*wire_id, *spec)).collect();
-        let outgoing = Arc::new(Outgoing::new(&lanes, &*encoder, Arc::clone(ledger)));
-
-        let mut protocols: BTreeMap<usize, Vec<(usize, u64, crate::channel::ChannelSpec)>> = BTreeMap::new();
-        for (lane, (protocol, wire_id, spec)) in shared.iter().enumerate() {
-            protocols.entry(*protocol).or_default().push((lane, *wire_id, *spec));
+        let kind = self.context.wires.get(id.wire()).map_or(Lanes::PerChannel, |wire| wire.lanes());
+        let (mut lanes, mut lane_of) = (Vec::<(NonZeroU32, usize)>::new(), BTreeMap::new());
+        let mut protocols: BTreeMap<usize, Vec<(Route, ChannelSpec)>> = BTreeMap::new();
+        for (protocol, wire_id, spec) in shared {
+            let group = (protocol, (kind == Lanes::PerChannel).then_some(wire_id));
+            let lane = *lane_of.entry(group).or_insert(lanes.len());
+            match lanes.get_mut(lane) {
+                Some((priority, queue)) => {
+                    (*priority, *queue) = ((*priority).max(spec.priority), *queue + spec.send_queue);
+                }
+                None => lanes.push((spec.priority, spec.send_queue)),
+            }
+            let route = Route { lane, wire_id, max_message: encoder.max_message(wire_id) };
+            protocols.entry(protocol).or_default().push((route, spec));
         }
+        let outgoing = Arc::new(Outgoing::new(&lanes, Arc::clone(ledger)));
         let (mut tasks, mut recv, mut listed) = (Vec::new(), Vec::new(), Vec::new());
         for (index, channels) in protocols {
             let Some(registered) = self.registry.get(index) else { continue };
-            let specs: Vec<_> = channels.iter().map(|(_, _, spec)| *spec).collect();
+            let specs: Vec<_> = channels.iter().map(|(_, spec)| *spec).collect();
             let inboxes = Arc::new(Inboxes::new(&specs, Arc::clone(ledger)));
-            for (index, (_, wire_id, spec)) in channels.iter().enumerate() {
+            for (index, (route, spec)) in channels.iter().enumerate() {
                 let inboxes = Arc::clone(&inboxes);
                 recv.push(RecvLane {
-                    wire_id: *wire_id,
+                    wire_id: route.wire_id,
                     spec: *spec,
                     inboxes,
                     index,
                     partial: BytesMut::new(),
                 });
             }
-            let lanes = channels.iter().map(|(lane, _, spec)| (spec.id, *lane)).collect();
-            let sender = ChannelSender { outgoing: Arc::clone(&outgoing), lanes };
+            let routes = channels.iter().map(|(route, spec)| (spec.id, *route)).collect();
+            let sender = ChannelSender { outgoing: Arc::clone(&outgoing), routes };
             let name = registered.offered.name.clone();
             listed.push(Shared {
                 name: name.clone(),
