@@ -34,10 +34,8 @@ fn replay(case: &Value) -> Vec<(u64, usize, usize, bool)> {
         channels.iter().map(|(id, _)| (*id, MAX_MESSAGE)).collect(),
     );
     let mut scheduler = Scheduler::default();
-    let lanes: Vec<usize> = channels
-        .iter()
-        .map(|(_, priority)| scheduler.add(NonZeroU32::new(*priority).unwrap()))
-        .collect();
+    let lanes: Vec<usize> =
+        channels.iter().map(|(_, priority)| scheduler.add(NonZeroU32::new(*priority).unwrap())).collect();
     for (lane, (id, _)) in lanes.iter().zip(&channels) {
         for size in case["queued_sizes"][format!("{id:02x}")].as_array().unwrap() {
             scheduler.push(*lane, u64::from(*id), Bytes::from(vec![0; size.as_u64().unwrap() as usize]));
