@@ -13,6 +13,7 @@
 pub mod access;
 pub mod bench;
 pub mod candidate;
+pub mod cast;
 pub mod channel;
 pub mod dial;
 pub mod env;
