@@ -1,1 +1,7 @@
-//! (being built)
+//! Ethereum devp2p.
+pub mod keccak;
+pub mod key;
+pub mod ecies;
+pub mod rlp;
+pub mod handshake;
+pub mod frame;

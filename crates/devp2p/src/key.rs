@@ -1,0 +1,247 @@
+//! The node key: a secp256k1 secret whose public key is the node's identity.
+//!
+//! ```text
+//!   key file    64 hex digits (geth's `nodekey`); a line end after them is tolerated; mode 0600
+//!   public key  64 bytes X ‖ Y on the wire, in hello and enode URLs (no leading 04)
+//!   node id     keccak256(public key), 32 bytes
+//! ```
+//!
+//! Limits: a key file over 1 KiB is not read. Secrets are wiped when dropped; that does not protect
+//! from a reader of the process's memory while it runs.
+
+use crate::keccak::keccak256;
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Message, PublicKey, SecretKey, ecdh};
+use std::io::{Read, Write};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Largest key file read.
+const MAX_FILE: u64 = 1024;
+
+/// A public key: a point on the curve, never the point at infinity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NodePublic {
+    point: PublicKey,
+}
+
+/// Not a point on the curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a point on the curve")]
+pub struct NotOnCurve;
+
+impl NodePublic {
+    /// Reads X ‖ Y.
+    ///
+    /// # Errors
+    /// [`NotOnCurve`], also for coordinates over the field's prime.
+    pub fn from_bytes(xy: &[u8; 64]) -> Result<Self, NotOnCurve> {
+        let mut full = [4; 65];
+        full[1..].copy_from_slice(xy);
+        PublicKey::from_byte_array_uncompressed(full).map(|point| Self { point }).map_err(|_| NotOnCurve)
+    }
+
+    /// Reads the compressed form, 33 bytes.
+    ///
+    /// # Errors
+    /// [`NotOnCurve`].
+    pub fn from_compressed(bytes: &[u8; 33]) -> Result<Self, NotOnCurve> {
+        PublicKey::from_byte_array_compressed(*bytes).map(|point| Self { point }).map_err(|_| NotOnCurve)
+    }
+
+    /// X ‖ Y.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 64] {
+        let full = self.point.serialize_uncompressed();
+        let mut xy = [0; 64];
+        xy.copy_from_slice(&full[1..]);
+        xy
+    }
+
+    /// The compressed form.
+    #[must_use]
+    pub fn compressed(&self) -> [u8; 33] {
+        self.point.serialize()
+    }
+
+    /// The node id.
+    #[must_use]
+    pub fn node_id(&self) -> [u8; 32] {
+        keccak256(&self.to_bytes())
+    }
+
+    /// Checks a signature r ‖ s over a digest.
+    #[must_use]
+    pub fn verifies(&self, digest: [u8; 32], signature: &[u8; 64]) -> bool {
+        secp256k1::ecdsa::Signature::from_compact(signature)
+            .is_ok_and(|s| self.point.verify(Message::from_digest(digest), &s).is_ok())
+    }
+}
+
+impl std::fmt::Debug for NodePublic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.to_bytes()))
+    }
+}
+
+/// A secret key; wiped when dropped.
+pub struct NodeKey {
+    secret: SecretKey,
+    public: NodePublic,
+}
+
+/// Why a key file is of no use. The text says what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// The file cannot be read.
+    #[error("cannot read the key file {path}: {error}")]
+    Read {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not 64 hex digits, or a number that is no key.
+    #[error("{path} is not a node key: expected 64 hex digits that make a secp256k1 secret, as geth's nodekey file")]
+    Malformed {
+        /// Which file.
+        path: String,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the key file {path}: {error}")]
+    Write {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl NodeKey {
+    /// A key from its 32 bytes; `None` for zero or a number not below the curve's order.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
+        let secret = SecretKey::from_secret_bytes(*bytes).ok()?;
+        Some(Self { secret, public: NodePublic { point: PublicKey::from_secret_key(&secret) } })
+    }
+
+    /// A new key from a source of random bytes.
+    pub fn generate(mut random: impl FnMut() -> [u8; 32]) -> Self {
+        loop {
+            // All but one of 2^128 numbers are keys.
+            if let Some(key) = Self::from_bytes(&random()) {
+                return key;
+            }
+        }
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
+        let name = || path.display().to_string();
+        let read = |error| KeyFileError::Read { path: name(), error };
+        let mut text = Zeroizing::new(String::new());
+        std::fs::File::open(path)
+            .map_err(read)?
+            .take(MAX_FILE)
+            .read_to_string(&mut text)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => KeyFileError::Malformed { path: name() },
+                _ => read(error),
+            })?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim_end_matches(['\r', '\n']), &mut *bytes)
+            .ok()
+            .and_then(|()| Self::from_bytes(&bytes))
+            .ok_or_else(|| KeyFileError::Malformed { path: name() })
+    }
+
+    /// Writes a key file that only its owner may read; never over an existing one.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Write`].
+    pub fn save(&self, path: &Path) -> Result<(), KeyFileError> {
+        let failed = |error| KeyFileError::Write { path: path.display().to_string(), error };
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let part = folder.join(format!(".nodekey-{}.part", std::process::id()));
+        let write = || {
+            let mut file = options.open(&part)?;
+            file.write_all(Zeroizing::new(hex::encode(self.secret.as_secret_bytes())).as_bytes())?;
+            file.sync_all()?;
+            // A hard link fails where the name is taken, so nobody's key is overwritten.
+            std::fs::hard_link(&part, path)
+        };
+        let result = write();
+        let _ = std::fs::remove_file(&part);
+        result.map_err(failed)
+    }
+
+    /// Reads a key file, or makes one where there is none.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
+    pub fn load_or_create(path: &Path, random: impl FnMut() -> [u8; 32]) -> Result<Self, KeyFileError> {
+        match Self::load(path) {
+            Err(KeyFileError::Read { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key = Self::generate(random);
+                key.save(path)?;
+                Ok(key)
+            }
+            other => other,
+        }
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> NodePublic {
+        self.public
+    }
+
+    /// The X coordinate of the shared point: this wire's ECDH.
+    pub(crate) fn agree(&self, with: &NodePublic) -> Zeroizing<[u8; 32]> {
+        let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
+        let mut x = Zeroizing::new([0; 32]);
+        x.copy_from_slice(&point[..32]);
+        x
+    }
+
+    /// A signature r ‖ s ‖ v over a digest, v 0 or 1 (RFC 6979: no randomness needed).
+    #[must_use]
+    pub fn sign_recoverable(&self, digest: [u8; 32]) -> [u8; 65] {
+        let signature =
+            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(digest), &self.secret);
+        let (v, rs) = signature.serialize_compact();
+        let mut out = [v.to_u8(); 65];
+        out[..64].copy_from_slice(&rs);
+        out
+    }
+}
+
+/// The key that made a signature r ‖ s ‖ v; `None` when there is none (v must be 0 to 3).
+#[must_use]
+pub fn recover(digest: [u8; 32], signature: &[u8; 65]) -> Option<NodePublic> {
+    let (rs, v) = signature.split_at(64);
+    let v = RecoveryId::try_from(i32::from(*v.first()?)).ok()?;
+    let signature = RecoverableSignature::from_compact(rs, v).ok()?;
+    let point = signature.recover_ecdsa(Message::from_digest(digest)).ok()?;
+    Some(NodePublic { point })
+}
+
+impl Drop for NodeKey {
+    fn drop(&mut self) {
+        self.secret.non_secure_erase();
+    }
+}
+
+impl std::fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeKey(public {:?})", self.public)
+    }
+}
