@@ -55,7 +55,8 @@ impl FrameKeys {
     pub fn split(self) -> (Sealer, Opener) {
         let stream = || Ctr64BE::<Aes256>::new(&(*self.aes).into(), &[0; 16].into());
         let cipher = || Aes256::new(&(*self.mac).into());
-        let sealer = Sealer { stream: stream(), mac: FrameMac { hash: self.egress.clone(), cipher: cipher() } };
+        let sealer =
+            Sealer { stream: stream(), mac: FrameMac { hash: self.egress.clone(), cipher: cipher() } };
         let mac = FrameMac { hash: self.ingress.clone(), cipher: cipher() };
         (sealer, Opener { stream: stream(), mac, waiting: None })
     }
@@ -178,8 +179,7 @@ impl<H: Hash> Sealer<H> {
         block[..6].copy_from_slice(&[high, mid, low, HEADER_DATA[0], HEADER_DATA[1], HEADER_DATA[2]]);
         self.stream.apply_keystream(&mut block);
         let mac = self.mac.header(&block);
-        header[..16].copy_from_slice(&block);
-        header[16..].copy_from_slice(&mac);
+        header.iter_mut().zip(block.iter().chain(&mac)).for_each(|(out, byte)| *out = *byte);
         self.stream.apply_keystream(body);
         let mac = self.mac.body(body);
         out.extend_from_slice(&mac);

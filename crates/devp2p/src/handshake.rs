@@ -164,7 +164,8 @@ fn seal(to: &NodePublic, items: &[u8], randomness: &Randomness) -> Result<Vec<u8
     rlp::put_list(items, &mut content);
     let padding = 100 + usize::from(randomness.padding) % 100;
     content.resize(content.len() + padding, 0);
-    let size = u16::try_from(content.len() + ecies::OVERHEAD).map_err(|_| HandshakeFault::Size(content.len()))?;
+    let size =
+        u16::try_from(content.len() + ecies::OVERHEAD).map_err(|_| HandshakeFault::Size(content.len()))?;
     let mut packet = size.to_be_bytes().to_vec();
     packet.extend(ecies::seal(to, &sealing, randomness.iv, &content, &size.to_be_bytes()));
     Ok(packet)
@@ -189,7 +190,11 @@ impl<'a> Initiator<'a> {
     ///
     /// # Errors
     /// [`HandshakeFault::Randomness`].
-    pub fn start(key: &'a NodeKey, remote: &NodePublic, randomness: &Randomness) -> Result<Self, HandshakeFault> {
+    pub fn start(
+        key: &'a NodeKey,
+        remote: &NodePublic,
+        randomness: &Randomness,
+    ) -> Result<Self, HandshakeFault> {
         let ephemeral = NodeKey::from_bytes(&randomness.ephemeral).ok_or(HandshakeFault::Randomness)?;
         let signed = xor(&key.agree(remote), &randomness.nonce);
         let mut items = Vec::new();
@@ -215,7 +220,8 @@ impl<'a> Initiator<'a> {
         let ack = decode_ack(&open(self.key, packet)?)?;
         let theirs = NodePublic::from_bytes(&ack.ephemeral).map_err(|_| HandshakeFault::Point)?;
         let nonces = Nonces { initiator: self.nonce, recipient: ack.nonce };
-        let (initiator_mac, recipient_mac, aes, mac) = derive(&self.ephemeral, &theirs, &nonces, &self.auth, packet);
+        let (initiator_mac, recipient_mac, aes, mac) =
+            derive(&self.ephemeral, &theirs, &nonces, &self.auth, packet);
         Ok(FrameKeys { aes, mac, egress: initiator_mac, ingress: recipient_mac })
     }
 }

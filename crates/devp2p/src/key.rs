@@ -103,7 +103,9 @@ pub enum KeyFileError {
         error: std::io::Error,
     },
     /// Not 64 hex digits, or a number that is no key.
-    #[error("{path} is not a node key: expected 64 hex digits that make a secp256k1 secret, as geth's nodekey file")]
+    #[error(
+        "{path} is not a node key: expected 64 hex digits that make a secp256k1 secret, as geth's nodekey file"
+    )]
     Malformed {
         /// Which file.
         path: String,
@@ -144,14 +146,12 @@ impl NodeKey {
         let name = || path.display().to_string();
         let read = |error| KeyFileError::Read { path: name(), error };
         let mut text = Zeroizing::new(String::new());
-        std::fs::File::open(path)
-            .map_err(read)?
-            .take(MAX_FILE)
-            .read_to_string(&mut text)
-            .map_err(|error| match error.kind() {
+        std::fs::File::open(path).map_err(read)?.take(MAX_FILE).read_to_string(&mut text).map_err(
+            |error| match error.kind() {
                 std::io::ErrorKind::InvalidData => KeyFileError::Malformed { path: name() },
                 _ => read(error),
-            })?;
+            },
+        )?;
         let mut bytes = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim_end_matches(['\r', '\n']), &mut *bytes)
             .ok()
@@ -208,7 +208,7 @@ impl NodeKey {
     pub(crate) fn agree(&self, with: &NodePublic) -> Zeroizing<[u8; 32]> {
         let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
         let mut x = Zeroizing::new([0; 32]);
-        x.copy_from_slice(&point[..32]);
+        x.iter_mut().zip(point.iter()).for_each(|(x, byte)| *x = *byte);
         x
     }
 

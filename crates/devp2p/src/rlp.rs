@@ -23,7 +23,9 @@ impl From<alloy_rlp::Error> for RlpError {
             alloy_rlp::Error::Overflow => "number too large",
             alloy_rlp::Error::LeadingZero => "number with a leading zero",
             alloy_rlp::Error::InputTooShort => "shorter than it says",
-            alloy_rlp::Error::NonCanonicalSingleByte | alloy_rlp::Error::NonCanonicalSize => "not the shortest form",
+            alloy_rlp::Error::NonCanonicalSingleByte | alloy_rlp::Error::NonCanonicalSize => {
+                "not the shortest form"
+            }
             alloy_rlp::Error::UnexpectedString => "a string where a list should be",
             alloy_rlp::Error::UnexpectedList => "a list where a string should be",
             _ => "unreadable",

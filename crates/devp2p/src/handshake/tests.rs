@@ -52,7 +52,8 @@ fn known_secrets_are_derived() {
     let ack = hex::decode(v["ack2"]["packet"].as_str().unwrap()).unwrap();
     let nonces = Nonces { initiator: bytes(&v, "nonce_a"), recipient: bytes(&v, "nonce_b") };
     let theirs = key(&v, "ephemeral_key_a").public();
-    let (mut from_initiator, _, aes, mac) = derive(&key(&v, "ephemeral_key_b"), &theirs, &nonces, &auth, &ack);
+    let (mut from_initiator, _, aes, mac) =
+        derive(&key(&v, "ephemeral_key_b"), &theirs, &nonces, &auth, &ack);
     let derived = &v["derived_from_auth2_ack2_on_recipient"];
     assert_eq!(*aes, bytes(derived, "aes_secret"));
     assert_eq!(*mac, bytes(derived, "mac_secret"));
@@ -103,7 +104,9 @@ fn bad_packets_are_refused() {
 #[test]
 fn bad_contents_are_refused() {
     let (a, b) = (NodeKey::from_bytes(&[1; 32]).unwrap(), NodeKey::from_bytes(&[2; 32]).unwrap());
-    let good = decode_auth(&open(&b, Initiator::start(&a, &b.public(), &randomness(10)).unwrap().auth()).unwrap()).unwrap();
+    let good =
+        decode_auth(&open(&b, Initiator::start(&a, &b.public(), &randomness(10)).unwrap().auth()).unwrap())
+            .unwrap();
     let packet = |signature: [u8; 65], key: [u8; 64]| {
         let mut items = Vec::new();
         rlp::put_string(&signature, &mut items);
@@ -120,8 +123,14 @@ fn bad_contents_are_refused() {
             assert_eq!(result.unwrap_err(), HandshakeFault::Signature, "v {v}");
         }
     }
-    assert_eq!(respond(&b, &packet(good.signature, [9; 64]), &randomness(20)).unwrap_err(), HandshakeFault::Point);
-    assert_eq!(respond(&b, &packet([0; 65], good.key), &randomness(20)).unwrap_err(), HandshakeFault::Signature);
+    assert_eq!(
+        respond(&b, &packet(good.signature, [9; 64]), &randomness(20)).unwrap_err(),
+        HandshakeFault::Point
+    );
+    assert_eq!(
+        respond(&b, &packet([0; 65], good.key), &randomness(20)).unwrap_err(),
+        HandshakeFault::Signature
+    );
     let mut content = Vec::new();
     let mut items = Vec::new();
     rlp::put_string(&good.signature, &mut items);

@@ -67,8 +67,31 @@ fn row(a: u64, b: u64, c: u64, d: u64, e: u64) -> __m512i {
 #[target_feature(enable = "avx512f")]
 fn permute(state: &mut State) {
     let [
-        s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15, s16, s17, s18, s19, s20, s21, s22,
-        s23, s24,
+        s0,
+        s1,
+        s2,
+        s3,
+        s4,
+        s5,
+        s6,
+        s7,
+        s8,
+        s9,
+        s10,
+        s11,
+        s12,
+        s13,
+        s14,
+        s15,
+        s16,
+        s17,
+        s18,
+        s19,
+        s20,
+        s21,
+        s22,
+        s23,
+        s24,
     ] = *state;
     let mut a0 = row(s0, s1, s2, s3, s4);
     let mut a1 = row(s5, s6, s7, s8, s9);
@@ -87,13 +110,15 @@ fn permute(state: &mut State) {
     let r3 = row(41, 45, 15, 21, 8);
     let r4 = row(18, 2, 61, 56, 14);
     // π: new row y holds, at x, the old lane of column (x + 3y) mod 5 and row x. Each new row takes
-    // one lane of every old row: old rows 0 and 1 are joined by p01, 2 and 3 by p23, the fifth by p4.
+    // one lane of every old row: the first permute joins old rows 0 and 1, the second 2 and 3, the third adds row 4.
     // An index of 8 or more in a two-source permute names the second source.
-    let p01 = [row(0, 9, 0, 0, 0), row(3, 12, 0, 0, 0), row(1, 10, 0, 0, 0), row(4, 8, 0, 0, 0), row(2, 11, 0, 0, 0)];
-    let p23 = [row(0, 0, 2, 11, 0), row(0, 0, 0, 9, 0), row(0, 0, 3, 12, 0), row(0, 0, 1, 10, 0), row(0, 0, 4, 8, 0)];
+    let g0 = [row(0, 9, 0, 0, 0), row(0, 0, 2, 11, 0), row(0, 1, 2, 3, 12)];
+    let g1 = [row(3, 12, 0, 0, 0), row(0, 0, 0, 9, 0), row(0, 1, 2, 3, 10)];
+    let g2 = [row(1, 10, 0, 0, 0), row(0, 0, 3, 12, 0), row(0, 1, 2, 3, 8)];
+    let g3 = [row(4, 8, 0, 0, 0), row(0, 0, 1, 10, 0), row(0, 1, 2, 3, 11)];
+    let g4 = [row(2, 11, 0, 0, 0), row(0, 0, 4, 8, 0), row(0, 1, 2, 3, 9)];
     // Joins the two pairs: lanes 0, 1 of the first, 2, 3 of the second.
     let join = row(0, 1, 10, 11, 0);
-    let p4 = [row(0, 1, 2, 3, 12), row(0, 1, 2, 3, 10), row(0, 1, 2, 3, 8), row(0, 1, 2, 3, 11), row(0, 1, 2, 3, 9)];
 
     for constant in ROUND {
         // θ
@@ -107,12 +132,12 @@ fn permute(state: &mut State) {
         let b3 = _mm512_rolv_epi64(_mm512_ternarylogic_epi64::<XOR3>(a3, d_prev, d_next), r3);
         let b4 = _mm512_rolv_epi64(_mm512_ternarylogic_epi64::<XOR3>(a4, d_prev, d_next), r4);
         // π
-        let gather = |n: usize| {
-            let first = _mm512_permutex2var_epi64(b0, p01[n], b1);
-            let second = _mm512_permutex2var_epi64(b2, p23[n], b3);
-            _mm512_permutex2var_epi64(_mm512_permutex2var_epi64(first, join, second), p4[n], b4)
+        let gather = |[p01, p23, p4]: [__m512i; 3]| {
+            let first = _mm512_permutex2var_epi64(b0, p01, b1);
+            let second = _mm512_permutex2var_epi64(b2, p23, b3);
+            _mm512_permutex2var_epi64(_mm512_permutex2var_epi64(first, join, second), p4, b4)
         };
-        let (e0, e1, e2, e3, e4) = (gather(0), gather(1), gather(2), gather(3), gather(4));
+        let (e0, e1, e2, e3, e4) = (gather(g0), gather(g1), gather(g2), gather(g3), gather(g4));
         // χ
         let chi = |e: __m512i| {
             let (n1, n2) = (_mm512_permutexvar_epi64(next, e), _mm512_permutexvar_epi64(next2, e));
@@ -127,7 +152,7 @@ fn permute(state: &mut State) {
     }
     for (chunk, row) in state.chunks_exact_mut(5).zip([a0, a1, a2, a3, a4]) {
         let lanes: [u64; 8] = lanes(row);
-        chunk.copy_from_slice(&lanes[..5]);
+        chunk.iter_mut().zip(lanes).for_each(|(out, lane)| *out = lane);
     }
 }
 
@@ -136,7 +161,8 @@ fn lanes(row: __m512i) -> [u64; 8] {
     let mut out = [0; 8];
     for (n, lane) in out.iter_mut().enumerate() {
         let rotated = _mm512_permutexvar_epi64(_mm512_set_epi64(0, 0, 0, 0, 0, 0, 0, n as i64), row);
-        *lane = std::arch::x86_64::_mm_cvtsi128_si64(std::arch::x86_64::_mm512_castsi512_si128(rotated)) as u64;
+        *lane =
+            std::arch::x86_64::_mm_cvtsi128_si64(std::arch::x86_64::_mm512_castsi512_si128(rotated)) as u64;
     }
     out
 }
