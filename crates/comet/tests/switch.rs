@@ -65,7 +65,6 @@ async fn two_nodes_echo_and_count() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "a pong within the ping's own millisecond does not count yet (core, LivenessWatch)"]
 async fn a_session_outlives_its_pings() {
     let net = MemoryNetwork::default();
     let (mut a, b) = (node(&net, 1, |_| {}).await, node(&net, 2, |_| {}).await);

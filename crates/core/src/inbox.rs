@@ -27,6 +27,8 @@ struct Queue {
     bytes: usize,
     /// Whether somebody reads this channel apart from the others.
     apart: bool,
+    /// Nobody reads this channel any more.
+    deaf: bool,
     wake: Arc<Notify>,
 }
 
@@ -68,6 +70,7 @@ impl Inboxes {
             items: VecDeque::new(),
             bytes: 0,
             apart: false,
+            deaf: false,
             wake: Arc::new(Notify::new()),
         };
         let state = State { queues: specs.iter().map(queue).collect(), ..State::default() };
@@ -80,7 +83,7 @@ impl Inboxes {
             return Delivery::Ignored;
         }
         let arrival = state.arrivals;
-        let Some(queue) = state.queues.get_mut(index) else { return Delivery::Ignored };
+        let Some(queue) = state.queues.get_mut(index).filter(|q| !q.deaf) else { return Delivery::Ignored };
         let len = message.len();
         let full = queue.bytes + len > queue.spec.recv_window || queue.items.len() >= MAX_MESSAGES;
         if full && !queue.items.is_empty() {
@@ -191,6 +194,17 @@ impl Inboxes {
         }
     }
 
+    /// One channel's reader is gone: drops what waits there and what will come.
+    fn deafen_one(&self, index: usize) {
+        let mut state = self.state.lock();
+        let Some(queue) = state.queues.get_mut(index) else { return };
+        queue.deaf = true;
+        queue.items.clear();
+        let bytes = std::mem::take(&mut queue.bytes);
+        drop(state);
+        self.finish_pop(bytes);
+    }
+
     fn set_apart(&self, id: ChannelId) -> Option<usize> {
         let mut state = self.state.lock();
         let index = state.queues.iter().position(|q| q.spec.id == id)?;
@@ -215,5 +229,17 @@ impl Inbox {
     /// The next message; `None` when the session is over and everything was read.
     pub async fn recv(&mut self) -> Option<Bytes> {
         self.inboxes.recv_one(self.index).await
+    }
+
+    /// A message that waits already, if there is one.
+    pub fn try_recv(&mut self) -> Option<Bytes> {
+        self.inboxes.pop_one(self.index).ok()
+    }
+}
+
+/// What comes for a dropped inbox is dropped too; it fills nothing.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.inboxes.deafen_one(self.index);
     }
 }

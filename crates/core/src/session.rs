@@ -43,6 +43,9 @@ const READ_CHUNK: usize = 64 * 1024;
 /// A write buffer larger than this is given back after use.
 const KEEP_BUFFER: usize = 256 * 1024;
 
+/// The session's marks are cut to this; what was heard in the step of a ping counts as its answer.
+const CLOCK_STEP: Duration = Duration::from_micros(1);
+
 /// One receiving channel of the session.
 pub(crate) struct RecvLane {
     pub(crate) wire_id: u64,
@@ -74,7 +77,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<Ledger>,
 }
 
-/// Marks of the session's clock, in milliseconds since its start.
+/// Marks of the session's clock, in microseconds since its start.
 #[derive(Default)]
 struct Pulse {
     heard: AtomicU64,
@@ -151,7 +154,7 @@ async fn supervise(
                 }
             }
             () = watch.wait() => {
-                let heard = start + Duration::from_millis(pulse.heard.load(Ordering::Relaxed));
+                let heard = start + Duration::from_micros(pulse.heard.load(Ordering::Relaxed));
                 match watch.tick(Instant::now(), heard) {
                     Tick::Nothing => {}
                     Tick::Ping => {
@@ -228,7 +231,7 @@ impl LivenessWatch {
 
     /// `heard` is when the last byte came: any byte after a ping counts as its answer.
     pub(crate) fn tick(&mut self, now: Instant, heard: Instant) -> Tick {
-        if self.pinged.is_some_and(|at| heard > at) {
+        if self.pinged.is_some_and(|at| heard + CLOCK_STEP > at) {
             self.pinged = None;
         }
         let tick = if self.rules.idle_limit.is_some_and(|d| now >= heard.max(self.started) + d) {
@@ -369,7 +372,7 @@ impl Reading {
                 Ok(0) => return End { reason: Reason::RemoteClosed, by: By::Peer, detail: None },
                 Ok(n) => {
                     self.peer.inner.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                    let now = self.peer.inner.since.elapsed().as_millis() as u64;
+                    let now = self.peer.inner.since.elapsed().as_micros() as u64;
                     self.pulse.heard.store(now, Ordering::Relaxed);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {

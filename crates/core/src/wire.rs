@@ -375,7 +375,7 @@ pub enum HandshakeError {
     /// The peer refused us and said why.
     #[error("refused by the peer: {0}")]
     RefusedByPeer(Reason),
-    /// We refused the peer.
+    /// Our gate refused the peer. Only for its verdicts: what a wire itself finds wrong is [`HandshakeError::Peer`].
     #[error("refused by us: {0}")]
     RefusedByUs(Reason),
     /// A step took too long.

@@ -81,7 +81,8 @@ impl MemoryWire {
             return Err(HandshakeError::RefusedByUs(reason));
         }
         if whom.is_some_and(|whom| whom != peer) {
-            return Err(HandshakeError::RefusedByUs(Reason::WrongIdentity));
+            let fault = Fault { reason: Reason::WrongIdentity, detail: "not the identity dialled".into() };
+            return Err(HandshakeError::Peer { stage, fault });
         }
         let mut theirs = Vec::new();
         for _ in 0..connection.reader.read_u8().await.map_err(io)? {
