@@ -109,21 +109,27 @@ impl Bits {
         None
     }
 
-    /// The runs of set bits, as (first, count).
-    pub fn runs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            while at < self.len {
-                let set = self.word(at / 64) >> (at % 64);
-                if set == 0 {
-                    at = (at | 63) + 1;
-                    continue;
-                }
+    /// The first run of set bits at or after `from`, as (first, count).
+    #[must_use]
+    pub fn next_run(&self, from: u32) -> Option<(u32, u32)> {
+        let mut at = from;
+        while at < self.len {
+            let set = self.word(at / 64) >> (at % 64);
+            if set != 0 {
                 let first = at + set.trailing_zeros();
-                at = self.next_clear(first).unwrap_or(self.len);
-                return Some((first, at - first));
+                return Some((first, self.next_clear(first).unwrap_or(self.len) - first));
             }
-            None
-        })
+            at = (at | 63) + 1;
+        }
+        None
+    }
+
+    /// All runs of set bits.
+    pub fn runs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let after = |(first, count): (u32, u32)| first + count;
+        std::iter::successors(self.next_run(0), move |run| self.next_run(after(*run)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -339,3 +339,6 @@ impl Manifest {
         Ok(Self { header, pages, sha256: sha256.into() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -309,3 +309,6 @@ pub(crate) fn put_chunk_head(id: CastId, index: u32, out: &mut BytesMut) {
     out.put_slice(&id.0);
     out.put_u32(index);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! What is owed to a peer: news of casts, requests, news of chunks, and what it asked for.
 
 use super::{CastState, GATHER, Part, PeerKey, Phase, Slot, State};
-use crate::cast::bits::Bits;
 use crate::cast::manifest::CastId;
 use crate::cast::message::Message;
 use bytes::Bytes;
@@ -60,20 +59,6 @@ pub(crate) enum Upload {
     Missing { id: CastId, what: Part },
 }
 
-/// The first run of held chunks at or after `from`.
-fn run_from(held: &Bits, from: u32) -> Option<(u32, u32)> {
-    let mut at = from;
-    while at < held.len() {
-        let set = held.word(at / 64) >> (at % 64);
-        if set != 0 {
-            let first = at + set.trailing_zeros();
-            return Some((first, held.next_clear(first).unwrap_or(held.len()) - first));
-        }
-        at = (at | 63) + 1;
-    }
-    None
-}
-
 /// As few `have`s as cover these chunks.
 fn ranges(id: CastId, news: &[u32], out: &mut VecDeque<Message>) {
     let mut news = news.to_vec();
@@ -106,7 +91,7 @@ impl Owed {
         };
         let id = cast.header.id();
         if let Some(from) = told.swept {
-            if let Some((first, count)) = run_from(&cast.held, from) {
+            if let Some((first, count)) = cast.held.next_run(from) {
                 told.swept = Some(first + count);
                 return Ok(Some(Message::Have { id, first, count }));
             }
