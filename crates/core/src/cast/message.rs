@@ -14,7 +14,7 @@
 //! The kind byte comes first; integers are big-endian. Limits: [`Lane::limit`] bytes a message, 1 … 64
 //! chunks a request, 1 … 1,024 hashes a page, 1 byte … 1 MiB a chunk. A message shorter, longer or out
 //! of these bounds is [`Malformed`], which ends the session. Whether numbers fit the cast they speak of
-//! is judged in [`super::state`].
+//! is judged by the state machine (`state.rs`).
 
 use super::manifest::{CastId, Hash, MAX_CHUNK, Malformed, PAGE_CHUNKS};
 use bytes::{BufMut, Bytes, BytesMut};
