@@ -1,0 +1,212 @@
+//! `bench`: measure a node that serves the protocol `bench`.
+
+use crate::fail::Fail;
+use crate::output::Output;
+use crate::wires::{self, BenchDriver, KeyFile, KeySource, Kind, Settings};
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use switchboard::bench::{BulkPlan, EchoPlan, Payload};
+use switchboard::text::printable;
+use switchboard::{Candidate, Env, Event, Switch, SwitchBuilder};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// Measure a node that serves the protocol `bench` (`switchboard node --protocol bench`).
+///
+/// Example: switchboard bench echo enode://KEY@127.0.0.1:30303 --count 10000 --size 1024 --in-flight 64
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Messages there and back, each compared byte by byte.
+    Echo {
+        #[command(flatten)]
+        to: To,
+        /// Messages in all.
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+        /// Bytes of each.
+        #[arg(long, default_value_t = 1_024)]
+        size: usize,
+        /// Messages under way at once.
+        #[arg(long, default_value_t = 1)]
+        in_flight: usize,
+    },
+    /// One way, counted by the other side.
+    Bulk {
+        #[command(flatten)]
+        to: To,
+        /// Bytes in all.
+        #[arg(long, default_value_t = 64 << 20)]
+        bytes: u64,
+        /// Bytes of a message.
+        #[arg(long, default_value_t = 65_536)]
+        size: usize,
+        /// What the bytes are.
+        #[arg(long, value_enum, default_value_t = Content::Random)]
+        payload: Content,
+    },
+    /// Whole handshakes, a new identity each.
+    Handshakes {
+        #[command(flatten)]
+        to: To,
+        /// Handshakes in all.
+        #[arg(long, default_value_t = 100)]
+        count: u64,
+        /// At once.
+        #[arg(long, default_value_t = 1)]
+        parallel: u64,
+    },
+}
+
+#[derive(clap::Args)]
+struct To {
+    /// The node.
+    url: String,
+    /// Our key file, as WIRE=PATH (default: a key for this once).
+    #[arg(long)]
+    key_file: Option<KeyFile>,
+    /// Network name, on wires that have one.
+    #[arg(long, default_value = crate::config::DEFAULT_NETWORK)]
+    network: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Content {
+    Random,
+    Zeros,
+}
+
+/// How long until the session must be there.
+const SESSION_LIMIT: Duration = Duration::from_secs(15);
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let env = Env::system().map_err(Fail::job)?;
+    match args.job {
+        Job::Echo { to, count, size, in_flight } => {
+            let (switch, mut driver) = session(&to, &env).await?;
+            let r = driver.echo(EchoPlan { count, size, in_flight }).await.map_err(Fail::job)?;
+            switch.stop().await;
+            let value = json!({"event": "echo", "size": r.size, "count": r.count, "ok": true, "seconds": r.seconds,
+                "rate": r.rate, "p50_us": r.p50_us, "p99_us": r.p99_us, "max_us": r.max_us});
+            let text = format!(
+                "{count} x {size} bytes: {:.0}/s, p50 {:.1} us, p99 {:.1} us, most {:.1} us",
+                r.rate, r.p50_us, r.p99_us, r.max_us
+            );
+            output.event(&value, &text);
+        }
+        Job::Bulk { to, bytes, size, payload } => {
+            let payload = match payload {
+                Content::Random => Payload::Random,
+                Content::Zeros => Payload::Zeros,
+            };
+            let (switch, mut driver) = session(&to, &env).await?;
+            let r = driver.bulk(BulkPlan { bytes, size, payload }).await.map_err(Fail::job)?;
+            switch.stop().await;
+            let value = json!({"event": "bulk", "sent_bytes": r.sent_bytes, "sent_msgs": r.sent_msgs,
+                "report_bytes": r.report.bytes, "report_msgs": r.report.messages, "report_ns": r.report.nanos,
+                "seconds": r.seconds, "mb_per_s": r.mb_per_s});
+            let text = format!("{} bytes in {} messages: {:.1} MB/s", r.sent_bytes, r.sent_msgs, r.mb_per_s);
+            output.event(&value, &text);
+            if (r.report.bytes, r.report.messages) != (r.sent_bytes, r.sent_msgs) {
+                let (b, m) = (r.report.bytes, r.report.messages);
+                return Err(Fail::job(format!("the peer counted {b} bytes in {m} messages")));
+            }
+        }
+        Job::Handshakes { to, count, parallel } => {
+            let seconds = handshakes(&to, count, parallel.max(1), &env).await?;
+            let rate = count as f64 / seconds;
+            let value = json!({"event": "handshakes", "count": count, "seconds": seconds, "rate": rate});
+            output.event(&value, &format!("{count} handshakes: {rate:.0}/s"));
+        }
+    }
+    Ok(())
+}
+
+impl To {
+    fn settings(&self, kind: Kind) -> Result<Settings, Fail> {
+        let key = match &self.key_file {
+            Some(file) if file.wire == kind => KeySource::File(file.path.clone()),
+            Some(file) => {
+                return Err(Fail::usage(format!(
+                    "--key-file is for wire {}, the node's is {kind}",
+                    file.wire
+                )));
+            }
+            None => KeySource::Throwaway,
+        };
+        Ok(Settings { key, network: self.network.clone() })
+    }
+}
+
+/// A session with the node, through a Switch of our own.
+async fn session(to: &To, env: &Env) -> Result<(Switch, Box<dyn BenchDriver>), Fail> {
+    let (kind, whom) = wires::parse(&to.url)?;
+    let built = wires::build(kind, &to.settings(kind)?, env)?;
+    let (protocol, mut drivers) = wires::bench_client(kind);
+    let builder = SwitchBuilder::new(env.clone()).wire(built.wire).protocol(protocol);
+    let switch = builder.start().await.map_err(Fail::usage)?;
+    let mut events = switch.events();
+    switch.offer(whom.clone()).await;
+    let failed = async {
+        loop {
+            match events.recv().await {
+                Ok(Event::DialFailed { reason, detail, .. }) => return format!("{reason}: {detail}"),
+                Ok(Event::PeerDropped { end, .. }) => return format!("the session ended: {}", end.reason),
+                Ok(_) => {}
+                Err(_) => std::future::pending::<()>().await,
+            }
+        }
+    };
+    let driver = async {
+        tokio::select! {
+            Some(driver) = drivers.recv() => Ok(driver),
+            why = failed => Err(Fail::job(format!("{whom}: {}", printable(&why)))),
+        }
+    };
+    let driver = timeout(SESSION_LIMIT, driver).await;
+    let driver = driver.unwrap_or_else(|_| {
+        Err(Fail::job(format!("{whom}: no session within {} s", SESSION_LIMIT.as_secs())))
+    })?;
+    Ok((switch, driver))
+}
+
+/// Runs handshakes; gives the seconds they took. Keys are made before the clock starts.
+async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64, Fail> {
+    let (kind, whom) = wires::parse(&to.url)?;
+    let settings = to.settings(kind)?;
+    let built: Result<Vec<_>, _> = (0..count).map(|_| wires::build(kind, &settings, env)).collect();
+    let built = Arc::new(built?);
+    let (next, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let mut workers = JoinSet::new();
+    for _ in 0..parallel {
+        let (built, next, env, whom) = (Arc::clone(&built), Arc::clone(&next), env.clone(), whom.clone());
+        workers.spawn(async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed) as usize;
+                let Some(built) = built.get(n) else { return Ok(()) };
+                one_handshake(built, &whom, &env).await?;
+            }
+        });
+    }
+    while let Some(done) = workers.join_next().await {
+        done.map_err(Fail::job)??;
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+async fn one_handshake(built: &wires::Built, whom: &Candidate, env: &Env) -> Result<(), Fail> {
+    let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
+    let connection = wires::connect(env, whom).await.map_err(failed)?;
+    let upgrade = wires::upgrade(env, &*built.bench);
+    let session = built.wire.dial(connection, whom.clone(), upgrade).await.map_err(failed)?;
+    crate::ping::goodbye(session).await;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Events of a Switch and of casts, as JSON and as text. All remote text is escaped.
+
+use serde_json::{Value, json};
+use switchboard::cast::CastEvent;
+use switchboard::text::printable;
+use switchboard::{Event, Peer};
+
+fn peer(peer: &Peer) -> Value {
+    let info = peer.info();
+    json!({
+        "wire": peer.id().wire(),
+        "id": peer.id().to_string(),
+        "direction": peer.direction().as_str(),
+        "remote": peer.remote_addr().to_string(),
+        "name": printable(&info.name),
+        "capabilities": info.capabilities.iter().map(|c| printable(c)).collect::<Vec<_>>(),
+    })
+}
+
+fn with(mut value: Value, more: &[(&str, Value)]) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend(more.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+    }
+    value
+}
+
+/// A Switch's event.
+pub(crate) fn switch_event(event: &Event) -> Option<(Value, String)> {
+    Some(match event {
+        Event::PeerAdded(p) => {
+            let text =
+                format!("+ {} {} {} {}", p.id().wire(), p.direction().as_str(), p.id(), p.remote_addr());
+            (with(peer(p), &[("event", "peer_added".into())]), text)
+        }
+        Event::PeerDropped { peer: p, end } => {
+            let stats = p.stats();
+            let more = [
+                ("event", "peer_dropped".into()),
+                ("reason", end.reason.code().into()),
+                ("text", end.reason.to_string().into()),
+                ("by", end.by.as_str().into()),
+                ("detail", end.detail.clone().into()),
+                ("seconds", p.lifetime().as_secs_f64().into()),
+                ("bytes_in", stats.bytes_in.into()),
+                ("bytes_out", stats.bytes_out.into()),
+                ("messages_in", stats.messages_in.into()),
+                ("messages_out", stats.messages_out.into()),
+                ("dropped", stats.dropped.into()),
+            ];
+            let text = format!("- {} {} {} (by {})", p.id().wire(), p.id(), end.reason, end.by.as_str());
+            (with(peer(p), &more), text)
+        }
+        Event::Refused { remote, direction, id, reason } => (
+            json!({"event": "refused", "remote": remote.to_string(), "direction": direction.as_str(),
+                "id": id.map(|id| id.to_string()), "reason": reason.code(), "text": reason.to_string()}),
+            format!("refused {remote}: {reason}"),
+        ),
+        Event::HandshakeFailed { remote, direction, wire, reason, detail } => (
+            json!({"event": "handshake_failed", "remote": remote.to_string(), "direction": direction.as_str(),
+                "wire": wire, "reason": reason.code(), "text": reason.to_string(), "detail": detail}),
+            format!("handshake with {remote} failed: {detail}"),
+        ),
+        Event::DialFailed { candidate, reason, detail, retry_in } => (
+            json!({"event": "dial_failed", "wire": candidate.wire, "to": candidate.to_string(),
+                "reason": reason.code(), "text": reason.to_string(), "detail": detail,
+                "retry_in": retry_in.map(|d| d.as_secs_f64())}),
+            format!("dialling {candidate} failed: {detail}"),
+        ),
+        _ => return None,
+    })
+}
+
+/// A cast's event.
+pub(crate) fn cast_event(event: &CastEvent) -> Option<(Value, String)> {
+    Some(match event {
+        CastEvent::Started { id, sha256, bytes } => (
+            json!({"event": "cast_started", "id": id.to_string(), "sha256": hex::encode(sha256), "bytes": bytes}),
+            format!("cast {id} of {bytes} bytes started"),
+        ),
+        CastEvent::Learned { id, name, bytes, hops, .. } => (
+            json!({"event": "cast_learned", "id": id.to_string(), "name": printable(name), "bytes": bytes, "hops": hops}),
+            format!("cast {id}: {} ({bytes} bytes)", printable(name)),
+        ),
+        CastEvent::Resumed { id, held, total } => (
+            json!({"event": "cast_resumed", "id": id.to_string(), "held": held, "chunks": total}),
+            format!("cast {id} taken up again with {held} of {total} chunks"),
+        ),
+        CastEvent::Progress { id, held, total } => (
+            json!({"event": "cast_progress", "id": id.to_string(), "held": held, "chunks": total}),
+            String::new(),
+        ),
+        CastEvent::Done { id, sha256, bytes, hops, path } => {
+            let file = path.as_ref().map(|p| p.display().to_string());
+            let text = format!("cast {id} complete: {}", file.as_deref().unwrap_or("in memory"));
+            let value = json!({"event": "cast_done", "id": id.to_string(), "sha256": hex::encode(sha256),
+                "bytes": bytes, "hops": hops, "file": file});
+            (value, text)
+        }
+        CastEvent::Ignored { id, why } => (
+            json!({"event": "cast_ignored", "id": id.to_string(), "why": why}),
+            format!("cast {id} ignored: {why}"),
+        ),
+        CastEvent::Failed { id, error } => {
+            let error = printable(error);
+            (
+                json!({"event": "cast_failed", "id": id.to_string(), "error": error}),
+                format!("cast {id} failed: {error}"),
+            )
+        }
+        _ => return None,
+    })
+}

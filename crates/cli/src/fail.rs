@@ -1,0 +1,38 @@
+//! How a command fails: by bad use (2), or in its job (1). One line each.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) enum Fail {
+    /// A flag, file, key, address or port that must be changed.
+    Usage(String),
+    /// The job itself.
+    Job(String),
+}
+
+impl Fail {
+    pub(crate) fn usage(text: impl fmt::Display) -> Self {
+        Self::Usage(text.to_string())
+    }
+
+    pub(crate) fn job(text: impl fmt::Display) -> Self {
+        Self::Job(text.to_string())
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Job(_) => ExitCode::from(1),
+        }
+    }
+}
+
+impl fmt::Display for Fail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(text) | Self::Job(text)) = self;
+        // Errors of errors may bring line ends of their own.
+        f.write_str(&text.replace('\n', " "))
+    }
+}

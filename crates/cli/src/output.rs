@@ -1,0 +1,51 @@
+//! The one place that prints: text for people, or JSON objects one a line.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use crate::fail::Fail;
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Where results go, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Whether live progress can be drawn.
+    pub(crate) fn is_live(self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
+    /// An event: its JSON, or its text where it has one.
+    pub(crate) fn event(self, value: &Value, text: &str) {
+        let mut out = std::io::stdout().lock();
+        // A reader that went away is no reason to fail.
+        let _ = if self.json {
+            writeln!(out, "{value}")
+        } else if text.is_empty() {
+            Ok(())
+        } else {
+            writeln!(out, "{text}")
+        };
+        let _ = out.flush();
+    }
+
+    /// Says why a command failed; gives its exit code.
+    pub(crate) fn failed(self, fail: &Fail) -> ExitCode {
+        if self.json {
+            println!("{}", json!({"event": "failed", "reason": fail.to_string()}));
+        }
+        eprintln!("switchboard: {fail}");
+        fail.code()
+    }
+}

@@ -1,0 +1,126 @@
+//! `ping`: shake hands, say who they are, measure round trips.
+
+use crate::fail::Fail;
+use crate::output::Output;
+use crate::wires::{self, KeyFile, KeySource, Settings};
+use bytes::BytesMut;
+use serde_json::{Value, json};
+use std::time::Duration;
+use switchboard::Env;
+use switchboard::text::printable;
+use switchboard::wire::{InFrame, OutFrame, Session};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+/// Shake hands with a node, say who it is, and measure round trips. Answers with what the node itself offers, so
+/// that a node of any network keeps the session for a while.
+///
+/// Example: switchboard ping enode://KEY@203.0.113.7:30303 --count 5
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The node: enode://…, enr:… or comet://ID@HOST:PORT.
+    url: String,
+    /// Round trips to measure.
+    #[arg(long, default_value_t = 3)]
+    count: u32,
+    /// Our key file, as WIRE=PATH (default: a key for this once).
+    #[arg(long)]
+    key_file: Option<KeyFile>,
+}
+
+/// Longest wait for one answer.
+const PONG_LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let (kind, whom) = wires::parse(&args.url)?;
+    let env = Env::system().map_err(Fail::job)?;
+    let key = match args.key_file {
+        Some(file) if file.wire == kind => KeySource::File(file.path),
+        Some(file) => {
+            return Err(Fail::usage(format!("--key-file is for wire {}, the node's is {kind}", file.wire)));
+        }
+        None => KeySource::Throwaway,
+    };
+    let settings = Settings { key, network: crate::config::DEFAULT_NETWORK.to_owned() };
+    let began = Instant::now();
+    let session = wires::probe(kind, &whom, &settings, &env).await?;
+    let mut session =
+        session.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;
+    let handshake_us = micros(began.elapsed());
+    let mut who = wires::describe(&session);
+    if let Some(fields) = who.as_object_mut() {
+        fields.insert("event".into(), "peer".into());
+        fields.insert("handshake_us".into(), handshake_us.into());
+    }
+    output.event(&who, &describe(&who));
+    for n in 0..args.count {
+        let rtt = timeout(PONG_LIMIT, round_trip(&mut session)).await;
+        let rtt = rtt.map_err(|_| Fail::job(format!("no pong for {} s", PONG_LIMIT.as_secs())))??;
+        let us = micros(rtt);
+        output.event(&json!({"event": "ping", "seq": n, "rtt_us": us}), &format!("pong {n}: {us:.0} us"));
+    }
+    goodbye(session).await;
+    Ok(())
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+fn describe(who: &Value) -> String {
+    let Some(fields) = who.as_object() else { return String::new() };
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{name:<13} {text}"),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+            format!("{name:<13} {}", items.join(", "))
+        }
+        other => format!("{name:<13} {other}"),
+    };
+    fields.iter().filter(|(name, _)| *name != "event").map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Sends a ping of the wire and waits for its pong, answering pings on the way.
+async fn round_trip(session: &mut Session) -> Result<Duration, Fail> {
+    send(session, OutFrame::Ping).await?;
+    let began = Instant::now();
+    loop {
+        let frame = session.decoder.decode(&mut session.leftover);
+        match frame
+            .map_err(|fault| Fail::job(format!("the peer broke a rule: {}", printable(&fault.to_string()))))?
+        {
+            Some(InFrame::Pong) => return Ok(began.elapsed()),
+            Some(InFrame::Ping) => send(session, OutFrame::Pong).await?,
+            Some(InFrame::Goodbye(reason)) => {
+                return Err(Fail::job(format!("the peer ended the session: {reason}")));
+            }
+            Some(_) => {}
+            None => {
+                session.leftover.reserve(4096);
+                let read = session.reader.read_buf(&mut session.leftover).await;
+                if read.map_err(|e| Fail::job(format!("the connection broke: {e}")))? == 0 {
+                    return Err(Fail::job("the peer closed the connection"));
+                }
+            }
+        }
+    }
+}
+
+async fn send(session: &mut Session, frame: OutFrame<'_>) -> Result<(), Fail> {
+    let mut out = BytesMut::new();
+    session.encoder.encode(frame, &mut out).map_err(Fail::job)?;
+    session.encoder.finish(&mut out).map_err(Fail::job)?;
+    let broke = |e| Fail::job(format!("the connection broke: {e}"));
+    session.writer.write_all(&out).await.map_err(broke)?;
+    session.writer.flush().await.map_err(broke)
+}
+
+/// Says goodbye as a node that is done; whether it arrives is the peer's matter.
+pub(crate) async fn goodbye(mut session: Session) {
+    let say = async {
+        send(&mut session, OutFrame::Goodbye(&switchboard::Reason::Quitting)).await?;
+        let _ = session.writer.shutdown().await;
+        Ok::<_, Fail>(())
+    };
+    let _ = timeout(Duration::from_secs(1), say).await;
+}

@@ -1,0 +1,146 @@
+//! A ring of nodes of one wire in this process: each dials its next neighbour.
+
+use crate::fail::Fail;
+use crate::wires::{self, KeySource, Kind, Settings};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard::cast::{Cast, CastEvent, CastId, FileStores};
+use switchboard::{Env, Limits, Switch, SwitchBuilder};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, timeout};
+
+/// What a ring reports.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) wire: Kind,
+    pub(crate) node: usize,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Progress { held: u32, total: u32 },
+    Done { hops: u8, path: PathBuf, after: Duration },
+    Failed(String),
+}
+
+struct Node {
+    switch: Switch,
+    cast: Cast,
+    url: String,
+}
+
+/// A running ring.
+pub(crate) struct Ring {
+    pub(crate) wire: Kind,
+    nodes: Vec<Node>,
+}
+
+/// How long the nodes may take to find their neighbours.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+impl Ring {
+    /// Starts the nodes and joins them; each keeps what it receives in a folder of its own below `data`.
+    pub(crate) async fn start(wire: Kind, count: usize, data: &Path) -> Result<Self, Fail> {
+        let mut nodes = Vec::with_capacity(count);
+        for n in 0..count {
+            nodes.push(Self::node(wire, &data.join(format!("{wire}-{n}"))).await?);
+        }
+        let ring = Self { wire, nodes };
+        for (n, node) in ring.nodes.iter().enumerate() {
+            let next = &ring.nodes[(n + 1) % count];
+            if count > 1 {
+                node.switch.add_static(wires::parse(&next.url)?.1).await;
+            }
+        }
+        ring.joined().await?;
+        Ok(ring)
+    }
+
+    async fn node(wire: Kind, data: &Path) -> Result<Node, Fail> {
+        let env = Env::system().map_err(Fail::job)?;
+        let key = KeySource::Data(data.to_owned());
+        let built = wires::build(wire, &Settings { key, network: "switchboard-up".into() }, &env)?;
+        let stores =
+            FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;
+        let cast = Cast::new(switchboard::cast::Config::default(), stores);
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let switch = SwitchBuilder::new(env)
+            .wire(Arc::clone(&built.wire))
+            .protocol(cast.protocol(built.cast))
+            .limits(Limits::default())
+            .listen(local, &[])
+            .start()
+            .await
+            .map_err(Fail::usage)?;
+        let at = switch.listening().first().map_or(local, |(addr, _)| *addr);
+        let url = (built.url)(at);
+        Ok(Node { switch, cast, url })
+    }
+
+    /// Waits until every node has its neighbours.
+    async fn joined(&self) -> Result<(), Fail> {
+        let wanted = self.nodes.len().saturating_sub(1).min(2);
+        let joined = async {
+            for node in &self.nodes {
+                let mut events = node.switch.events();
+                while node.switch.peers().len() < wanted {
+                    let _ = events.recv().await;
+                }
+            }
+        };
+        let slow = |_| {
+            Fail::job(format!("the {} ring did not form within {} s", self.wire, CONNECT_LIMIT.as_secs()))
+        };
+        timeout(CONNECT_LIMIT, joined).await.map_err(slow)
+    }
+
+    /// Casts a file from the first node; steps of the others go to `steps`.
+    pub(crate) async fn cast(&self, file: &Path, steps: &mpsc::Sender<Step>) -> Result<(), Fail> {
+        let listeners: Vec<_> = self.nodes.iter().skip(1).map(|node| node.cast.events()).collect();
+        let Some(first) = self.nodes.first() else { return Ok(()) };
+        let id = first.cast.start(file).await.map_err(Fail::usage)?;
+        let began = Instant::now();
+        for (n, events) in listeners.into_iter().enumerate() {
+            tokio::spawn(follow(self.wire, n + 1, id, began, events, steps.clone()));
+        }
+        Ok(())
+    }
+
+    /// Stops all nodes.
+    pub(crate) async fn stop(self) {
+        let mut stops = tokio::task::JoinSet::new();
+        for node in self.nodes {
+            stops.spawn(async move { node.switch.stop().await });
+        }
+        while stops.join_next().await.is_some() {}
+    }
+}
+
+/// Reports one node's progress with one cast.
+async fn follow(
+    wire: Kind,
+    node: usize,
+    cast: CastId,
+    began: Instant,
+    mut events: broadcast::Receiver<CastEvent>,
+    steps: mpsc::Sender<Step>,
+) {
+    loop {
+        let what = match events.recv().await {
+            Ok(CastEvent::Progress { id, held, total }) if id == cast => What::Progress { held, total },
+            Ok(CastEvent::Done { id, hops, path, .. }) if id == cast => {
+                What::Done { hops, path: path.unwrap_or_default(), after: began.elapsed() }
+            }
+            Ok(CastEvent::Failed { id, error }) if id == cast => What::Failed(error),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let over = !matches!(what, What::Progress { .. });
+        if steps.send(Step { wire, node, what }).await.is_err() || over {
+            return;
+        }
+    }
+}

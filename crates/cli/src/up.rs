@@ -1,0 +1,245 @@
+//! `up`: the main job. A local network on every wire, a real file through each, and proof.
+
+use crate::fail::Fail;
+use crate::node::stop_signal;
+use crate::output::Output;
+use crate::ring::{Ring, Step, What};
+use crate::wires::Kind;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Start a local network on every wire, cast a file through it, and prove that every node got it.
+///
+/// Example: switchboard up --nodes 4 --cast big.iso
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Nodes of each wire, joined in a ring.
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
+    /// Wires, separated by commas (default: all).
+    #[arg(long, value_delimiter = ',')]
+    wire: Vec<Kind>,
+    /// The file to cast (default: this program).
+    #[arg(long)]
+    cast: Option<PathBuf>,
+    /// Leave the network running until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Seconds the cast may take.
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+}
+
+/// Most nodes of one wire: one process has so many files.
+const MAX_NODES: usize = 100;
+
+/// One node that has the file.
+struct Arrival {
+    hops: u8,
+    after: Duration,
+    path: PathBuf,
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    if !(2..=MAX_NODES).contains(&args.nodes) {
+        return Err(Fail::usage(format!("--nodes {} is out of range: use 2 to {MAX_NODES}", args.nodes)));
+    }
+    let file = match args.cast {
+        Some(file) => file,
+        None => std::env::current_exe()
+            .map_err(|e| Fail::job(format!("cannot find this program's own file: {e}: use --cast")))?,
+    };
+    let (sha256, bytes) = hash(&file)
+        .map_err(|e| Fail::usage(format!("cannot read {}: {e}: give another --cast", file.display())))?;
+    let mut wires = if args.wire.is_empty() { Kind::ALL.to_vec() } else { args.wire };
+    wires.sort_unstable();
+    wires.dedup();
+    let stop = stop_signal(false)?;
+    let data = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
+    let mut rings = Vec::new();
+    for wire in wires {
+        rings.push(Ring::start(wire, args.nodes, data.path()).await?);
+    }
+    output.event(
+        &json!({"event": "network", "wires": rings.iter().map(|r| r.wire.name()).collect::<Vec<_>>(), "nodes": args.nodes,
+            "file": file.display().to_string(), "bytes": bytes, "sha256": hex::encode(sha256)}),
+        &format!("{} nodes on each wire are up; casting {} ({bytes} bytes)", args.nodes, file.display()),
+    );
+    tokio::pin!(stop);
+    let job = work(&rings, args.nodes, &file, sha256, bytes, args.timeout, *output);
+    let result = tokio::select! {
+        result = job => result,
+        () = &mut stop => Err(Fail::job("interrupted")),
+    };
+    if args.keep && result.is_ok() {
+        output.event(&json!({"event": "keeping"}), "the network stays up: end it with Ctrl-C");
+        stop.await;
+    }
+    for ring in rings {
+        ring.stop().await;
+    }
+    result
+}
+
+/// Casts on one wire after the other, so that each has the machine to itself, and shows the table.
+async fn work(
+    rings: &[Ring],
+    nodes: usize,
+    file: &Path,
+    sha256: [u8; 32],
+    bytes: u64,
+    limit: u64,
+    output: Output,
+) -> Result<(), Fail> {
+    let mut table = format!(
+        "{:<8} {:>5} {:>12} {:>9} {:>9} {:>5}  result",
+        "wire", "nodes", "bytes", "seconds", "MB/s", "hops"
+    );
+    let mut failures = Vec::new();
+    for ring in rings {
+        let view = View::new(ring.wire, nodes, output);
+        let arrived = collect(ring, nodes, file, limit, &view).await?;
+        view.close();
+        let mut wrong = nodes - 1 - arrived.len();
+        for arrival in arrived.values() {
+            wrong += usize::from(hash(&arrival.path).ok() != Some((sha256, bytes)));
+        }
+        let seconds = arrived.values().map(|a| a.after.as_secs_f64()).fold(0.0, f64::max);
+        let hops = arrived.values().map(|a| a.hops).max().unwrap_or(0);
+        // What reached all nodes together, over the time until the last had it.
+        let rate = bytes as f64 * arrived.len() as f64 / 1e6 / seconds.max(1e-9);
+        let verdict = if wrong == 0 {
+            "every node has the exact bytes".to_owned()
+        } else {
+            format!("{wrong} nodes lack the file")
+        };
+        output.event(
+            &json!({"event": "result", "wire": ring.wire.name(), "nodes": nodes, "bytes": bytes, "seconds": seconds,
+                "mb_per_s": rate, "hops": hops, "ok": wrong == 0, "wrong": wrong}),
+            "",
+        );
+        let name = ring.wire.name();
+        table.push_str(&format!(
+            "\n{name:<8} {nodes:>5} {bytes:>12} {seconds:>9.3} {rate:>9.1} {hops:>5}  {verdict}"
+        ));
+        if wrong > 0 {
+            failures.push(format!("{name}: {verdict}"));
+        }
+    }
+    if !output.is_json() {
+        output.event(&json!(null), &table);
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Fail::job(failures.join("; "))) }
+}
+
+/// Waits until every node has the file, or time is up.
+async fn collect(
+    ring: &Ring,
+    nodes: usize,
+    file: &Path,
+    limit: u64,
+    view: &View,
+) -> Result<BTreeMap<usize, Arrival>, Fail> {
+    let (tx, mut steps) = mpsc::channel(256);
+    ring.cast(file, &tx).await?;
+    drop(tx);
+    let mut arrived = BTreeMap::new();
+    let waiting = async {
+        while arrived.len() < nodes - 1 {
+            let Some(Step { wire, node, what }) = steps.recv().await else { break };
+            view.show(wire, node, &what);
+            match what {
+                What::Done { hops, path, after } => drop(arrived.insert(node, Arrival { hops, after, path })),
+                What::Failed(_) => break,
+                What::Progress { .. } => {}
+            }
+        }
+    };
+    // Whoever is late is told in the table.
+    let _ = timeout(Duration::from_secs(limit), waiting).await;
+    Ok(arrived)
+}
+
+/// Live progress: bars on a terminal, JSON, or a line per node.
+struct View {
+    bars: Option<(MultiProgress, Vec<ProgressBar>)>,
+    output: Output,
+}
+
+impl View {
+    fn new(wire: Kind, nodes: usize, output: Output) -> Self {
+        let bars = output.is_live().then(|| {
+            let all = MultiProgress::new();
+            let style = ProgressStyle::with_template("{prefix:>14} [{bar:40}] {pos}/{len} chunks {elapsed}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = |n: usize| {
+                let bar = all.add(ProgressBar::new(1).with_style(style.clone()));
+                bar.set_prefix(format!("{wire} node {n}"));
+                bar
+            };
+            let bars = (1..nodes).map(bar).collect();
+            (all, bars)
+        });
+        Self { bars, output }
+    }
+
+    fn show(&self, wire: Kind, node: usize, what: &What) {
+        let bar = self.bars.as_ref().and_then(|(_, bars)| bars.get(node - 1));
+        let (value, text) = match what {
+            What::Progress { held, total } => {
+                if let Some(bar) = bar {
+                    bar.set_length(u64::from(*total));
+                    bar.set_position(u64::from(*held));
+                }
+                (
+                    json!({"event": "progress", "wire": wire.name(), "node": node, "held": held, "chunks": total}),
+                    String::new(),
+                )
+            }
+            What::Done { hops, after, .. } => {
+                if let Some(bar) = bar {
+                    bar.finish();
+                }
+                let text =
+                    format!("{wire} node {node}: complete after {:.3} s, {hops} hops", after.as_secs_f64());
+                (
+                    json!({"event": "complete", "wire": wire.name(), "node": node, "hops": hops, "seconds": after.as_secs_f64()}),
+                    text,
+                )
+            }
+            What::Failed(error) => (
+                json!({"event": "node_failed", "wire": wire.name(), "node": node, "error": error}),
+                format!("{wire} node {node}: {error}"),
+            ),
+        };
+        let text = if bar.is_some() { "" } else { &text };
+        self.output.event(&value, text);
+    }
+
+    fn close(&self) {
+        if let Some((_, bars)) = &self.bars {
+            bars.iter().for_each(ProgressBar::abandon);
+        }
+    }
+}
+
+/// SHA-256 and length of a file.
+fn hash(path: &Path) -> std::io::Result<([u8; 32], u64)> {
+    let mut file = std::fs::File::open(path)?;
+    let (mut hash, mut total, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok((hash.finalize().into(), total));
+        }
+        hash.update(buffer.get(..n).unwrap_or_default());
+        total += n as u64;
+    }
+}

@@ -1,0 +1,249 @@
+//! The wires this command knows, each behind the same few functions.
+
+mod comet;
+mod devp2p;
+
+use crate::fail::Fail;
+use serde_json::{Value, json};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
+use switchboard::cast::ChannelMap;
+use switchboard::net::{Connection, connect_host};
+use switchboard::wire::{HandshakeError, OpenGate, Session, Stage, Upgrade, Wire};
+use switchboard::{BoxFuture, Candidate, Env, Protocol};
+use tokio::sync::mpsc;
+
+/// How long connecting to somebody named on the command line may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A wire by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Devp2p,
+    Comet,
+}
+
+impl Kind {
+    /// Every wire, in the order things are shown.
+    pub(crate) const ALL: [Self; 2] = [Self::Devp2p, Self::Comet];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Devp2p => switchboard_devp2p::DEVP2P,
+            Self::Comet => switchboard_comet::COMET,
+        }
+    }
+
+    fn of(candidate: &Candidate) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == candidate.wire)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| {
+            format!("there is no wire {text:?}: use {}", Self::ALL.map(Self::name).join(" or "))
+        })
+    }
+}
+
+/// `devp2p=PATH`: a key file for one wire.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyFile {
+    pub(crate) wire: Kind,
+    pub(crate) path: PathBuf,
+}
+
+impl FromStr for KeyFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (wire, path) = text.split_once('=').ok_or_else(|| format!("{text:?} is not WIRE=PATH"))?;
+        Ok(Self { wire: wire.parse()?, path: path.into() })
+    }
+}
+
+/// Where a node's key comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum KeySource {
+    /// This file, which must be there.
+    File(PathBuf),
+    /// This folder, where it is made on first use.
+    Data(PathBuf),
+    /// Made now, never stored.
+    Throwaway,
+}
+
+impl KeySource {
+    /// The key file's path in a data folder.
+    fn in_data(data: &Path, name: &str) -> Result<PathBuf, Fail> {
+        std::fs::create_dir_all(data).map_err(|e| {
+            Fail::usage(format!(
+                "cannot use the data folder {}: {e}: choose another with --data",
+                data.display()
+            ))
+        })?;
+        Ok(data.join(name))
+    }
+}
+
+/// What a wire needs to be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) key: KeySource,
+    /// Network name, for wires that have one.
+    pub(crate) network: String,
+}
+
+/// What a wire gives to a node.
+pub(crate) struct Built {
+    pub(crate) kind: Kind,
+    pub(crate) wire: Arc<dyn Wire>,
+    /// The node's public forms, given where it listens.
+    pub(crate) ready: Box<dyn Fn(Option<SocketAddr>) -> Value + Send + Sync>,
+    /// How others dial it.
+    pub(crate) url: Box<dyn Fn(SocketAddr) -> String + Send + Sync>,
+    pub(crate) bench: Arc<dyn Protocol>,
+    pub(crate) cast: ChannelMap,
+}
+
+/// Makes a wire.
+pub(crate) fn build(kind: Kind, settings: &Settings, env: &Env) -> Result<Built, Fail> {
+    match kind {
+        Kind::Devp2p => devp2p::build(settings, env),
+        Kind::Comet => comet::build(settings, env),
+    }
+}
+
+/// Makes a key file that was not there.
+pub(crate) fn keygen(kind: Kind, out: &Path, env: &Env) -> Result<Value, Fail> {
+    match kind {
+        Kind::Devp2p => devp2p::keygen(out, env),
+        Kind::Comet => comet::keygen(out, env),
+    }
+}
+
+/// Every public form of a key.
+pub(crate) fn public_forms(kind: Kind, key: &Path, at: SocketAddr) -> Result<Value, Fail> {
+    match kind {
+        Kind::Devp2p => devp2p::public_forms(key, at),
+        Kind::Comet => comet::public_forms(key, at),
+    }
+}
+
+/// Reads a URL of any wire.
+pub(crate) fn parse(url: &str) -> Result<(Kind, Candidate), Fail> {
+    let parsed = if url.starts_with("enode:") || url.starts_with("enr:") {
+        switchboard_devp2p::wire::parse(url)
+    } else if url.starts_with("comet:") {
+        switchboard_comet::wire::parse(url)
+    } else {
+        let shown = switchboard::text::printable(url);
+        let hint = "expected enode://KEY@HOST:PORT, enr:… or comet://ID@HOST:PORT";
+        return Err(Fail::usage(format!("{shown:?} is not the address of a node: {hint}")));
+    };
+    let candidate = parsed.map_err(Fail::usage)?;
+    let kind = Kind::of(&candidate)
+        .ok_or_else(|| Fail::usage(format!("{url} is of a wire this command does not have")))?;
+    Ok((kind, candidate))
+}
+
+/// Connects to somebody named on the command line.
+pub(crate) async fn connect(env: &Env, whom: &Candidate) -> Result<Connection, HandshakeError> {
+    let connection = connect_host(&**env.net(), &whom.host, whom.port, CONNECT_LIMIT).await;
+    connection.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
+        _ => HandshakeError::Io { stage: Stage::Connect, error },
+    })
+}
+
+/// A handshake that any network's node accepts.
+pub(crate) async fn probe(
+    kind: Kind,
+    whom: &Candidate,
+    settings: &Settings,
+    env: &Env,
+) -> Result<Result<Session, HandshakeError>, Fail> {
+    let connection = match connect(env, whom).await {
+        Ok(connection) => connection,
+        Err(error) => return Ok(Err(error)),
+    };
+    match kind {
+        Kind::Devp2p => devp2p::probe(connection, whom, settings, env).await,
+        Kind::Comet => comet::probe(connection, whom, settings, env).await,
+    }
+}
+
+/// The protocol `bench` as a client: the protocol, and where its sessions come out.
+pub(crate) fn bench_client(kind: Kind) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+    match kind {
+        Kind::Devp2p => devp2p::bench_client(),
+        Kind::Comet => comet::bench_client(),
+    }
+}
+
+/// A session that can be measured.
+pub(crate) trait BenchDriver: Send {
+    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>>;
+    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>>;
+}
+
+/// Passes the sessions of a wire's own driver type on under the common trait.
+fn forward<D: BenchDriver + 'static>(mut from: mpsc::Receiver<D>) -> mpsc::Receiver<Box<dyn BenchDriver>> {
+    let (tx, rx) = mpsc::channel::<Box<dyn BenchDriver>>(1);
+    tokio::spawn(async move {
+        while let Some(driver) = from.recv().await {
+            if tx.send(Box::new(driver)).await.is_err() {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+/// An [`Upgrade`] for a handshake outside any Switch, offering one protocol by name and channels.
+pub(crate) fn upgrade(env: &Env, protocol: &dyn Protocol) -> Upgrade {
+    let spec = protocol.spec();
+    let least = spec.channels.iter().map(|c| u64::from(c.id.0) + 1).max().unwrap_or(0);
+    let offered = switchboard::wire::Offered {
+        index: 0,
+        name: spec.name,
+        version: spec.version,
+        length: spec.length.max(least),
+        channels: spec.channels,
+    };
+    let offer = Arc::new(switchboard::wire::Offer { protocols: vec![offered] });
+    Upgrade { env: env.clone(), offer, gate: Arc::new(OpenGate), listen: None }
+}
+
+/// What a handshake told, as JSON.
+pub(crate) fn describe(session: &Session) -> Value {
+    let info = &session.info;
+    let clean = switchboard::text::printable;
+    let mut value = json!({
+        "wire": session.peer.wire(),
+        "id": session.peer.to_string(),
+        "name": clean(&info.name),
+        "capabilities": info.capabilities.iter().map(|c| clean(c)).collect::<Vec<_>>(),
+    });
+    if let Some(fields) = value.as_object_mut() {
+        let more = [("network", &info.network), ("listen", &info.listen)];
+        fields.extend(more.into_iter().filter_map(|(k, v)| Some((k.to_owned(), clean(v.as_ref()?).into()))));
+        fields.extend(info.fields.iter().map(|(k, v)| ((*k).to_owned(), clean(v).into())));
+    }
+    value
+}
