@@ -9,7 +9,7 @@
 //! registered wins a tie. What was sent recently fades by a fifth every two seconds, so that a channel
 //! that was quiet for long does not hold the line for long either.
 //!
-//! Limits: the queues here are bounded by their [`crate::outgoing::Outgoing`]; a lane takes at most its
+//! Limits: the queues here are bounded by the session's sending side; a lane takes at most its
 //! number of messages. The scheduler does not bound how long a low priority waits while higher ones
 //! are always full: its share is small, never zero.
 

@@ -17,17 +17,28 @@ const RATE: usize = 136;
 const LANES: usize = 25;
 
 type State = [u64; LANES];
-type Permutation = fn(&mut State);
+/// Absorbs whole blocks, permuting after each; with no block it permutes once.
+type Absorb = fn(&mut State, &[[u8; RATE]]);
 
-fn portable(state: &mut State) {
-    keccak::Keccak::new().with_f1600(|f1600| f1600(state));
+fn portable(state: &mut State, blocks: &[[u8; RATE]]) {
+    keccak::Keccak::new().with_f1600(|f1600| {
+        if blocks.is_empty() {
+            f1600(state);
+        }
+        for block in blocks {
+            for (lane, word) in state.iter_mut().zip(block.as_chunks::<8>().0) {
+                *lane ^= u64::from_le_bytes(*word);
+            }
+            f1600(state);
+        }
+    });
 }
 
-fn permutation() -> Permutation {
-    static CHOSEN: OnceLock<Permutation> = OnceLock::new();
+fn absorber() -> Absorb {
+    static CHOSEN: OnceLock<Absorb> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
-        if let Some(fast) = avx512::permutation() {
+        if let Some(fast) = avx512::absorber() {
             return fast;
         }
         portable
@@ -38,14 +49,14 @@ fn permutation() -> Permutation {
 #[derive(Clone)]
 pub struct Keccak256 {
     state: State,
-    /// Bytes absorbed into the current block.
+    /// Bytes of the current block that are XORed into the state already.
     filled: usize,
-    permute: Permutation,
+    absorb: Absorb,
 }
 
 impl Default for Keccak256 {
     fn default() -> Self {
-        Self { state: [0; LANES], filled: 0, permute: permutation() }
+        Self { state: [0; LANES], filled: 0, absorb: absorber() }
     }
 }
 
@@ -58,41 +69,40 @@ impl Keccak256 {
 
     /// Absorbs bytes.
     pub fn update(&mut self, mut data: &[u8]) {
-        if !self.filled.is_multiple_of(8) || data.len() < 8 {
-            let head = (8 - self.filled % 8) % 8;
-            let head = if data.len() < 8 { data.len() } else { head };
-            let (first, rest) = data.split_at(head.min(data.len()));
-            first.iter().for_each(|byte| self.absorb_byte(*byte));
+        if self.filled > 0 {
+            let (first, rest) = data.split_at(data.len().min(RATE - self.filled));
+            self.mix(first);
             data = rest;
+            if self.filled < RATE {
+                return;
+            }
+            (self.absorb)(&mut self.state, &[]);
+            self.filled = 0;
         }
-        let mut words = data.chunks_exact(8);
-        for word in &mut words {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(word);
-            self.absorb_word(u64::from_le_bytes(bytes));
+        let (blocks, rest) = data.as_chunks::<RATE>();
+        if !blocks.is_empty() {
+            (self.absorb)(&mut self.state, blocks);
         }
-        words.remainder().iter().for_each(|byte| self.absorb_byte(*byte));
+        self.mix(rest);
     }
 
-    fn absorb_word(&mut self, word: u64) {
+    /// XORs part of a block into the state.
+    fn mix(&mut self, mut part: &[u8]) {
+        while let Some((first, rest)) = part.split_first() {
+            if let (true, Some((word, rest))) = (self.filled.is_multiple_of(8), part.split_first_chunk::<8>())
+            {
+                self.xor(u64::from_le_bytes(*word));
+                (self.filled, part) = (self.filled + 8, rest);
+            } else {
+                self.xor(u64::from(*first) << (8 * (self.filled % 8)));
+                (self.filled, part) = (self.filled + 1, rest);
+            }
+        }
+    }
+
+    fn xor(&mut self, word: u64) {
         if let Some(lane) = self.state.get_mut(self.filled / 8) {
             *lane ^= word;
-        }
-        self.advance(8);
-    }
-
-    fn absorb_byte(&mut self, byte: u8) {
-        if let Some(lane) = self.state.get_mut(self.filled / 8) {
-            *lane ^= u64::from(byte) << (8 * (self.filled % 8));
-        }
-        self.advance(1);
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.filled += bytes;
-        if self.filled == RATE {
-            (self.permute)(&mut self.state);
-            self.filled = 0;
         }
     }
 
@@ -106,10 +116,10 @@ impl Keccak256 {
         if let Some(last) = state.get_mut(RATE / 8 - 1) {
             *last ^= 0x80 << 56;
         }
-        (self.permute)(&mut state);
+        (self.absorb)(&mut state, &[]);
         let mut out = [0; 32];
-        for (bytes, lane) in out.chunks_exact_mut(8).zip(state) {
-            bytes.copy_from_slice(&lane.to_le_bytes());
+        for (bytes, lane) in out.as_chunks_mut::<8>().0.iter_mut().zip(state) {
+            *bytes = lane.to_le_bytes();
         }
         out
     }
