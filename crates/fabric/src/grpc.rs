@@ -1,0 +1,76 @@
+//! gRPC on an HTTP/2 stream, as little as gossip needs.
+//!
+//! ```text
+//!   compressed u8 (0) ‖ length u32 ‖ message          any number of times in a stream's data
+//!   request:  POST /gossip.Gossip/GossipStream, content-type application/grpc, te trailers
+//!   response: 200 with content-type application/grpc; the end is told in trailers: grpc-status
+//! ```
+//! Limits: the length is judged against a limit before the message is waited for. Compressed messages are
+//! refused: none was negotiated.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Bytes before each message.
+pub const PREFIX: usize = 5;
+/// The stream of envelopes (fabric-protos gossip/message_grpc.pb.go).
+pub const STREAM_PATH: &str = "/gossip.Gossip/GossipStream";
+/// The unary call that says nothing.
+pub const PING_PATH: &str = "/gossip.Gossip/Ping";
+/// What both sides call the body.
+pub const CONTENT_TYPE: &str = "application/grpc";
+/// Done, well.
+pub const STATUS_OK: u32 = 0;
+/// The caller may not.
+pub const STATUS_UNAUTHENTICATED: u32 = 16;
+/// There is no such method.
+pub const STATUS_UNIMPLEMENTED: u32 = 12;
+
+/// A message that cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrpcFault {
+    /// The compressed flag is not 0.
+    #[error("a compressed gRPC message, though no compression was agreed")]
+    Compressed,
+    /// Longer than allowed.
+    #[error("gRPC message of {len} bytes: at most {limit} are allowed")]
+    TooLarge {
+        /// The stated length.
+        len: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Takes a message off the front of `src`; `None` when more bytes are needed.
+///
+/// # Errors
+/// [`GrpcFault`], from the prefix alone.
+pub fn take_message(src: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, GrpcFault> {
+    let Some(([flag, length @ ..], _)) = src.split_first_chunk::<PREFIX>() else { return Ok(None) };
+    if *flag != 0 {
+        return Err(GrpcFault::Compressed);
+    }
+    let len = u32::from_be_bytes(*length) as usize;
+    if len > limit {
+        return Err(GrpcFault::TooLarge { len, limit });
+    }
+    if src.len() < PREFIX + len {
+        // Not more than a step ahead: a stated length alone must not cost memory.
+        src.reserve((PREFIX + len - src.len()).min(1 << 20));
+        return Ok(None);
+    }
+    src.advance(PREFIX);
+    Ok(Some(src.split_to(len).freeze()))
+}
+
+/// Appends a message.
+pub fn put_message(message: &[u8], out: &mut BytesMut) {
+    out.reserve(PREFIX + message.len());
+    out.put_u8(0);
+    out.put_u32(message.len() as u32);
+    out.put_slice(message);
+}
+
+#[cfg(test)]
+mod tests;
