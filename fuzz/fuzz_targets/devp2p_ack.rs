@@ -1,0 +1,6 @@
+//! The opened content of ack.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = switchboard_devp2p::handshake::decode_ack(bytes);
+});
