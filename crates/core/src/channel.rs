@@ -78,6 +78,14 @@ impl ChannelSpec {
         self
     }
 
+    /// Sets the largest accepted message and the inbox's size, which may be smaller: a message larger than the
+    /// inbox waits there alone.
+    #[must_use]
+    pub fn recv_limit_within(mut self, bytes: usize, window: usize) -> Self {
+        (self.recv_limit, self.recv_window) = (bytes, window);
+        self
+    }
+
     /// Sets the inbox's size in bytes.
     #[must_use]
     pub fn recv_window(mut self, bytes: usize) -> Self {

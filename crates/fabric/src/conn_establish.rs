@@ -70,13 +70,21 @@ pub struct Established {
 ///
 /// # Errors
 /// [`ConnFault`].
-pub fn verify(bytes: Bytes, tls: [u8; 32], trust: &TrustBundle, now: SystemTime) -> Result<Established, ConnFault> {
+pub fn verify(
+    bytes: Bytes,
+    tls: [u8; 32],
+    trust: &TrustBundle,
+    now: SystemTime,
+) -> Result<Established, ConnFault> {
     if bytes.len() > MAX_FIRST {
         return Err(ConnFault::Content("over 128 KiB"));
     }
     let envelope = decode_envelope(bytes).map_err(|_| ConnFault::Content("not an envelope"))?;
-    let message = decode_message(envelope.payload.clone()).map_err(|_| ConnFault::Content("not a gossip message"))?;
-    let Some(Content::Conn(conn)) = message.content else { return Err(ConnFault::Content("another content")) };
+    let message =
+        decode_message(envelope.payload.clone()).map_err(|_| ConnFault::Content("not a gossip message"))?;
+    let Some(Content::Conn(conn)) = message.content else {
+        return Err(ConnFault::Content("another content"));
+    };
     if conn.pki_id.is_empty() {
         return Err(ConnFault::Content("no PKI-ID"));
     }

@@ -72,5 +72,13 @@ pub fn put_message(message: &[u8], out: &mut BytesMut) {
     out.put_slice(message);
 }
 
+/// The trailers that end a call.
+#[must_use]
+pub fn trailers(status: u32) -> http::HeaderMap {
+    let mut map = http::HeaderMap::new();
+    map.insert("grpc-status", http::HeaderValue::from(status));
+    map
+}
+
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,8 @@
 use crate::message::SerializedIdentity;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA256_ASN1, EcdsaKeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA256_ASN1, EcdsaKeyPair,
+    UnparsedPublicKey,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -65,14 +66,14 @@ enum Curve {
 
 /// Order of the curve P-256 (SEC 2, 2.4.2).
 const ORDER_256: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
-    0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+    0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 /// Order of the curve P-384 (SEC 2, 2.5.1).
 const ORDER_384: [u8; 48] = [
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xc7, 0x63, 0x4d, 0x81, 0xf4, 0x37, 0x2d, 0xdf, 0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0,
-    0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xc7, 0x63, 0x4d, 0x81, 0xf4, 0x37, 0x2d, 0xdf, 0x58, 0x1a,
+    0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
 impl Curve {
@@ -116,7 +117,9 @@ pub fn pem_certificate(der: &[u8]) -> String {
     let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
     let text = STANDARD.encode(der);
     let mut rest = text.as_str();
-    while let Some((line, more)) = rest.split_at_checked(rest.len().min(64)).filter(|(line, _)| !line.is_empty()) {
+    while let Some((line, more)) =
+        rest.split_at_checked(rest.len().min(64)).filter(|(line, _)| !line.is_empty())
+    {
         out.push_str(line);
         out.push('\n');
         rest = more;
@@ -149,8 +152,8 @@ impl Identity {
         let certificate = CertificateDer::from_pem_slice(&id_bytes)
             .map_err(|_| IdentityFault::Malformed("no PEM certificate"))?
             .into_owned();
-        let (rest, parsed) =
-            X509Certificate::from_der(&certificate).map_err(|_| IdentityFault::Malformed("not an X.509 certificate"))?;
+        let (rest, parsed) = X509Certificate::from_der(&certificate)
+            .map_err(|_| IdentityFault::Malformed("not an X.509 certificate"))?;
         if !rest.is_empty() {
             return Err(IdentityFault::Malformed("bytes after the certificate"));
         }
@@ -161,7 +164,8 @@ impl Identity {
             _ => return Err(IdentityFault::Key),
         };
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity());
-        let (not_before, not_after) = (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()));
+        let (not_before, not_after) =
+            (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()));
         let pki_id = pki_id(&mspid, &id_bytes);
         Ok(Self { mspid, serialized, pki_id, certificate, public_key, curve, subject, not_before, not_after })
     }
@@ -205,12 +209,13 @@ impl Identity {
         if is_high(s, self.curve.order()) {
             return Err(IdentityFault::HighS);
         }
-        let result = match self.curve {
-            Curve::P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.public_key).verify(payload, signature),
-            Curve::P384 => {
-                UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, &self.public_key).verify(payload, signature)
-            }
-        };
+        let result =
+            match self.curve {
+                Curve::P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.public_key)
+                    .verify(payload, signature),
+                Curve::P384 => UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, &self.public_key)
+                    .verify(payload, signature),
+            };
         result.map_err(|_| IdentityFault::Signature)
     }
 }
@@ -308,7 +313,9 @@ impl SigningIdentity {
         let serialized = SerializedIdentity { mspid: mspid.to_owned(), id_bytes }.encode_to_vec();
         let identity = Identity::decode(serialized.into())?;
         if identity.curve != Curve::P256 {
-            return Err(IdentityFault::Malformed("our own key must be P-256: others can be checked, not signed with"));
+            return Err(IdentityFault::Malformed(
+                "our own key must be P-256: others can be checked, not signed with",
+            ));
         }
         let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, key)
             .map_err(|_| IdentityFault::Malformed("the private key is not of the certificate's kind"))?;
@@ -330,7 +337,9 @@ impl SigningIdentity {
     /// When the system gives no randomness.
     pub fn sign(&self, payload: &[u8]) -> Result<Bytes, IdentityFault> {
         let signature = self.key.sign(&SystemRandom::new(), payload).map_err(|_| IdentityFault::Signature)?;
-        lower(signature.as_ref(), self.identity.curve.order()).map(Bytes::from).ok_or(IdentityFault::Signature)
+        lower(signature.as_ref(), self.identity.curve.order())
+            .map(Bytes::from)
+            .ok_or(IdentityFault::Signature)
     }
 }
 
@@ -367,12 +376,14 @@ impl TrustBundle {
     /// [`IdentityFault`].
     pub fn validate(&self, identity: &Identity, now: SystemTime) -> Result<(), IdentityFault> {
         let authorities = self.authorities.get(&identity.mspid);
-        let authorities = authorities.ok_or_else(|| IdentityFault::UnknownOrganisation(identity.mspid.clone()))?;
+        let authorities =
+            authorities.ok_or_else(|| IdentityFault::UnknownOrganisation(identity.mspid.clone()))?;
         if now < identity.not_before || now > identity.not_after {
             return Err(IdentityFault::Expired);
         }
         let chain = |error: webpki::Error| IdentityFault::Chain(format!("{error:?}"));
-        let anchors: Vec<_> = authorities.iter().filter_map(|ca| webpki::anchor_from_trusted_cert(ca).ok()).collect();
+        let anchors: Vec<_> =
+            authorities.iter().filter_map(|ca| webpki::anchor_from_trusted_cert(ca).ok()).collect();
         let leaf = EndEntityCert::try_from(&identity.certificate).map_err(chain)?;
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let algorithms = webpki::ALL_VERIFICATION_ALGS;

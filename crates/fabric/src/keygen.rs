@@ -9,8 +9,8 @@
 
 use crate::identity::has_low_s;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -67,10 +67,13 @@ fn parameters(name: &str, org: &str, unit: Option<&str>, now: SystemTime) -> Cer
 }
 
 /// Makes certificates until one has a low s: every second does.
-fn with_low_s(make: impl Fn() -> Result<rcgen::Certificate, rcgen::Error>) -> Result<rcgen::Certificate, rcgen::Error> {
+fn with_low_s(
+    make: impl Fn() -> Result<rcgen::Certificate, rcgen::Error>,
+) -> Result<rcgen::Certificate, rcgen::Error> {
     loop {
         let certificate = make()?;
-        let low = X509Certificate::from_der(certificate.der()).is_ok_and(|(_, c)| has_low_s(&c.signature_value.data));
+        let low = X509Certificate::from_der(certificate.der())
+            .is_ok_and(|(_, c)| has_low_s(&c.signature_value.data));
         if low {
             return Ok(certificate);
         }
@@ -125,7 +128,9 @@ pub fn keygen(out: &Path, org: &str, peers: usize, now: SystemTime) -> Result<Ve
         return Err(KeygenError::Request("--peers must be 1 to 1000"));
     }
     if org.is_empty() || !org.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
-        return Err(KeygenError::Request("--org must be an MSP id of letters, digits, '-' and '.', as in Org1MSP"));
+        return Err(KeygenError::Request(
+            "--org must be an MSP id of letters, digits, '-' and '.', as in Org1MSP",
+        ));
     }
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let part = out.with_file_name(format!(".{name}-{}.part", std::process::id()));

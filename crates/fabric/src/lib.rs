@@ -1,10 +1,33 @@
-//! Fabric gossip.
+//! The wire of Hyperledger Fabric gossip (1.4 to 3): mutual TLS, a gRPC stream, signed envelopes.
+//!
+//! ```text
+//! TCP ─ TLS, certificates on both sides ─ HTTP/2 ─ gossip.Gossip/GossipStream ─ signed ConnEstablish, then envelopes
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`message`] [`scan`] [`grpc`] [`identity`] [`conn_establish`] | codecs: bytes in, bytes out |
+//! | [`msp`] [`keygen`] | a peer's folder of keys and certificates, read and made |
+//! | [`tls`] [`h2io`] [`session`] | the layers of a running session |
+//! | [`wire`] | [`Fabric`], the handshake over a connection; [`probe`], to learn who is there |
+//! | [`gossip`] | the one protocol, which hands contents to handlers |
+//! | [`mod@bench`] | echoes and flows to measure with |
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
+
+pub mod bench;
 pub mod conn_establish;
+pub mod gossip;
 pub mod grpc;
+pub mod h2io;
 pub mod identity;
 pub mod keygen;
 pub mod message;
 pub mod msp;
 pub mod scan;
+pub mod session;
+pub mod tls;
+pub mod wire;
+
+pub use msp::PeerFolder;
+pub use wire::{FABRIC, Fabric, FabricConfig, probe};

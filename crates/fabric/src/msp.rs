@@ -111,7 +111,8 @@ impl PeerFolder {
     /// [`MspError`].
     pub fn load(folder: &Path, mspid: &str) -> Result<Self, MspError> {
         let (msp, tls) = (folder.join("msp"), folder.join("tls"));
-        let first = |folder: PathBuf| files(&folder)?.into_iter().next().ok_or(MspError::Missing { path: folder });
+        let first =
+            |folder: PathBuf| files(&folder)?.into_iter().next().ok_or(MspError::Missing { path: folder });
         let certificate = certificates(&first(msp.join("signcerts"))?)?.swap_remove(0);
         let key = private_key(&first(msp.join("keystore"))?)?;
         let identity = SigningIdentity::new(mspid, &certificate, key.secret_der())

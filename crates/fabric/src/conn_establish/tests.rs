@@ -29,14 +29,24 @@ fn every_check_is_made_in_order() {
     let message = decode_message(envelope.payload.clone()).unwrap();
     let Some(Content::Conn(conn)) = message.content.clone() else { panic!() };
     let with = |conn: ConnEstablish| {
-        let payload: Bytes = GossipMessage::new(Tag::Empty, &[], 0, Content::Conn(conn)).encode_to_vec().into();
+        let payload: Bytes =
+            GossipMessage::new(Tag::Empty, &[], 0, Content::Conn(conn)).encode_to_vec().into();
         let signature = ours.identity.sign(&payload).unwrap();
         Bytes::from(Envelope { payload, signature, secret_envelope: None }.encode_to_vec())
     };
     let check = |conn: ConnEstablish| verify(with(conn), [7; 32], &trust, now).unwrap_err();
-    assert_eq!(check(ConnEstablish { pki_id: Bytes::new(), ..conn.clone() }), ConnFault::Content("no PKI-ID"));
-    assert_eq!(check(ConnEstablish { pki_id: Bytes::from_static(&[1; 32]), ..conn.clone() }), ConnFault::PkiId);
-    assert!(matches!(check(ConnEstablish { identity: Bytes::new(), ..conn.clone() }), ConnFault::Identity(_)));
+    assert_eq!(
+        check(ConnEstablish { pki_id: Bytes::new(), ..conn.clone() }),
+        ConnFault::Content("no PKI-ID")
+    );
+    assert_eq!(
+        check(ConnEstablish { pki_id: Bytes::from_static(&[1; 32]), ..conn.clone() }),
+        ConnFault::PkiId
+    );
+    assert!(matches!(
+        check(ConnEstablish { identity: Bytes::new(), ..conn.clone() }),
+        ConnFault::Identity(_)
+    ));
     let unsigned = Envelope { signature: Bytes::new(), ..envelope.clone() };
     assert!(matches!(
         verify(unsigned.encode_to_vec().into(), [7; 32], &trust, now),

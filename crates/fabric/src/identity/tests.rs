@@ -2,7 +2,10 @@ use super::*;
 
 #[test]
 fn the_channel_mac_of_a_real_peer() {
-    let line = include_str!("../../tests/vectors/messages.jsonl").lines().find(|l| l.contains("channel_mac")).unwrap();
+    let line = include_str!("../../tests/vectors/messages.jsonl")
+        .lines()
+        .find(|l| l.contains("channel_mac"))
+        .unwrap();
     let vector: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(hex::encode(channel_mac(&[1, 2, 3, 4], b"mychannel")), vector["hex"].as_str().unwrap());
 }
@@ -36,7 +39,16 @@ fn high_s_is_found_and_lowered() {
 
 #[test]
 fn bad_signatures_are_not_taken_apart() {
-    for bad in ["", "30", "3000", "300602010502010", "3006020105020100", "30060201050201ff", "300702010502020001", "30060201050201010a"] {
+    for bad in [
+        "",
+        "30",
+        "3000",
+        "300602010502010",
+        "3006020105020100",
+        "30060201050201ff",
+        "300702010502020001",
+        "30060201050201010a",
+    ] {
         let bytes = hex::decode(bad).unwrap_or_default();
         let taken = split_der(&bytes);
         assert!(taken.is_none() || bad == "3006020105020100", "{bad}: {taken:?}");

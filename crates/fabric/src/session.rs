@@ -1,0 +1,84 @@
+//! The frames of a running session: envelopes, each in a gRPC message.
+//!
+//! ```text
+//!   0 ‖ length u32 ‖ Envelope      channel = the field number of the GossipMessage's content (5 … 25)
+//! ```
+//! Envelopes pass as the bytes they came as; a scan of the top level tells the channel.
+//! Limits: the stated length against the largest channel limit before anything is waited for, then the message against its own
+//! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
+
+use crate::grpc::{GrpcFault, PREFIX, put_message, take_message};
+use crate::scan;
+use bytes::BytesMut;
+use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
+
+/// Largest envelope sent (fabric internal/pkg/comm/config.go, 100 MiB with its prefix).
+pub const MAX_MESSAGE: usize = 100 << 20;
+
+/// Envelopes out.
+#[derive(Debug, Default)]
+pub struct EnvelopeEncoder;
+
+impl Encoder for EnvelopeEncoder {
+    fn slice(&self, _: u64, remaining: usize) -> usize {
+        remaining
+    }
+
+    fn cost(&self, _: u64, len: usize, _: bool) -> usize {
+        len + PREFIX
+    }
+
+    fn max_message(&self, _: u64) -> usize {
+        MAX_MESSAGE
+    }
+
+    fn encode(&mut self, frame: OutFrame<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match frame {
+            OutFrame::Data { data, .. } if data.len() > MAX_MESSAGE => {
+                return Err(EncodeError::TooLarge { len: data.len(), limit: MAX_MESSAGE });
+            }
+            OutFrame::Data { data, .. } => put_message(data, out),
+            // Liveness is HTTP/2's; the end of the stream is the goodbye.
+            OutFrame::Ping | OutFrame::Pong | OutFrame::Goodbye(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Envelopes in.
+#[derive(Debug)]
+pub struct EnvelopeDecoder {
+    /// Content number and receive limit of each channel.
+    channels: Vec<(u64, usize)>,
+    limit: usize,
+}
+
+impl EnvelopeDecoder {
+    /// A decoder for the given contents and their limits.
+    #[must_use]
+    pub fn new(channels: Vec<(u64, usize)>) -> Self {
+        let limit = channels.iter().map(|(_, limit)| *limit).max().unwrap_or(0).min(MAX_MESSAGE);
+        Self { channels, limit }
+    }
+}
+
+impl Decoder for EnvelopeDecoder {
+    fn decode<'a>(&'a mut self, src: &'a mut BytesMut) -> Result<Option<InFrame<'a>>, Fault> {
+        let taken = take_message(src, self.limit).map_err(|fault| match fault {
+            GrpcFault::Compressed => Fault::breach("gRPC compression", fault),
+            GrpcFault::TooLarge { .. } => Fault::breach("message over the channel's receive limit", fault),
+        })?;
+        let Some(data) = taken else { return Ok(None) };
+        let content = scan::payload(&data).and_then(scan::scan).map(|found| found.content);
+        let content = content.map_err(|error| Fault::breach("undecodable envelope", error))?;
+        let Some((wire_id, limit)) = self.channels.iter().find(|(id, _)| content == u32::try_from(*id).ok())
+        else {
+            return Ok(Some(InFrame::Skip));
+        };
+        if data.len() > *limit {
+            let fault = GrpcFault::TooLarge { len: data.len(), limit: *limit };
+            return Err(Fault::breach("message over the channel's receive limit", fault));
+        }
+        Ok(Some(InFrame::Message { wire_id: *wire_id, data }))
+    }
+}
