@@ -69,8 +69,19 @@ impl AccessList {
     #[must_use]
     pub fn permits(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
-        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
+        let within = |nets: &[IpNet]| nets.iter().any(|net| contains(net, ip));
         !within(&self.deny) && (self.allow.is_empty() || within(&self.allow))
+    }
+}
+
+/// Whether a network holds an address, which is in its canonical form. A network of v4 addresses written as
+/// v6 (`::ffff:10.0.0.0/104`) means the v4 one; `::/0` means v6 only.
+fn contains(net: &IpNet, ip: IpAddr) -> bool {
+    match (net, ip) {
+        (IpNet::V6(v6), IpAddr::V4(ip)) => {
+            v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() && v6.contains(&ip.to_ipv6_mapped())
+        }
+        _ => net.contains(&ip),
     }
 }
 
@@ -115,3 +126,6 @@ pub fn is_lan(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,8 +46,16 @@ enum Phase {
 #[derive(Debug)]
 struct Static {
     candidate: Candidate,
+    /// Who answered there last, where the candidate does not say who it is.
+    learned: Option<PeerId>,
     phase: Phase,
     failures: u32,
+}
+
+impl Static {
+    fn id(&self) -> Option<PeerId> {
+        self.candidate.id.or(self.learned)
+    }
 }
 
 /// The dial scheduler's state.
@@ -65,9 +73,11 @@ impl DialPlan {
     pub(crate) fn add_static(&mut self, candidate: Candidate, now: Instant) {
         let entry = self.statics.entry(key(&candidate)).or_insert(Static {
             candidate: candidate.clone(),
+            learned: None,
             phase: Phase::Waiting(now),
             failures: 0,
         });
+        self.queue.retain(|queued| key(queued) != key(&candidate));
         entry.candidate = candidate;
         if matches!(entry.phase, Phase::Waiting(_)) {
             entry.phase = Phase::Waiting(now);
@@ -106,7 +116,7 @@ impl DialPlan {
                 return self.started(out);
             }
             if matches!(entry.phase, Phase::Waiting(at) if at <= now) {
-                if entry.candidate.id.as_ref().is_some_and(&mut connected) {
+                if entry.id().as_ref().is_some_and(&mut connected) {
                     entry.phase = Phase::Waiting(now + BACKOFF_MOST);
                     continue;
                 }
@@ -153,6 +163,13 @@ impl DialPlan {
         Some(entry.wait(now, jitter))
     }
 
+    /// Who answered a dial, before it is decided whether they stay.
+    pub(crate) fn identified(&mut self, candidate: &Candidate, id: PeerId) {
+        if let Some(entry) = self.statics.get_mut(&key(candidate)) {
+            entry.learned = Some(id);
+        }
+    }
+
     /// A dial became a session.
     pub(crate) fn connected(&mut self, candidate: &Candidate) {
         self.dialling = self.dialling.saturating_sub(1);
@@ -170,15 +187,17 @@ impl DialPlan {
         now: Instant,
         jitter: u64,
     ) {
-        let k = candidate.map_or_else(|| format!("{}:{id}", id.wire()), key);
-        let Some(entry) = self.statics.get_mut(&k) else { return };
-        if entry.phase == Phase::Dialling {
-            return;
+        let dialled = candidate.map(key);
+        for (k, entry) in &mut self.statics {
+            let concerns = dialled.as_ref() == Some(k) || entry.id() == Some(id);
+            if !concerns || entry.phase == Phase::Dialling {
+                continue;
+            }
+            if lasted >= STEADY {
+                entry.failures = 0;
+            }
+            entry.wait(now, jitter);
         }
-        if lasted >= STEADY {
-            entry.failures = 0;
-        }
-        entry.wait(now, jitter);
     }
 
     /// When `next` may have something new to give.
@@ -201,3 +220,6 @@ impl Static {
         wait
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,11 @@
 //! What a Switch tells the program: one event for each thing that happened, with its reason.
+//!
+//! | what happened | event |
+//! |---|---|
+//! | a session began, ended | [`Event::PeerAdded`], [`Event::PeerDropped`], always in pairs |
+//! | somebody dialled us: our rules refused | [`Event::Refused`] |
+//! | somebody dialled us: anything else went wrong | [`Event::HandshakeFailed`] |
+//! | a dial of ours led to no session, whoever refused | [`Event::DialFailed`] |
 
 use crate::candidate::Candidate;
 use crate::id::{Direction, PeerId, WireName};
@@ -20,7 +27,7 @@ pub enum Event {
         /// Why, and who ended it.
         end: End,
     },
-    /// A connection was refused before or after its handshake, by our own rules.
+    /// An inbound connection was refused before, in or after its handshake, by our own rules.
     Refused {
         /// The other end.
         remote: SocketAddr,
@@ -31,7 +38,7 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
-    /// A handshake failed.
+    /// The handshake of an inbound connection failed.
     HandshakeFailed {
         /// The other end.
         remote: SocketAddr,
@@ -44,7 +51,7 @@ pub enum Event {
         /// The error's words, escaped.
         detail: String,
     },
-    /// A dial did not lead to a session.
+    /// A dial did not lead to a session. The only event of that dial, also when we refused whom we reached.
     DialFailed {
         /// Whom we dialled.
         candidate: Candidate,

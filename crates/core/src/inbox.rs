@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Limits: an inbox holds at most its window in bytes and [`MAX_MESSAGES`] messages; one message fits
-//! into an empty inbox always. A full inbox is the channel's [`Overflow`] case and concerns no other channel.
+//! into an empty inbox always. Behind [`COPY_AFTER`] others a small message is copied, so that a backlog of
+//! small messages does not hold the read buffers they came in. A full inbox is the channel's [`Overflow`] case and concerns no other channel.
 
 use crate::channel::{ChannelId, ChannelSpec, Overflow};
 use crate::ledger::Ledger;
@@ -19,6 +20,10 @@ use tokio::sync::Notify;
 
 /// Messages that may wait in one inbox, however small they are.
 pub const MAX_MESSAGES: usize = 16_384;
+/// Messages that may wait in the buffers they were read into.
+pub const COPY_AFTER: usize = 64;
+/// A message smaller than this is copied out of its read buffer when it has to wait behind others.
+const COPY_BELOW: usize = 16 * 1024;
 
 #[derive(Debug)]
 struct Queue {
@@ -92,6 +97,8 @@ impl Inboxes {
         if !self.ledger.try_take(len) {
             return Delivery::OverCap;
         }
+        let copy = queue.items.len() >= COPY_AFTER && len < COPY_BELOW;
+        let message = if copy { Bytes::copy_from_slice(&message) } else { message };
         queue.items.push_back((arrival, message));
         queue.bytes += len;
         let pressed = queue.bytes * 2 > queue.spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
@@ -243,3 +250,6 @@ impl Drop for Inbox {
         self.inboxes.deafen_one(self.index);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,17 @@
 //! ledger, and every peer's ledger is on the node's.
 //!
 //! When a cap is reached a sender waits (or is told `Full`), and a received message ends that one
-//! session with [`crate::Reason::MemoryCap`]. A single message always fits into an empty ledger, so that a cap below a
-//! channel's limit cannot block for ever. Bytes inside sockets and codecs are not counted: those are
-//! bounded by the codecs.
+//! session with [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that
+//! what waits to be sent never costs a session what it receives. A single message always fits into an empty
+//! ledger, so that a cap below a channel's limit cannot block for ever. Bytes inside sockets and codecs
+//! are not counted: those are bounded by the codecs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
+
+/// What senders may fill of a cap, in quarters; the rest is for what is received.
+pub const SEND_SHARE: usize = 3;
 
 /// A counter of held bytes with a cap, below an optional parent.
 #[derive(Debug)]
@@ -17,6 +21,13 @@ pub struct Ledger {
     cap: usize,
     parent: Option<Arc<Ledger>>,
     freed: Notify,
+}
+
+/// Which share of each cap a taker may use.
+#[derive(Clone, Copy)]
+enum Share {
+    All,
+    Sending,
 }
 
 impl Ledger {
@@ -52,37 +63,53 @@ impl Ledger {
     /// Takes `bytes` if they fit here and above.
     #[must_use]
     pub fn try_take(&self, bytes: usize) -> bool {
-        let fits = |held: usize| (held == 0 || held.saturating_add(bytes) <= self.cap).then(|| held + bytes);
-        if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
-            return false;
-        }
-        if self.parent.as_ref().is_some_and(|parent| !parent.try_take(bytes)) {
-            self.held.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        true
+        self.claim(bytes, Share::All).is_ok()
     }
 
-    /// Takes `bytes`, waiting for room. The caller bounds the wait.
+    /// Takes `bytes` if they fit into the senders' share here and above.
+    #[must_use]
+    pub fn try_take_to_send(&self, bytes: usize) -> bool {
+        self.claim(bytes, Share::Sending).is_ok()
+    }
+
+    /// Takes `bytes`, or gives the ledger that is full.
+    fn claim(&self, bytes: usize, share: Share) -> Result<(), &Self> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let cap = match share {
+            Share::All => self.cap,
+            Share::Sending => self.cap / 4 * SEND_SHARE,
+        };
+        let fits = |held: usize| {
+            let sum = held.checked_add(bytes)?;
+            (held == 0 || sum <= cap).then_some(sum)
+        };
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| self)?;
+        let above = self.parent.as_ref().map_or(Ok(()), |parent| parent.claim(bytes, share));
+        if above.is_err() {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+            // Somebody may have found this ledger full in between: it was not.
+            self.freed.notify_waiters();
+        }
+        above
+    }
+
+    /// Takes `bytes` to send, waiting for room in the senders' share. The caller bounds the wait.
     pub async fn take(&self, bytes: usize) {
+        let mut full = match self.claim(bytes, Share::Sending) {
+            Ok(()) => return,
+            Err(full) => full,
+        };
         loop {
-            let here = self.freed.notified();
-            let above = async {
-                match &self.parent {
-                    Some(parent) => parent.freed.notified().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::pin!(here, above);
-            here.as_mut().enable();
-            if self.try_take(bytes) {
-                return;
-            }
-            tokio::select! {
-                () = here => {}
-                () = above => {}
-                // A freed() between the check and the wait above is caught by this re-check.
-                () = tokio::time::sleep(std::time::Duration::from_millis(20)) => {}
+            let freed = full.freed.notified();
+            tokio::pin!(freed);
+            // From here on nothing freed there is missed; what was freed before, the second try finds.
+            freed.as_mut().enable();
+            match self.claim(bytes, Share::Sending) {
+                Ok(()) => return,
+                Err(now) if std::ptr::eq(now, full) => freed.await,
+                Err(other) => full = other,
             }
         }
     }
@@ -99,3 +126,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

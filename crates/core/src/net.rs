@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// The reading half of a connection.
 pub type BoxRead = Box<dyn AsyncRead + Send + Sync + Unpin>;
@@ -153,15 +154,30 @@ pub async fn connect_host(
     port: u16,
     limit: Duration,
 ) -> io::Result<Connection> {
-    let attempt = async {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-        for addr in net.resolve(host, port).await? {
-            match net.connect(addr).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error,
-            }
+    let deadline = Instant::now() + limit;
+    let addrs = tokio::time::timeout_at(deadline, net.resolve(host, port)).await;
+    connect_any(net, &addrs.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?, deadline).await
+}
+
+/// Connects to the first address that answers. Each gets an even share of the time left, so that one that
+/// swallows packets does not hide those after it.
+///
+/// # Errors
+/// The last address's error; `TimedOut` when it did not answer, `NotFound` when there is none.
+pub async fn connect_any(
+    net: &dyn Network,
+    addrs: &[SocketAddr],
+    deadline: Instant,
+) -> io::Result<Connection> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for (tried, addr) in addrs.iter().enumerate() {
+        let left = u32::try_from(addrs.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(Instant::now()) / left;
+        match tokio::time::timeout(share, net.connect(*addr)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
-        Err(last)
-    };
-    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+    Err(last)
 }

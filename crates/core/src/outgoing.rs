@@ -6,8 +6,8 @@
 //!   ping, pong, goodbye ─┘  (control frames go first)
 //! ```
 //!
-//! Limits: a lane holds at most its queue length in messages, all lanes of a peer at most its ledger's
-//! cap in bytes. At the limit `send` waits up to [`SEND_TIMEOUT`], `try_send` answers `Full`.
+//! Limits: a lane holds at most its queue length in messages, all lanes of a peer at most the senders'
+//! share of its ledger in bytes. At the limit `send` waits up to [`SEND_TIMEOUT`], `try_send` answers `Full`.
 
 use crate::ledger::Ledger;
 use crate::reason::Reason;
@@ -92,6 +92,8 @@ pub(crate) struct Outgoing {
     state: Mutex<State>,
     lanes: Vec<LaneGate>,
     pub(crate) wake: Notify,
+    /// No more messages: tells senders that wait for bytes.
+    shut: Notify,
     ledger: Arc<Ledger>,
     pub(crate) messages: AtomicU64,
 }
@@ -116,10 +118,11 @@ impl Outgoing {
         let mut lanes = Vec::with_capacity(specs.len());
         for (priority, queue) in specs {
             scheduler.add(*priority);
-            lanes.push(LaneGate { slots: Semaphore::new((*queue).min(Semaphore::MAX_PERMITS)) });
+            lanes.push(LaneGate { slots: Semaphore::new((*queue).clamp(1, Semaphore::MAX_PERMITS)) });
         }
         let state = State { scheduler, control: Control::default(), closed: false, decayed: Instant::now() };
-        Self { state: Mutex::new(state), lanes, wake: Notify::new(), ledger, messages: AtomicU64::new(0) }
+        let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
+        Self { state, lanes, wake: Notify::new(), shut: Notify::new(), ledger, messages }
     }
 
     fn gate(&self, route: Route, len: usize) -> Result<&LaneGate, SendError> {
@@ -135,7 +138,7 @@ impl Outgoing {
             tokio::sync::TryAcquireError::NoPermits => SendError::Full,
             tokio::sync::TryAcquireError::Closed => SendError::Closed,
         })?;
-        if !self.ledger.try_take(message.len()) {
+        if !self.ledger.try_take_to_send(message.len()) {
             return Err(SendError::Full);
         }
         slot.forget();
@@ -149,8 +152,15 @@ impl Outgoing {
         }
         let gate = self.gate(route, message.len())?;
         let room = async {
+            let shut = self.shut.notified();
+            tokio::pin!(shut);
+            shut.as_mut().enable();
             let slot = gate.slots.acquire().await.map_err(|_| SendError::Closed)?;
-            self.ledger.take(message.len()).await;
+            tokio::select! {
+                biased;
+                () = self.ledger.take(message.len()) => {}
+                () = shut => return Err(SendError::Closed),
+            }
             slot.forget();
             Ok(())
         };
@@ -204,7 +214,13 @@ impl Outgoing {
             self.ledger.give(dropped);
         }
         drop(state);
-        self.lanes.iter().for_each(|lane| lane.slots.close());
+        self.shut();
+    }
+
+    /// Drops what is queued, so that the goodbye comes next.
+    pub(crate) fn cut(&self) {
+        let dropped = self.state.lock().scheduler.clear();
+        self.ledger.give(dropped);
         self.wake.notify_one();
     }
 
@@ -215,17 +231,23 @@ impl Outgoing {
         let dropped = state.scheduler.clear();
         drop(state);
         self.ledger.give(dropped);
+        self.shut();
+    }
+
+    fn shut(&self) {
         self.lanes.iter().for_each(|lane| lane.slots.close());
+        self.shut.notify_waiters();
+        self.wake.notify_one();
     }
 
     /// Takes what the next write should hold. The goodbye comes when nothing else is left.
     pub(crate) fn fill(&self, batch: &mut Batch, encoder: &dyn Encoder) {
         let mut state = self.state.lock();
-        let now = Instant::now();
-        if now.duration_since(state.decayed) >= DECAY_EVERY {
-            let times = now.duration_since(state.decayed).as_secs() / DECAY_EVERY.as_secs();
-            (0..times.min(64)).for_each(|_| state.scheduler.decay());
-            state.decayed = now;
+        let times = state.decayed.elapsed().as_secs() / DECAY_EVERY.as_secs();
+        if times > 0 {
+            // After 256 times nothing is left of any account.
+            (0..times.min(256)).for_each(|_| state.scheduler.decay());
+            state.decayed += DECAY_EVERY * u32::try_from(times).unwrap_or(u32::MAX);
         }
         batch.control.ping = std::mem::take(&mut state.control.ping);
         batch.control.pong = std::mem::take(&mut state.control.pong);
@@ -251,3 +273,6 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,9 @@
 use crate::BoxFuture;
 use crate::channel::ChannelId;
 use crate::io::ChannelIo;
-use crate::peer::{End, Peer};
+use crate::peer::{By, End, Peer};
 use crate::protocol::{Protocol, ProtocolError, ProtocolSpec};
+use crate::reason::Reason;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -79,6 +80,11 @@ struct Present<R: Reactor> {
 
 impl<R: Reactor> Drop for Present<R> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A callback panicked: the session ends for that, and remove_peer hears it.
+            let detail = Some("a callback of the reactor panicked".to_owned());
+            self.peer.end(End { reason: Reason::ProtocolError, by: By::Us, detail });
+        }
         self.reactor.0.remove_peer(&self.peer, &self.peer.end_so_far());
     }
 }

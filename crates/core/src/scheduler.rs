@@ -27,8 +27,6 @@ struct Lane {
     priority: f32,
     recently_sent: u64,
     queue: VecDeque<(u64, Bytes)>,
-    /// Whether the front message was partly sent.
-    started: bool,
 }
 
 /// A slice chosen to be sent.
@@ -61,7 +59,6 @@ impl Scheduler {
             priority: priority.get() as f32,
             recently_sent: 0,
             queue: VecDeque::new(),
-            started: false,
         });
         self.lanes.len() - 1
     }
@@ -93,7 +90,7 @@ impl Scheduler {
         }
         let (mut best, mut least) = (None, f32::INFINITY);
         for (index, lane) in self.lanes.iter().enumerate() {
-            if lane.queue.is_empty() && !lane.started {
+            if lane.queue.is_empty() {
                 continue;
             }
             let ratio = lane.recently_sent as f32 / lane.priority;
@@ -105,13 +102,13 @@ impl Scheduler {
         let lane = self.lanes.get_mut(index)?;
         let (wire_id, front) = lane.queue.front_mut()?;
         let wire_id = *wire_id;
-        let size = wire.slice(wire_id, front.len()).min(front.len());
+        // A slice of nothing would never end the message.
+        let size = wire.slice(wire_id, front.len()).max(1).min(front.len());
         let last = size == front.len();
         let data = if last { lane.queue.pop_front()?.1 } else { front.split_to(size) };
         if last {
             self.waiting -= 1;
         }
-        lane.started = !last;
         let cost = wire.cost(wire_id, data.len(), last);
         lane.recently_sent += cost as u64;
         Some(Pick { lane: index, wire_id, data, last, cost })
@@ -130,3 +127,6 @@ impl Scheduler {
         self.lanes.iter_mut().flat_map(|lane| lane.queue.drain(..)).map(|(_, m)| m.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Pings, pongs and goodbyes never pass through user code. The first reason to end counts; then the
-//! goodbye is written (within [`GOODBYE_LIMIT`]), protocols get [`PROTOCOL_GRACE`] to finish, and every task ends.
+//! goodbye is written (within [`GOODBYE_LIMIT`]; what was queued goes before it, for up to half of that time,
+//! unless somebody is at fault), protocols get [`PROTOCOL_GRACE`] to finish, and every task ends.
 //!
 //! Limits: per channel the receive limit and inbox window, per peer the ledger. Nothing here protects a
 //! protocol from messages it should not trust.
@@ -24,10 +25,10 @@ use crate::text::printable;
 use crate::wire::{Decoder, Encoder, InFrame, Liveness, OutFrame};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 /// How long a write may make no progress (`go-ethereum p2p/server.go`, frameWriteTimeout).
@@ -38,6 +39,8 @@ pub const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 pub const PROTOCOL_GRACE: Duration = Duration::from_secs(3);
 /// How long we keep reading after our goodbye, so that the peer reads it before the socket is reset.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long a failed write waits for the reader to find the peer's goodbye, which tells more.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Room made for each read.
 const READ_CHUNK: usize = 64 * 1024;
 /// A write buffer larger than this is given back after use.
@@ -82,6 +85,51 @@ pub(crate) struct Parts {
 struct Pulse {
     heard: AtomicU64,
     pong: AtomicU64,
+    /// The reader waits for a protocol of ours: the peer cannot be heard, which is not its fault.
+    held: AtomicBool,
+}
+
+/// A task of the session; ends with it, whatever happens.
+struct Worker(Option<JoinHandle<()>>);
+
+impl Worker {
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(tokio::spawn(task)))
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    async fn done(&mut self) {
+        if let Some(handle) = &mut self.0 {
+            let _ = handle.await;
+            self.0 = None;
+        }
+    }
+
+    /// Ends it, and waits until it is gone.
+    async fn end(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+        self.done().await;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+    }
+}
+
+/// Ends the session when a task of it is gone before the end was known: it panicked.
+struct EndsWith(Peer);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        let detail = Some("a task of the session failed".to_owned());
+        self.0.end(End { reason: Reason::LocalFault, by: By::Us, detail });
+    }
 }
 
 /// Runs a session to its end.
@@ -100,7 +148,7 @@ pub(crate) async fn run(parts: Parts) -> End {
             (name, result)
         });
     }
-    let writing = tokio::spawn(write_loop(peer.clone(), Arc::clone(&outgoing), encoder, writer));
+    let mut writing = Worker::spawn(write_loop(peer.clone(), Arc::clone(&outgoing), encoder, writer));
     let reading = Reading {
         peer: peer.clone(),
         decoder,
@@ -110,19 +158,22 @@ pub(crate) async fn run(parts: Parts) -> End {
         ledger,
         pulse: Arc::clone(&pulse),
     };
-    let mut reading = tokio::spawn(reading.run());
+    let mut reading = Worker::spawn(reading.run());
 
     let end = supervise(&peer, &outgoing, &mut protocols, liveness, &pulse).await;
 
     all_inboxes.iter().for_each(|inboxes| inboxes.close());
-    // Protocols may still queue answers to what they had received; a peer at fault gets none.
-    let graceful = end.by == By::Us && matches!(end.reason, Reason::Requested | Reason::Quitting);
-    outgoing.goodbye(end.reason.clone(), graceful);
-    let said = tokio::time::timeout(GOODBYE_LIMIT, writing).await;
-    if said.is_ok() && end.by == By::Us {
-        let _ = tokio::time::timeout(LINGER, &mut reading).await;
+    outgoing.goodbye(end.reason.clone(), end.by == By::Us && !is_fault(&end.reason));
+    let mut said = tokio::time::timeout(GOODBYE_LIMIT / 2, writing.done()).await;
+    if said.is_err() {
+        outgoing.cut();
+        said = tokio::time::timeout(GOODBYE_LIMIT / 2, writing.done()).await;
     }
-    reading.abort();
+    if said.is_ok() && end.by == By::Us {
+        let _ = tokio::time::timeout(LINGER, reading.done()).await;
+    }
+    writing.end().await;
+    reading.end().await;
     outgoing.abandon();
     let finish = async { while protocols.join_next().await.is_some() {} };
     if tokio::time::timeout(PROTOCOL_GRACE, finish).await.is_err() {
@@ -154,7 +205,10 @@ async fn supervise(
                 }
             }
             () = watch.wait() => {
-                let heard = start + Duration::from_micros(pulse.heard.load(Ordering::Relaxed));
+                let heard = match pulse.held.load(Ordering::Relaxed) {
+                    true => Instant::now(),
+                    false => start + Duration::from_micros(pulse.heard.load(Ordering::Relaxed)),
+                };
                 match watch.tick(Instant::now(), heard) {
                     Tick::Nothing => {}
                     Tick::Ping => {
@@ -166,6 +220,19 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Whether somebody is at fault: then nothing more is owed but the goodbye.
+fn is_fault(reason: &Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::Requested
+            | Reason::Quitting
+            | Reason::TooManyPeers
+            | Reason::AlreadyConnected
+            | Reason::Useless
+            | Reason::Incompatible(_)
+    )
 }
 
 /// What the end of one protocol's task means for the session.
@@ -257,6 +324,7 @@ async fn write_loop(
     mut encoder: Box<dyn Encoder>,
     mut writer: BoxWrite,
 ) {
+    let _ends = EndsWith(peer.clone());
     let mut out = BytesMut::with_capacity(READ_CHUNK);
     let mut batch = Batch::default();
     loop {
@@ -271,26 +339,15 @@ async fn write_loop(
             peer.end(End { reason: Reason::LocalFault, by: By::Us, detail: Some(error.to_string()) });
             break;
         }
-        let written = async {
-            writer.write_all(&out).await?;
-            writer.flush().await
-        };
-        match tokio::time::timeout(WRITE_LIMIT, written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                peer.end(End {
-                    reason: Reason::NetworkError,
-                    by: By::Network,
-                    detail: Some(error.to_string()),
-                });
-                break;
-            }
-            Err(_) => {
+        if let Err(error) = write_out(&mut writer, &out, &peer.inner.stats.bytes_out).await {
+            if error.kind() == std::io::ErrorKind::TimedOut {
                 peer.end(End { reason: Reason::WriteTimeout, by: By::Us, detail: None });
-                break;
+            } else {
+                let _ = tokio::time::timeout(LAST_WORDS, peer.ended()).await;
+                peer.end(broken(&error));
             }
+            break;
         }
-        peer.inner.stats.bytes_out.fetch_add(out.len() as u64, Ordering::Relaxed);
         if out.capacity() > KEEP_BUFFER {
             out = BytesMut::with_capacity(READ_CHUNK);
         }
@@ -300,6 +357,30 @@ async fn write_loop(
             break;
         }
     }
+}
+
+/// Writes all of `out`; `TimedOut` when nothing went out for [`WRITE_LIMIT`].
+async fn write_out(writer: &mut BoxWrite, out: &[u8], counter: &AtomicU64) -> std::io::Result<()> {
+    let mut rest = out;
+    while !rest.is_empty() {
+        let n = tokio::time::timeout(WRITE_LIMIT, writer.write(rest)).await??;
+        if n == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+        rest = rest.get(n..).unwrap_or_default();
+    }
+    tokio::time::timeout(WRITE_LIMIT, writer.flush()).await?
+}
+
+/// What a failed read or write says: the peer is gone without a word, or the network is at fault.
+fn broken(error: &std::io::Error) -> End {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let (reason, by) = match error.kind() {
+        ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => (Reason::RemoteClosed, By::Peer),
+        _ => (Reason::NetworkError, By::Network),
+    };
+    End { reason, by, detail: Some(printable(&error.to_string())) }
 }
 
 fn encode(
@@ -340,6 +421,13 @@ struct Reading {
     pulse: Arc<Pulse>,
 }
 
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.release();
+        drop(EndsWith(self.peer.clone()));
+    }
+}
+
 /// What one frame asks of the reader.
 enum Step {
     Done,
@@ -350,8 +438,7 @@ enum Step {
 impl Reading {
     async fn run(mut self) {
         let end = self.read_until_end().await;
-        let held: usize = self.lanes.iter().map(|lane| lane.partial.len()).sum();
-        self.ledger.give(held);
+        self.release();
         self.peer.end(end);
         // After the end only the peer's close matters: what still comes is thrown away, so that the
         // kernel does not answer our goodbye's acknowledgement with a reset.
@@ -359,6 +446,12 @@ impl Reading {
         while matches!(self.reader.read_buf(&mut self.buffer).await, Ok(n) if n > 0) {
             self.buffer.clear();
         }
+    }
+
+    /// Drops the messages that are not complete.
+    fn release(&mut self) {
+        let held = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.partial).len()).sum();
+        self.ledger.give(held);
     }
 
     async fn read_until_end(&mut self) -> End {
@@ -372,22 +465,17 @@ impl Reading {
                 Ok(0) => return End { reason: Reason::RemoteClosed, by: By::Peer, detail: None },
                 Ok(n) => {
                     self.peer.inner.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                    let now = self.peer.inner.since.elapsed().as_micros() as u64;
-                    self.pulse.heard.store(now, Ordering::Relaxed);
+                    self.heard();
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                    return End {
-                        reason: Reason::RemoteClosed,
-                        by: By::Peer,
-                        detail: Some(error.to_string()),
-                    };
-                }
-                Err(error) => {
-                    let detail = Some(printable(&error.to_string()));
-                    return End { reason: Reason::NetworkError, by: By::Network, detail };
-                }
+                Err(error) => return broken(&error),
             }
         }
+    }
+
+    /// Marks the peer as alive now.
+    fn heard(&self) {
+        let now = self.peer.inner.since.elapsed().as_micros() as u64;
+        self.pulse.heard.store(now, Ordering::Relaxed);
     }
 
     /// Handles every whole frame in the buffer.
@@ -398,10 +486,14 @@ impl Reading {
                 Step::Done => {}
                 Step::Pressed => pressed = true,
                 Step::Wait { lane, message, limit } => {
-                    self.peer.inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
                     let Some(state) = self.lanes.get(lane) else { continue };
                     let (inboxes, index) = (Arc::clone(&state.inboxes), state.index);
-                    wait_for_room(&inboxes, index, message, limit).await?;
+                    self.pulse.held.store(true, Ordering::Relaxed);
+                    let waited = wait_for_room(&inboxes, index, message, limit).await;
+                    self.heard();
+                    self.pulse.held.store(false, Ordering::Relaxed);
+                    waited?;
+                    self.peer.inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
@@ -522,3 +614,6 @@ fn over_cap() -> End {
 fn slow() -> End {
     End { reason: Reason::SlowProtocol, by: By::Us, detail: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,10 @@ struct MemoryListener {
 }
 
 impl State {
+    /// The next port of 40,001 to 60,000.
     fn port(&mut self) -> u16 {
-        self.next_port = self.next_port.checked_add(1).unwrap_or(1).max(1);
-        40_000 + self.next_port % 20_000
+        self.next_port = self.next_port % 20_000 + 1;
+        40_000 + self.next_port
     }
 }
 
@@ -64,8 +65,13 @@ impl Network for MemoryNetwork {
             let (tx, rx) = mpsc::channel(BACKLOG);
             let mut state = self.state.lock();
             if addr.port() == 0 {
-                let port = state.port();
-                addr.set_port(port);
+                // With all ports taken the last one tried is refused below.
+                for _ in 0..20_000 {
+                    addr.set_port(state.port());
+                    if !state.listeners.contains_key(&addr) {
+                        break;
+                    }
+                }
             }
             if state.listeners.contains_key(&addr) {
                 return Err(io::ErrorKind::AddrInUse.into());

@@ -1,7 +1,7 @@
 //! The Switch's one task: owns the peer set, the slots and the dial plan; answers every checkpoint.
 
 use super::builder::Registered;
-use super::connect::{Context, accept_loop, outbound};
+use super::connect::{Context, Failure, accept_loop, inbound, outbound, refuse};
 use super::handle::PeerSet;
 use super::rules::{self, Candidature, Counts, Existing, Verdict};
 use crate::access::{AccessList, Limits, Throttle};
@@ -13,21 +13,23 @@ use crate::id::{Direction, PeerId};
 use crate::inbox::Inboxes;
 use crate::io::{ChannelIo, ChannelSender};
 use crate::ledger::Ledger;
-use crate::net::Listener;
+use crate::net::{Connection, Listener};
 use crate::outgoing::{Outgoing, Route};
 use crate::peer::{End, Inner, Peer, Shared, Stats};
 use crate::reason::Reason;
 use crate::session::{self, Parts, RecvLane, Task};
-use crate::wire::{Lanes, Session, Wire};
+use crate::text::printable;
+use crate::wire::{HandshakeError, Lanes, Session, Wire};
 use bytes::BytesMut;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 /// How long a stop waits for sessions to end before it leaves them.
@@ -41,17 +43,24 @@ pub(crate) type Admitted = Result<(), (Reason, Box<Admission>)>;
 
 /// What tasks and handles ask of the Switch.
 pub(crate) enum Command {
-    Accepted { remote: SocketAddr, reply: oneshot::Sender<Result<Ticket, Reason>> },
-    Permitted { ip: IpAddr, reply: oneshot::Sender<bool> },
-    Identity { id: PeerId, direction: Direction, reply: oneshot::Sender<Result<(), Reason>> },
+    Accepted { connection: Connection, wires: Arc<[Arc<dyn Wire>]>, reply: oneshot::Sender<()> },
+    Permitted { addrs: Vec<SocketAddr>, reply: oneshot::Sender<Vec<SocketAddr>> },
+    Identity { who: Proven, reply: oneshot::Sender<Result<(), Reason>> },
     Admit { admission: Box<Admission>, reply: oneshot::Sender<Admitted> },
-    Released(Direction),
-    DialFailed { candidate: Candidate, reason: Reason, detail: String },
     AddStatic(Candidate),
     RemoveStatic(Candidate),
     Offer(Candidate),
     Trust(PeerId, bool),
     Stopped(oneshot::Sender<()>),
+}
+
+/// An identity proven in the middle of a handshake.
+pub(crate) struct Proven {
+    pub(crate) id: PeerId,
+    pub(crate) direction: Direction,
+    pub(crate) remote: SocketAddr,
+    /// Whom we dialled.
+    pub(crate) candidate: Option<Candidate>,
 }
 
 /// A finished handshake that wants to become a peer.
@@ -65,10 +74,9 @@ pub(crate) struct Admission {
     pub(crate) ticket: Ticket,
 }
 
-/// A pending slot, given back when dropped.
+/// A pending slot (of inbound handshakes; the dial plan counts the others), given back when dropped.
 pub(crate) struct Ticket {
-    direction: Direction,
-    commands: mpsc::WeakSender<Command>,
+    pending: Option<Arc<AtomicUsize>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -84,11 +92,8 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(commands) = self.commands.upgrade() else { return };
-        let direction = self.direction;
-        if commands.try_send(Command::Released(direction)).is_err() {
-            // The queue is full: give the slot back as soon as there is room.
-            tokio::spawn(async move { commands.send(Command::Released(direction)).await });
+        if let Some(pending) = &self.pending {
+            pending.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -96,9 +101,16 @@ impl Drop for Ticket {
 struct Entry {
     peer: Peer,
     candidate: Option<Candidate>,
-    counted: bool,
-    /// A session that takes this one's place when it has ended.
-    successor: Option<Box<Admission>>,
+    /// The slot it takes, if it counts. A successor inherits it, whatever its own direction: else a peer
+    /// we dialled could dial back and leave us a free slot each time.
+    slot: Option<Direction>,
+    successor: Option<Successor>,
+}
+
+/// A session that takes another's place when that has ended.
+struct Successor {
+    admission: Box<Admission>,
+    since: Instant,
 }
 
 pub(crate) struct Actor {
@@ -111,9 +123,13 @@ pub(crate) struct Actor {
     plan: DialPlan,
     entries: BTreeMap<PeerId, Entry>,
     counts: Counts,
-    pending_inbound: usize,
+    pending_inbound: Arc<AtomicUsize>,
     ledger: Arc<Ledger>,
     sessions: JoinSet<(PeerId, End)>,
+    /// Inbound handshakes, and goodbyes to those refused.
+    handshakes: JoinSet<()>,
+    dials: JoinSet<Option<Failure>>,
+    dialled: HashMap<task::Id, Candidate>,
     stopped: Option<watch::Receiver<bool>>,
 }
 
@@ -139,9 +155,12 @@ impl Actor {
             plan,
             entries: BTreeMap::new(),
             counts: Counts::default(),
-            pending_inbound: 0,
+            pending_inbound: Arc::default(),
             ledger,
             sessions: JoinSet::new(),
+            handshakes: JoinSet::new(),
+            dials: JoinSet::new(),
+            dialled: HashMap::new(),
             stopped: None,
         }
     }
@@ -172,6 +191,8 @@ impl Actor {
                     None => break,
                 },
                 Some(ended) = self.sessions.join_next() => self.session_ended(ended),
+                Some(ended) = self.dials.join_next_with_id() => self.dial_ended(ended),
+                Some(_) = self.handshakes.join_next() => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -189,45 +210,78 @@ impl Actor {
         inbox: &mut mpsc::Receiver<Command>,
         waiters: &mut Vec<oneshot::Sender<()>>,
     ) {
+        let mut late = Vec::new();
         for entry in self.entries.values_mut() {
-            entry.successor = None;
             entry.peer.disconnect(Reason::Quitting);
+            late.extend(entry.successor.take().map(|successor| successor.admission));
         }
+        late.into_iter().for_each(|admission| self.dismiss(*admission, Reason::Quitting));
         let deadline = Instant::now() + STOP_LIMIT;
-        while !self.sessions.is_empty() {
+        while !(self.sessions.is_empty() && self.handshakes.is_empty() && self.dials.is_empty()) {
             tokio::select! {
+                biased;
                 Some(ended) = self.sessions.join_next() => self.session_ended(ended),
-                Some(command) = inbox.recv() => {
+                // What they ended with concerns nobody any more.
+                Some(_) = self.dials.join_next() => {}
+                Some(_) = self.handshakes.join_next() => {}
+                Some(command) = inbox.recv() => match command {
+                    Command::Stopped(reply) => waiters.push(reply),
+                    Command::Admit { admission, .. } => self.dismiss(*admission, Reason::Quitting),
                     // Everything else is answered by dropping its reply: the Switch is gone.
-                    if let Command::Stopped(reply) = command {
-                        waiters.push(reply);
-                    }
-                }
+                    _ => {}
+                },
                 () = tokio::time::sleep_until(deadline) => {
+                    self.handshakes.shutdown().await;
+                    self.dials.shutdown().await;
                     self.sessions.shutdown().await;
                 }
             }
         }
+        for (id, entry) in std::mem::take(&mut self.entries) {
+            // Aborted above: a protocol that does not yield held its session.
+            self.peers.map.write().remove(&id);
+            let end = entry.peer.end_so_far();
+            self.context.emit(Event::PeerDropped { peer: entry.peer, end });
+        }
+    }
+
+    /// Says goodbye to a session that does not become a peer.
+    fn dismiss(&mut self, admission: Admission, reason: Reason) {
+        let Admission { session, ticket, .. } = admission;
+        self.handshakes.spawn(async move {
+            refuse(session, &reason).await;
+            drop(ticket);
+        });
     }
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Accepted { remote, reply } => {
-                let verdict = self.accepted(remote);
-                if let Err(reason) = &verdict {
-                    self.refused(remote, Direction::Inbound, None, reason);
+            Command::Accepted { connection, wires, reply } => {
+                let remote = connection.remote;
+                match self.accepted(remote) {
+                    Ok(ticket) => {
+                        let context = Arc::clone(&self.context);
+                        self.handshakes.spawn(inbound(context, connection, wires, ticket));
+                    }
+                    // The socket is closed without a word: nothing was proven, nothing is owed.
+                    Err(reason) => self.refused(remote, Direction::Inbound, None, &reason),
                 }
-                let _ = reply.send(verdict);
+                let _ = reply.send(());
             }
-            Command::Permitted { ip, reply } => drop(reply.send(self.access.permits(ip))),
-            Command::Identity { id, direction, reply } => {
+            Command::Permitted { mut addrs, reply } => {
+                addrs.retain(|addr| self.access.permits(addr.ip()));
+                let _ = reply.send(addrs);
+            }
+            Command::Identity { who: Proven { id, direction, remote, candidate }, reply } => {
                 let verdict = match self.judge(Candidature { id, direction }) {
                     Verdict::Refuse(reason) => Err(reason),
                     Verdict::Admit | Verdict::Replace => Ok(()),
                 };
+                if let Some(candidate) = &candidate {
+                    self.plan.identified(candidate, id);
+                }
                 if let Err(reason) = &verdict {
-                    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-                    self.refused(unknown, direction, Some(id), reason);
+                    self.refused(remote, direction, Some(id), reason);
                 }
                 let _ = reply.send(verdict);
             }
@@ -235,11 +289,6 @@ impl Actor {
                 let verdict = self.admit(admission);
                 let _ = reply.send(verdict);
             }
-            Command::Released(Direction::Inbound) => {
-                self.pending_inbound = self.pending_inbound.saturating_sub(1);
-            }
-            Command::Released(Direction::Outbound) => {}
-            Command::DialFailed { candidate, reason, detail } => self.dial_failed(candidate, reason, detail),
             Command::AddStatic(candidate) => self.plan.add_static(candidate, Instant::now()),
             Command::RemoveStatic(candidate) => self.plan.remove_static(&candidate),
             Command::Offer(candidate) => {
@@ -258,19 +307,15 @@ impl Actor {
         if !self.access.permits(remote.ip()) {
             return Err(Reason::AccessDenied);
         }
-        if self.pending_inbound >= self.limits.pending_inbound {
+        if self.pending_inbound.load(Ordering::Relaxed) >= self.limits.pending_inbound {
             return Err(Reason::TooManyPeers);
         }
         if !self.throttle.admit(remote.ip(), Instant::now(), self.limits.per_ip_interval) {
             return Err(Reason::Throttled);
         }
-        self.pending_inbound += 1;
-        self.ticket(Direction::Inbound).ok_or(Reason::Quitting)
-    }
-
-    fn ticket(&self, direction: Direction) -> Option<Ticket> {
-        let stopped = self.stopped.clone()?;
-        Some(Ticket { direction, commands: self.context.commands.clone(), stopped })
+        let stopped = self.stopped.clone().ok_or(Reason::Quitting)?;
+        self.pending_inbound.fetch_add(1, Ordering::Relaxed);
+        Ok(Ticket { pending: Some(Arc::clone(&self.pending_inbound)), stopped })
     }
 
     /// The second checkpoint, and part of the third.
@@ -278,10 +323,16 @@ impl Actor {
         let Some(wire) = self.context.wires.get(who.id.wire()) else {
             return Verdict::Refuse(Reason::LocalFault);
         };
-        let existing = self.entries.get(&who.id).map(|entry| Existing {
-            direction: entry.peer.direction(),
-            age: entry.peer.lifetime(),
-            ending: entry.peer.is_over(),
+        // A successor is what the existing session will be: the newcomer has to beat that one.
+        let existing = self.entries.get(&who.id).map(|entry| match &entry.successor {
+            Some(Successor { admission, since }) => {
+                Existing { direction: admission.direction, age: since.elapsed(), ending: false }
+            }
+            None => Existing {
+                direction: entry.peer.direction(),
+                age: entry.peer.lifetime(),
+                ending: entry.peer.is_over(),
+            },
         });
         rules::admit(who, wire.local_id(), existing, self.counts, &self.limits)
     }
@@ -297,16 +348,16 @@ impl Actor {
             self.judge(who)
         };
         match verdict {
-            Verdict::Admit => self.start(*admission),
+            Verdict::Admit => self.start(*admission, None),
             Verdict::Replace => {
                 let Some(entry) = self.entries.get_mut(&who.id) else {
-                    self.start(*admission);
+                    self.start(*admission, None);
                     return Ok(());
                 };
                 entry.peer.disconnect(Reason::AlreadyConnected);
-                if let Some(earlier) = entry.successor.replace(admission) {
-                    // Two successors can only come from one direction twice: the later one stays.
-                    self.forget_dial(earlier.candidate.as_ref());
+                let since = Instant::now();
+                if let Some(earlier) = entry.successor.replace(Successor { admission, since }) {
+                    self.turn_away(*earlier.admission, Reason::AlreadyConnected);
                 }
             }
             Verdict::Refuse(reason) => {
@@ -317,23 +368,34 @@ impl Actor {
         Ok(())
     }
 
-    /// Makes a peer of a session and starts its tasks.
-    fn start(&mut self, admission: Admission) {
+    /// Takes back an admission that was given: a better session came before it started.
+    fn turn_away(&mut self, admission: Admission, reason: Reason) {
+        self.refused(admission.remote, admission.direction, Some(admission.session.peer), &reason);
+        if let Some(candidate) = admission.candidate.clone() {
+            let detail = HandshakeError::RefusedByUs(reason.clone()).to_string();
+            self.dial_failed(candidate, Failure { reason: reason.clone(), detail, hopeless: false });
+        }
+        self.dismiss(admission, reason);
+    }
+
+    /// Makes a peer of a session and starts its tasks. It takes a slot of its own, or that of the session it replaces.
+    fn start(&mut self, admission: Admission, inherited: Option<Option<Direction>>) {
         let Admission { session, direction, remote, candidate, ticket } = admission;
         drop(ticket);
         let id = session.peer;
         let ledger = self.ledger.child(self.limits.bytes_per_peer);
         let (peer, parts) = self.assemble(session, direction, remote, &ledger);
-        let counted = !self.limits.unconditional.contains(&id);
-        if counted {
-            *self.count(direction) += 1;
-        }
+        let slot = inherited.unwrap_or_else(|| {
+            let slot = (!self.limits.unconditional.contains(&id)).then_some(direction);
+            slot.into_iter().for_each(|slot| *self.count(slot) += 1);
+            slot
+        });
         if let Some(candidate) = &candidate {
             self.plan.connected(candidate);
         }
         tracing::info!(target: "switchboard::switch", peer = %id, wire = id.wire(), %remote,
-            direction = direction.as_str(), name = %crate::text::printable(&peer.info().name), "peer added");
-        self.entries.insert(id, Entry { peer: peer.clone(), candidate, counted, successor: None });
+            direction = direction.as_str(), name = %printable(&peer.info().name), "peer added");
+        self.entries.insert(id, Entry { peer: peer.clone(), candidate, slot, successor: None });
         self.peers.map.write().insert(id, peer.clone());
         self.context.emit(Event::PeerAdded(peer));
         self.sessions.spawn(async move { (id, session::run(parts).await) });
@@ -431,30 +493,34 @@ impl Actor {
         (peer, parts)
     }
 
-    fn session_ended(&mut self, ended: Result<(PeerId, End), tokio::task::JoinError>) {
+    fn session_ended(&mut self, ended: Result<(PeerId, End), task::JoinError>) {
         // A session task neither panics nor is aborted but at the end of a stop.
         let Ok((id, end)) = ended else { return };
         let Some(entry) = self.entries.remove(&id) else { return };
-        let Entry { peer, candidate, counted, successor } = entry;
-        if counted {
-            let count = self.count(peer.direction());
-            *count = count.saturating_sub(1);
-        }
+        let Entry { peer, candidate, slot, successor } = entry;
         let jitter = self.context.env.below(1_000);
         self.plan.lost(candidate.as_ref(), id, peer.lifetime(), Instant::now(), jitter);
         if successor.is_none() {
             self.peers.map.write().remove(&id);
+            if let Some(slot) = slot {
+                let count = self.count(slot);
+                *count = count.saturating_sub(1);
+            }
         }
         tracing::info!(target: "switchboard::switch", peer = %id, wire = id.wire(), reason = %end.reason,
             by = end.by.as_str(), "peer dropped");
         self.context.emit(Event::PeerDropped { peer, end });
         if let Some(successor) = successor {
-            self.start(*successor);
+            self.start(*successor.admission, Some(slot));
         }
     }
 
     fn refused(&self, remote: SocketAddr, direction: Direction, id: Option<PeerId>, reason: &Reason) {
         tracing::debug!(target: "switchboard::switch", %remote, direction = direction.as_str(), %reason, "refused");
+        if direction == Direction::Outbound {
+            // The dial's own event tells it, with when it is tried again.
+            return;
+        }
         self.context.emit(Event::Refused { remote, direction, id, reason: reason.clone() });
     }
 
@@ -467,26 +533,35 @@ impl Actor {
         let due = self.plan.next(Instant::now(), slots, |id| entries.contains_key(id));
         let left = slots - due.len();
         for candidate in due {
-            let Some(ticket) = self.ticket(Direction::Outbound) else { return false };
+            let Some(stopped) = self.stopped.clone() else { return false };
             tracing::debug!(target: "switchboard::dial", %candidate, "dialling");
-            tokio::spawn(outbound(Arc::clone(&self.context), candidate, ticket));
+            let ticket = Ticket { pending: None, stopped };
+            let dial = self.dials.spawn(outbound(Arc::clone(&self.context), candidate.clone(), ticket));
+            self.dialled.insert(dial.id(), candidate);
         }
         left > 0
     }
 
-    fn dial_failed(&mut self, candidate: Candidate, reason: Reason, detail: String) {
-        let hopeless = reason == Reason::SelfConnection;
+    fn dial_ended(&mut self, ended: Result<(task::Id, Option<Failure>), task::JoinError>) {
+        let (id, failure) = match ended {
+            Ok((id, failure)) => (id, failure),
+            Err(error) => {
+                let detail = printable(&error.to_string());
+                (error.id(), Some(Failure { reason: Reason::LocalFault, detail, hopeless: false }))
+            }
+        };
+        let candidate = self.dialled.remove(&id);
+        if let Some((candidate, failure)) = candidate.zip(failure) {
+            self.dial_failed(candidate, failure);
+        }
+    }
+
+    fn dial_failed(&mut self, candidate: Candidate, failure: Failure) {
+        let Failure { reason, detail, hopeless } = failure;
         let jitter = self.context.env.below(1_000);
         let retry_in = self.plan.failed(&candidate, Instant::now(), hopeless, jitter);
         tracing::debug!(target: "switchboard::dial", %candidate, %reason, ?retry_in, "dial failed");
         self.context.emit(Event::DialFailed { candidate, reason, detail, retry_in });
-    }
-
-    fn forget_dial(&mut self, candidate: Option<&Candidate>) {
-        if let Some(candidate) = candidate {
-            let jitter = self.context.env.below(1_000);
-            self.plan.failed(candidate, Instant::now(), false, jitter);
-        }
     }
 }
 

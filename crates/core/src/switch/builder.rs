@@ -10,6 +10,7 @@ use crate::id::WireName;
 use crate::ledger::Ledger;
 use crate::protocol::Protocol;
 use crate::wire::{Offer, Offered, Wire};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -257,7 +258,16 @@ impl SwitchBuilder {
             Arc::clone(&ledger),
         );
         tokio::spawn(actor.run(inbox, listeners, stopped));
-        let shared = Shared { commands, peers, events, wires: self.wires, listening, ledger, stopping: stop };
+        let shared = Shared {
+            commands,
+            peers,
+            events,
+            wires: self.wires,
+            listening,
+            ledger,
+            stopping: stop,
+            broadcasting: Mutex::default(),
+        };
         Ok(Switch { inner: Arc::new(shared) })
     }
 }

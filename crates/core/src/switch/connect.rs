@@ -1,13 +1,13 @@
 //! From a socket to a session: accept and dial tasks, the sniffing listener, and the questions they
 //! ask the Switch's task.
 
-use super::actor::{Admission, Command, Ticket};
+use super::actor::{Admission, Command, Proven, Ticket};
 use crate::BoxFuture;
 use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::event::Event;
 use crate::id::{Direction, PeerId, WireName};
-use crate::net::{Connection, Listener, connect_host};
+use crate::net::{Connection, Listener, connect_any};
 use crate::reason::Reason;
 use crate::session::GOODBYE_LIMIT;
 use crate::text::printable;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 /// How long a dial may take to connect (`go-ethereum p2p/server.go`, defaultDialTimeout).
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -28,6 +29,8 @@ const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(5);
 const SPEAK_FIRST_AFTER: Duration = Duration::from_millis(400);
 /// Bound over all steps of a handshake, whatever the wire's own bounds are.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
+/// Addresses of one host that are tried.
+const MAX_ADDRS: usize = 16;
 /// Pause after the system refused to accept (`go-ethereum p2p/server.go`: 200 ms).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -53,11 +56,16 @@ impl Context {
         let _ = self.events.send(event);
     }
 
-    fn upgrade(self: &Arc<Self>, wire: WireName) -> Upgrade {
+    fn upgrade(
+        self: &Arc<Self>,
+        wire: WireName,
+        remote: SocketAddr,
+        candidate: Option<Candidate>,
+    ) -> Upgrade {
         Upgrade {
             env: self.env.clone(),
             offer: self.offers.get(wire).cloned().unwrap_or_default(),
-            gate: Arc::new(SwitchGate(Arc::clone(self))),
+            gate: Arc::new(SwitchGate { context: Arc::clone(self), remote, candidate }),
             listen: self.listening.iter().find(|(_, wires)| wires.contains(&wire)).map(|(addr, _)| *addr),
         }
     }
@@ -72,21 +80,26 @@ impl Context {
         let reason = error.reason();
         let detail = printable(&error.to_string());
         tracing::debug!(target: "switchboard::switch", %remote, direction = direction.as_str(), %detail, "handshake failed");
-        if matches!(error, HandshakeError::RefusedByUs(_)) {
-            // Told as Refused, with the identity, by the checkpoint that refused.
+        if direction == Direction::Outbound || matches!(error, HandshakeError::RefusedByUs(_)) {
+            // A dial is told as DialFailed; a refusal as Refused, by the checkpoint that refused.
             return;
         }
         self.emit(Event::HandshakeFailed { remote, direction, wire, reason, detail });
     }
 }
 
-/// The second checkpoint.
-struct SwitchGate(Arc<Context>);
+/// The second checkpoint, for one connection.
+struct SwitchGate {
+    context: Arc<Context>,
+    remote: SocketAddr,
+    candidate: Option<Candidate>,
+}
 
 impl Gate for SwitchGate {
     fn identity(&self, id: PeerId, direction: Direction) -> BoxFuture<'_, Result<(), Reason>> {
         Box::pin(async move {
-            let asked = self.0.ask(|reply| Command::Identity { id, direction, reply }).await;
+            let who = Proven { id, direction, remote: self.remote, candidate: self.candidate.clone() };
+            let asked = self.context.ask(|reply| Command::Identity { who, reply }).await;
             asked.unwrap_or(Err(Reason::Quitting))
         })
     }
@@ -108,28 +121,31 @@ pub(crate) async fn accept_loop(
                 continue;
             }
         };
-        let remote = connection.remote;
-        let verdict = context.ask(|reply| Command::Accepted { remote, reply }).await;
-        let ticket = match verdict {
-            None => return,
-            // The socket is closed without a word: nothing was proven, nothing is owed.
-            Some(Err(_)) => continue,
-            Some(Ok(ticket)) => ticket,
-        };
-        tokio::spawn(inbound(Arc::clone(&context), connection, Arc::clone(&wires), ticket));
+        let wires = Arc::clone(&wires);
+        // One at a time: a flood waits in the system's queue, not in ours.
+        if context.ask(|reply| Command::Accepted { connection, wires, reply }).await.is_none() {
+            return;
+        }
     }
 }
 
-async fn inbound(context: Arc<Context>, connection: Connection, wires: Arc<[Arc<dyn Wire>]>, ticket: Ticket) {
+/// Takes an accepted connection through its handshake to admission.
+pub(crate) async fn inbound(
+    context: Arc<Context>,
+    connection: Connection,
+    wires: Arc<[Arc<dyn Wire>]>,
+    ticket: Ticket,
+) {
     let remote = connection.remote;
     let mut wire_name = None;
     let handshake = async {
         let (wire, connection) = choose(connection, &wires).await?;
         wire_name = Some(wire.name());
-        wire.accept(connection, context.upgrade(wire.name())).await
+        wire.accept(connection, context.upgrade(wire.name(), remote, None)).await
     };
     let stopped = ticket.cancelled();
     let result = tokio::select! {
+        biased;
         result = tokio::time::timeout(HANDSHAKE_LIMIT, handshake) => result,
         () = stopped => return,
     };
@@ -183,32 +199,52 @@ async fn choose(
     Ok((wire, connection.unread(first)))
 }
 
-/// Dials one candidate and reports how it went.
-pub(crate) async fn outbound(context: Arc<Context>, candidate: Candidate, ticket: Ticket) {
+/// Why a dial did not lead to a session.
+pub(crate) struct Failure {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+    /// It never will: by our own judgement it is ourselves.
+    pub(crate) hopeless: bool,
+}
+
+/// Dials one candidate; `None` when it became a session, or the Switch stopped.
+pub(crate) async fn outbound(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Option<Failure> {
     let stopped = ticket.cancelled();
     tokio::select! {
-        () = stopped => {}
-        () = dial(Arc::clone(&context), candidate, ticket) => {}
+        biased;
+        () = stopped => None,
+        failure = dial(Arc::clone(&context), candidate, ticket) => failure,
     }
 }
 
-async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) {
+/// Resolves a candidate's host and connects to the first of its permitted addresses that answers.
+async fn connect(context: &Context, candidate: &Candidate) -> Result<Connection, HandshakeError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
+        _ => HandshakeError::Io { stage: Stage::Connect, error },
+    };
+    let (net, deadline) = (&**context.env.net(), Instant::now() + CONNECT_LIMIT);
+    let found = tokio::time::timeout_at(deadline, net.resolve(&candidate.host, candidate.port)).await;
+    let mut addrs = found.map_err(|_| HandshakeError::Timeout(Stage::Connect))?.map_err(failed)?;
+    let any = !addrs.is_empty();
+    addrs.truncate(MAX_ADDRS);
+    // A denied address is not even connected to.
+    let addrs = context.ask(|reply| Command::Permitted { addrs, reply }).await;
+    let addrs = addrs.ok_or(HandshakeError::RefusedByUs(Reason::Quitting))?;
+    if any && addrs.is_empty() {
+        return Err(HandshakeError::RefusedByUs(Reason::AccessDenied));
+    }
+    connect_any(net, &addrs, deadline).await.map_err(failed)
+}
+
+async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Option<Failure> {
     let result = async {
-        let connection =
-            connect_host(&**context.env.net(), &candidate.host, candidate.port, CONNECT_LIMIT).await;
-        let connection = connection.map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
-            _ => HandshakeError::Io { stage: Stage::Connect, error },
-        })?;
+        let connection = connect(&context, &candidate).await?;
         let remote = connection.remote;
-        let permitted = context.ask(|reply| Command::Permitted { ip: remote.ip(), reply }).await;
-        if permitted != Some(true) {
-            return Err(HandshakeError::RefusedByUs(Reason::AccessDenied));
-        }
         let Some(wire) = context.wires.get(candidate.wire) else {
             return Err(HandshakeError::Local("no such wire on this node".into()));
         };
-        let upgrade = context.upgrade(candidate.wire);
+        let upgrade = context.upgrade(candidate.wire, remote, Some(candidate.clone()));
         let handshake = wire.dial(connection, candidate.clone(), upgrade);
         let session = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await;
         let session =
@@ -217,21 +253,15 @@ async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) {
             })?;
         Ok((session, remote))
     };
-    let failure = match result.await {
+    let error = match result.await {
         Ok((session, remote)) => {
-            let admitted =
-                admit(&context, session, Direction::Outbound, remote, Some(candidate.clone()), ticket).await;
-            match admitted {
-                Ok(()) => return,
-                Err(reason) => (reason.clone(), HandshakeError::RefusedByUs(reason).to_string()),
-            }
+            let admitted = admit(&context, session, Direction::Outbound, remote, Some(candidate), ticket);
+            HandshakeError::RefusedByUs(admitted.await.err()?)
         }
-        Err(error) => (error.reason(), printable(&error.to_string())),
+        Err(error) => error,
     };
-    let (reason, detail) = failure;
-    if let Some(commands) = context.commands.upgrade() {
-        let _ = commands.send(Command::DialFailed { candidate, reason, detail }).await;
-    }
+    let hopeless = matches!(error, HandshakeError::RefusedByUs(Reason::SelfConnection));
+    Some(Failure { reason: error.reason(), detail: printable(&error.to_string()), hopeless })
 }
 
 /// The third checkpoint; a refused session gets its goodbye.
@@ -256,7 +286,7 @@ async fn admit(
 }
 
 /// Says why, within [`GOODBYE_LIMIT`], and closes.
-async fn refuse(mut session: Session, reason: &Reason) {
+pub(crate) async fn refuse(mut session: Session, reason: &Reason) {
     let mut out = BytesMut::new();
     let encoded = session.encoder.encode(OutFrame::Goodbye(reason), &mut out);
     if encoded.and_then(|()| session.encoder.finish(&mut out)).is_err() {

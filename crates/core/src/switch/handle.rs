@@ -11,7 +11,7 @@ use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::wire::{AddressError, Wire};
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +75,8 @@ pub(super) struct Shared {
     pub(super) listening: Vec<(SocketAddr, Vec<WireName>)>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) stopping: tokio_stop::Stop,
+    /// Held through a broadcast, so that all peers get several in one order.
+    pub(super) broadcasting: Mutex<()>,
 }
 
 /// A stop signal that also fires when its owner is dropped.
@@ -178,6 +180,7 @@ impl Switch {
             let sender = peer.channels(protocol)?;
             Some((peer.id(), sender.try_send(channel, message.clone())))
         };
+        let _turn = self.inner.broadcasting.lock();
         self.peers().list().into_iter().filter_map(send).collect()
     }
 

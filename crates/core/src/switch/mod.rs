@@ -11,7 +11,9 @@
 //!
 //! Two sessions with one peer: the same direction twice → the new one is refused. Both dialled each other at
 //! once (the older session is younger than [`SIMULTANEOUS`]) → the session dialled by the larger
-//! identity stays, the other ends; both sides decide the same. Otherwise the new one is refused.
+//! identity stays, the other ends; both sides decide the same. Otherwise the new one is refused. A session that
+//! takes another's place waits as its successor until that has ended, inherits its slot, and is itself what a
+//! later session is compared with.
 
 mod actor;
 mod builder;
