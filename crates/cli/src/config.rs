@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Network name (chain id) on wires that have one.
     #[arg(long, env = "SWITCHBOARD_NETWORK")]
     network: Option<String>,
+    /// MSP id of our organisation on the fabric wire.
+    #[arg(long, env = "SWITCHBOARD_ORG")]
+    org: Option<String>,
     /// A peer to keep connected, by URL; may be repeated.
     #[arg(long, env = "SWITCHBOARD_PEER", value_delimiter = ',')]
     peer: Vec<String>,
@@ -120,6 +123,7 @@ struct File {
     key_file: Vec<String>,
     data: Option<PathBuf>,
     network: Option<String>,
+    org: Option<String>,
     peer: Vec<String>,
     protocol: Vec<ProtocolName>,
     max_peers: Option<usize>,
@@ -137,6 +141,7 @@ pub(crate) struct NodeConfig {
     pub(crate) key_files: Vec<KeyFile>,
     pub(crate) data: Option<PathBuf>,
     pub(crate) network: String,
+    pub(crate) org: String,
     pub(crate) peers: Vec<String>,
     pub(crate) protocols: Vec<ProtocolName>,
     pub(crate) max_peers: usize,
@@ -146,6 +151,8 @@ pub(crate) struct NodeConfig {
     pub(crate) stdin_stop: bool,
 }
 
+/// The MSP id where none is given.
+pub(crate) const DEFAULT_ORG: &str = "Org1MSP";
 /// The network name where none is given.
 pub(crate) const DEFAULT_NETWORK: &str = "switchboard";
 
@@ -192,6 +199,7 @@ impl Args {
             key_files: stronger(self.key_file, &file.key_file, "key-file")?,
             data: self.data.or(file.data),
             network: self.network.or(file.network).unwrap_or_else(|| DEFAULT_NETWORK.to_owned()),
+            org: self.org.or(file.org).unwrap_or_else(|| DEFAULT_ORG.to_owned()),
             peers: if self.peer.is_empty() { file.peer } else { self.peer },
             protocols,
             max_peers: self.max_peers.or(file.max_peers).unwrap_or(50),

@@ -6,7 +6,7 @@ use crate::wires::{self, Kind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Show every public form of a key: node id, enode and ENR, or CometBFT ID and address.
+/// Show every public form of a key: node id, enode and ENR; CometBFT ID and address; PKI-ID and MSP.
 ///
 /// Example: switchboard id --wire devp2p --key nodekey --at 203.0.113.7:30303
 #[derive(clap::Args)]
@@ -14,16 +14,19 @@ pub(crate) struct Args {
     /// The wire.
     #[arg(long)]
     wire: Kind,
-    /// The key file.
+    /// The key file, or a Fabric peer's folder.
     #[arg(long)]
     key: PathBuf,
+    /// MSP id of the organisation (fabric).
+    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
+    org: String,
     /// The address that goes into the forms that have one.
     #[arg(long, default_value = "127.0.0.1:30303")]
     at: SocketAddr,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
-    let mut forms = wires::public_forms(args.wire, &args.key, args.at)?;
+    let mut forms = wires::public_forms(args.wire, &args.key, &args.org, args.at)?;
     let text = forms.as_object().map(|fields| {
         let line = |(name, value): (&String, &serde_json::Value)| {
             format!("{name:<12} {}", value.as_str().unwrap_or_default())

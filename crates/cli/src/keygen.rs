@@ -7,17 +7,24 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use switchboard::Env;
 
-/// Make a node key. Never writes over an existing file.
+/// Make a node key, or for fabric an organisation: a CA and peers' folders. Never writes over anything.
 ///
-/// Example: switchboard keygen --wire devp2p --out nodekey
+/// Examples: switchboard keygen --wire devp2p --out nodekey;
+/// switchboard keygen --wire fabric --out org1 --org Org1MSP --peers 2
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The wire: devp2p (geth's hex file) or comet (CometBFT's node_key.json).
+    /// The wire: devp2p (geth's hex file), comet (CometBFT's node_key.json) or fabric (MSP and TLS folders).
     #[arg(long)]
     wire: Kind,
-    /// The file to write.
+    /// The file or, for fabric, the folder to make.
     #[arg(long)]
     out: PathBuf,
+    /// MSP id of the organisation (fabric).
+    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
+    org: String,
+    /// Peers of the organisation (fabric).
+    #[arg(long, default_value_t = 1)]
+    peers: usize,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
@@ -28,8 +35,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             "{out} is there already: choose another --out, or remove it yourself"
         )));
     }
-    let mut made = wires::keygen(args.wire, &args.out, &env)?;
-    let id = made["id"].as_str().unwrap_or_default().to_owned();
+    let mut made = wires::keygen(args.wire, &args.out, &args.org, args.peers, &env)?;
+    let id = made["id"].as_str().unwrap_or(&args.org).to_owned();
     if let Some(fields) = made.as_object_mut() {
         fields.insert("event".into(), "key".into());
         fields.insert("wire".into(), args.wire.name().into());

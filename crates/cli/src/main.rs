@@ -93,7 +93,11 @@ fn bad_arguments(error: &clap::Error) -> ExitCode {
         return Output::new(false).failed(&Fail::usage("no command given: see switchboard --help"));
     }
     let text = error.to_string();
-    let lines: Vec<_> = text.lines().take_while(|l| !l.starts_with("Usage:")).map(str::trim).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"))
+        .map(str::trim)
+        .collect();
     let said = lines.join(" ");
     let said = said.trim().strip_prefix("error: ").unwrap_or(said.trim());
     Output::new(false).failed(&Fail::usage(format!("{}: see --help", said.trim_end())))

@@ -61,7 +61,8 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
     let env = Env::system().map_err(Fail::job)?;
     let mut built = Vec::new();
     for kind in &config.wires {
-        let settings = Settings { key: config.key(*kind), network: config.network.clone() };
+        let settings =
+            Settings { key: config.key(*kind), network: config.network.clone(), org: config.org.clone() };
         built.push(wires::build(*kind, &settings, &env)?);
     }
     let mut scratch = None;
@@ -82,10 +83,10 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
         builder = builder.wire(Arc::clone(&wire.wire));
         let name = wire.kind.name();
         for protocol in &config.protocols {
-            builder = match (protocol, &cast) {
-                (ProtocolName::Bench, _) => builder.protocol_on(name, Arc::clone(&wire.bench)),
-                (ProtocolName::Cast, Some(cast)) => builder.protocol_on(name, cast.protocol(wire.cast)),
-                (ProtocolName::Cast, None) => builder,
+            builder = match (protocol, &cast, wire.cast) {
+                (ProtocolName::Bench, ..) => builder.protocol_on(name, Arc::clone(&wire.bench)),
+                (ProtocolName::Cast, Some(cast), Some(map)) => builder.protocol_on(name, cast.protocol(map)),
+                (ProtocolName::Cast, ..) => builder,
             };
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, KeyFile, KeySource, Settings};
+use crate::wires::{self, KeyFile, KeySource, Probe, Settings};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 /// Example: switchboard ping enode://KEY@203.0.113.7:30303 --count 5
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The node: enode://…, enr:… or comet://ID@HOST:PORT.
+    /// The node: enode://…, enr:…, comet://ID@HOST:PORT or fabric://HOST:PORT (with --key-file fabric=PEER-FOLDER).
     url: String,
     /// Round trips to measure.
     #[arg(long, default_value_t = 3)]
@@ -26,6 +26,12 @@ pub(crate) struct Args {
     /// Our key file, as WIRE=PATH (default: a key for this once).
     #[arg(long)]
     key_file: Option<KeyFile>,
+    /// MSP id of our organisation (fabric).
+    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
+    org: String,
+    /// Network name; the answer mirrors the node's own where it can.
+    #[arg(long, default_value = crate::config::DEFAULT_NETWORK)]
+    network: String,
 }
 
 /// Longest wait for one answer.
@@ -41,26 +47,34 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         }
         None => KeySource::Throwaway,
     };
-    let settings = Settings { key, network: crate::config::DEFAULT_NETWORK.to_owned() };
+    let settings = Settings { key, network: args.network, org: args.org };
     let began = Instant::now();
-    let session = wires::probe(kind, &whom, &settings, &env).await?;
-    let mut session =
-        session.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;
+    let probe = wires::probe(kind, &whom, &settings, &env).await?;
+    let mut probe = probe.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;
     let handshake_us = micros(began.elapsed());
-    let mut who = wires::describe(&session);
+    let mut who = wires::describe(&probe);
     if let Some(fields) = who.as_object_mut() {
         fields.insert("event".into(), "peer".into());
         fields.insert("handshake_us".into(), handshake_us.into());
     }
     output.event(&who, &describe(&who));
     for n in 0..args.count {
-        let rtt = timeout(PONG_LIMIT, round_trip(&mut session)).await;
+        let rtt = timeout(PONG_LIMIT, measure(&mut probe)).await;
         let rtt = rtt.map_err(|_| Fail::job(format!("no pong for {} s", PONG_LIMIT.as_secs())))??;
         let us = micros(rtt);
         output.event(&json!({"event": "ping", "seq": n, "rtt_us": us}), &format!("pong {n}: {us:.0} us"));
     }
-    goodbye(session).await;
+    if let Probe::Session(session) = probe {
+        goodbye(*session).await;
+    }
     Ok(())
+}
+
+async fn measure(probe: &mut Probe) -> Result<Duration, Fail> {
+    match probe {
+        Probe::Session(session) => round_trip(session).await,
+        Probe::Gossip(probed) => probed.ping().await.map_err(|e| Fail::job(printable(&e.to_string()))),
+    }
 }
 
 fn micros(time: Duration) -> f64 {

@@ -62,14 +62,19 @@ impl Ring {
     async fn node(wire: Kind, data: &Path) -> Result<Node, Fail> {
         let env = Env::system().map_err(Fail::job)?;
         let key = KeySource::Data(data.to_owned());
-        let built = wires::build(wire, &Settings { key, network: "switchboard-up".into() }, &env)?;
+        let built = wires::build(
+            wire,
+            &Settings { key, network: "switchboard-up".into(), org: crate::config::DEFAULT_ORG.into() },
+            &env,
+        )?;
+        let map = built.cast.ok_or_else(|| Fail::usage(format!("wire {wire} does not carry cast")))?;
         let stores =
             FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;
         let cast = Cast::new(switchboard::cast::Config::default(), stores);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let switch = SwitchBuilder::new(env)
             .wire(Arc::clone(&built.wire))
-            .protocol(cast.protocol(built.cast))
+            .protocol(cast.protocol(map))
             .limits(Limits::default())
             .listen(local, &[])
             .start()

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Nodes of each wire, joined in a ring.
     #[arg(long, default_value_t = 4)]
     nodes: usize,
-    /// Wires, separated by commas (default: all).
+    /// Wires, separated by commas (default: all that carry cast).
     #[arg(long, value_delimiter = ',')]
     wire: Vec<Kind>,
     /// The file to cast (default: this program).
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     };
     let (sha256, bytes) = hash(&file)
         .map_err(|e| Fail::usage(format!("cannot read {}: {e}: give another --cast", file.display())))?;
-    let mut wires = if args.wire.is_empty() { Kind::ALL.to_vec() } else { args.wire };
+    let mut wires = if args.wire.is_empty() { Kind::CASTING.to_vec() } else { args.wire };
     wires.sort_unstable();
     wires.dedup();
     let stop = stop_signal(false)?;

@@ -2,6 +2,7 @@
 
 mod comet;
 mod devp2p;
+mod fabric;
 
 use crate::fail::Fail;
 use serde_json::{Value, json};
@@ -26,16 +27,20 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) enum Kind {
     Devp2p,
     Comet,
+    Fabric,
 }
 
 impl Kind {
     /// Every wire, in the order things are shown.
-    pub(crate) const ALL: [Self; 2] = [Self::Devp2p, Self::Comet];
+    pub(crate) const ALL: [Self; 3] = [Self::Devp2p, Self::Comet, Self::Fabric];
+    /// The wires that carry `cast`.
+    pub(crate) const CASTING: [Self; 2] = [Self::Devp2p, Self::Comet];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Devp2p => switchboard_devp2p::DEVP2P,
             Self::Comet => switchboard_comet::COMET,
+            Self::Fabric => switchboard_fabric::FABRIC,
         }
     }
 
@@ -107,6 +112,8 @@ pub(crate) struct Settings {
     pub(crate) key: KeySource,
     /// Network name, for wires that have one.
     pub(crate) network: String,
+    /// MSP id of our organisation, for wires that have one.
+    pub(crate) org: String,
 }
 
 /// What a wire gives to a node.
@@ -118,7 +125,8 @@ pub(crate) struct Built {
     /// How others dial it.
     pub(crate) url: Box<dyn Fn(SocketAddr) -> String + Send + Sync>,
     pub(crate) bench: Arc<dyn Protocol>,
-    pub(crate) cast: ChannelMap,
+    /// The channels of `cast`, on wires that carry it.
+    pub(crate) cast: Option<ChannelMap>,
 }
 
 /// Makes a wire.
@@ -126,22 +134,25 @@ pub(crate) fn build(kind: Kind, settings: &Settings, env: &Env) -> Result<Built,
     match kind {
         Kind::Devp2p => devp2p::build(settings, env),
         Kind::Comet => comet::build(settings, env),
+        Kind::Fabric => fabric::build(settings, env),
     }
 }
 
-/// Makes a key file that was not there.
-pub(crate) fn keygen(kind: Kind, out: &Path, env: &Env) -> Result<Value, Fail> {
+/// Makes a key file, or an organisation's folder, that was not there.
+pub(crate) fn keygen(kind: Kind, out: &Path, org: &str, peers: usize, env: &Env) -> Result<Value, Fail> {
     match kind {
         Kind::Devp2p => devp2p::keygen(out, env),
         Kind::Comet => comet::keygen(out, env),
+        Kind::Fabric => fabric::keygen(out, org, peers, env),
     }
 }
 
 /// Every public form of a key.
-pub(crate) fn public_forms(kind: Kind, key: &Path, at: SocketAddr) -> Result<Value, Fail> {
+pub(crate) fn public_forms(kind: Kind, key: &Path, org: &str, at: SocketAddr) -> Result<Value, Fail> {
     match kind {
         Kind::Devp2p => devp2p::public_forms(key, at),
         Kind::Comet => comet::public_forms(key, at),
+        Kind::Fabric => fabric::public_forms(key, org),
     }
 }
 
@@ -151,9 +162,11 @@ pub(crate) fn parse(url: &str) -> Result<(Kind, Candidate), Fail> {
         switchboard_devp2p::wire::parse(url)
     } else if url.starts_with("comet:") {
         switchboard_comet::wire::parse(url)
+    } else if url.starts_with("fabric:") {
+        switchboard_fabric::wire::parse(url)
     } else {
         let shown = switchboard::text::printable(url);
-        let hint = "expected enode://KEY@HOST:PORT, enr:… or comet://ID@HOST:PORT";
+        let hint = "expected enode://KEY@HOST:PORT, enr:…, comet://ID@HOST:PORT or fabric://HOST:PORT";
         return Err(Fail::usage(format!("{shown:?} is not the address of a node: {hint}")));
     };
     let candidate = parsed.map_err(Fail::usage)?;
@@ -177,14 +190,21 @@ pub(crate) async fn probe(
     whom: &Candidate,
     settings: &Settings,
     env: &Env,
-) -> Result<Result<Session, HandshakeError>, Fail> {
+) -> Result<Result<Probe, HandshakeError>, Fail> {
     let connection = match connect(env, whom).await {
         Ok(connection) => connection,
         Err(error) => return Ok(Err(error)),
     };
     match kind {
-        Kind::Devp2p => devp2p::probe(connection, whom, settings, env).await,
-        Kind::Comet => comet::probe(connection, whom, settings, env).await,
+        Kind::Devp2p => {
+            Ok(devp2p::probe(connection, whom, settings, env).await?.map(Box::new).map(Probe::Session))
+        }
+        Kind::Comet => {
+            Ok(comet::probe(connection, whom, settings, env).await?.map(Box::new).map(Probe::Session))
+        }
+        Kind::Fabric => {
+            Ok(fabric::probe(connection, whom, settings, env).await?.map(Box::new).map(Probe::Gossip))
+        }
     }
 }
 
@@ -193,7 +213,16 @@ pub(crate) fn bench_client(kind: Kind) -> (Arc<dyn Protocol>, mpsc::Receiver<Box
     match kind {
         Kind::Devp2p => devp2p::bench_client(),
         Kind::Comet => comet::bench_client(),
+        Kind::Fabric => fabric::bench_client(),
     }
+}
+
+/// Somebody who was asked who they are.
+pub(crate) enum Probe {
+    /// A session whose own ping measures round trips.
+    Session(Box<Session>),
+    /// A peer that answers a call.
+    Gossip(Box<switchboard_fabric::wire::Probed>),
 }
 
 /// A session that can be measured.
@@ -231,12 +260,15 @@ pub(crate) fn upgrade(env: &Env, protocol: &dyn Protocol) -> Upgrade {
 }
 
 /// What a handshake told, as JSON.
-pub(crate) fn describe(session: &Session) -> Value {
-    let info = &session.info;
+pub(crate) fn describe(probe: &Probe) -> Value {
+    let (peer, info) = match probe {
+        Probe::Session(session) => (session.peer, &session.info),
+        Probe::Gossip(probed) => (probed.peer, &probed.info),
+    };
     let clean = switchboard::text::printable;
     let mut value = json!({
-        "wire": session.peer.wire(),
-        "id": session.peer.to_string(),
+        "wire": peer.wire(),
+        "id": peer.to_string(),
         "name": clean(&info.name),
         "capabilities": info.capabilities.iter().map(|c| clean(c)).collect::<Vec<_>>(),
     });

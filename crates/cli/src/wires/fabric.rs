@@ -1,0 +1,102 @@
+//! fabric for the command line.
+
+use super::{BenchDriver, Built, KeySource, Kind, Settings};
+use crate::fail::Fail;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
+use switchboard::net::Connection;
+use switchboard::wire::{HandshakeError, Wire};
+use switchboard::{BoxFuture, Candidate, Env, Protocol};
+use switchboard_fabric::bench::{Driver, driven, server};
+use switchboard_fabric::keygen;
+use switchboard_fabric::wire::Probed;
+use switchboard_fabric::{Fabric, FabricConfig, PeerFolder};
+use tokio::sync::mpsc;
+
+/// Folder of the organisation made in a data folder.
+const OWN_ORG: &str = "fabric";
+
+fn folder(source: &KeySource, org: &str, env: &Env) -> Result<PeerFolder, Fail> {
+    let load = |peer: &Path| PeerFolder::load(peer, org).map_err(Fail::usage);
+    match source {
+        KeySource::File(path) => load(path),
+        KeySource::Data(data) => {
+            let own = KeySource::in_data(data, OWN_ORG)?;
+            if !own.exists() {
+                keygen::keygen(&own, org, 1, env.wall()).map_err(Fail::usage)?;
+            }
+            load(&own.join("peer0"))
+        }
+        KeySource::Throwaway => {
+            let scratch = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
+            let own = scratch.path().join(OWN_ORG);
+            keygen::keygen(&own, org, 1, env.wall()).map_err(Fail::usage)?;
+            load(&own.join("peer0"))
+        }
+    }
+}
+
+fn wire(settings: &Settings, env: &Env) -> Result<Fabric, Fail> {
+    Fabric::new(FabricConfig::new(folder(&settings.key, &settings.org, env)?)).map_err(Fail::usage)
+}
+
+pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
+    let wire = Arc::new(wire(settings, env)?);
+    let (pki_id, org) = (wire.local_id().to_string(), settings.org.clone());
+    Ok(Built {
+        kind: Kind::Fabric,
+        wire,
+        ready: Box::new(move |at| match at {
+            Some(at) => json!({"endpoint": at.to_string(), "pki_id": pki_id, "msp": org}),
+            None => json!({"pki_id": pki_id, "msp": org}),
+        }),
+        url: Box::new(|at| format!("fabric://{at}")),
+        bench: server(),
+        cast: None,
+    })
+}
+
+pub(super) fn keygen(out: &Path, org: &str, peers: usize, env: &Env) -> Result<Value, Fail> {
+    let made = keygen::keygen(out, org, peers, env.wall()).map_err(Fail::usage)?;
+    let peers: Vec<_> = made.iter().map(|peer| peer.display().to_string()).collect();
+    Ok(json!({"org": org, "peers": peers}))
+}
+
+pub(super) fn public_forms(path: &Path, org: &str) -> Result<Value, Fail> {
+    let folder = PeerFolder::load(path, org).map_err(Fail::usage)?;
+    let identity = folder.identity.identity();
+    let expires = identity.not_after().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    Ok(json!({
+        "pki_id": hex::encode(identity.pki_id()),
+        "msp": identity.mspid(),
+        "subject": identity.subject(),
+        "expires_unix": expires.to_string(),
+    }))
+}
+
+pub(super) async fn probe(
+    connection: Connection,
+    whom: &Candidate,
+    settings: &Settings,
+    env: &Env,
+) -> Result<Result<Probed, HandshakeError>, Fail> {
+    let wire = wire(settings, env)?;
+    Ok(switchboard_fabric::probe(connection, whom, &wire, env).await)
+}
+
+pub(super) fn bench_client() -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+    let (bench, drivers) = driven();
+    (bench, super::forward(drivers))
+}
+
+impl BenchDriver for Driver {
+    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>> {
+        Box::pin(Self::echo(self, plan))
+    }
+
+    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>> {
+        Box::pin(Self::bulk(self, plan))
+    }
+}
