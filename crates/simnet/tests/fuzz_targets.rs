@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A function whose name starts so and that takes bytes or text is a decoder.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "decode",
     "parse",
     "open",
@@ -17,6 +17,9 @@ const NAMES: [&str; 10] = [
     "decompress",
     "recover",
     "split_authority",
+    "scan",
+    "payload",
+    "take_message",
 ];
 /// What a decoder takes.
 const INPUT: [&str; 4] = ["[u8", "&str", "Bytes,", "BytesMut"];

@@ -21,8 +21,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let files = std::fs::read_dir(here.join(vectors)).into_iter().flatten();
         for file in files {
             let path = file?.path();
-            if path.extension().is_some_and(|e| e == "json") {
-                collect(&serde_json::from_str(&std::fs::read_to_string(path)?)?, &mut seeds);
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("json") => collect(&serde_json::from_str(&std::fs::read_to_string(path)?)?, &mut seeds),
+                Some("jsonl") => {
+                    for line in std::fs::read_to_string(path)?.lines() {
+                        collect(&serde_json::from_str(line)?, &mut seeds);
+                    }
+                }
+                _ => {}
             }
         }
         let mut targets = 0;
