@@ -1,8 +1,9 @@
 //! `bench`: measure a node that serves the protocol `bench`.
 
+use crate::config::ProtocolName;
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, BenchDriver, KeyFile, KeySource, Kind, Settings};
+use crate::wires::{self, BenchDriver, KeyFile, Kind, Settings};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use std::sync::Arc;
@@ -25,12 +26,18 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Job {
+    /// Serve the protocol: a node with `--protocol bench`, and its flags.
+    #[command(
+        after_help = "Example:\n  switchboard bench serve --wire comet --listen 127.0.0.1:26656 --max-peers 1000"
+    )]
+    Serve(Box<crate::config::Args>),
     /// Messages there and back, each compared byte by byte.
+    #[command(after_help = "Example:\n  switchboard bench echo URL --count 10000 --size 1024 --in-flight 64")]
     Echo {
         #[command(flatten)]
         to: To,
         /// Messages in all.
-        #[arg(long, default_value_t = 1_000)]
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
         count: u64,
         /// Bytes of each.
         #[arg(long, default_value_t = 1_024)]
@@ -40,6 +47,9 @@ enum Job {
         in_flight: usize,
     },
     /// One way, counted by the other side.
+    #[command(
+        after_help = "Example:\n  switchboard bench bulk URL --bytes 1000000000 --size 65536 --payload zeros"
+    )]
     Bulk {
         #[command(flatten)]
         to: To,
@@ -54,14 +64,15 @@ enum Job {
         payload: Content,
     },
     /// Whole handshakes, a new identity each.
+    #[command(after_help = "Example:\n  switchboard bench handshakes URL --count 1000 --parallel 4")]
     Handshakes {
         #[command(flatten)]
         to: To,
         /// Handshakes in all.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         count: u64,
         /// At once.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
         parallel: u64,
     },
 }
@@ -93,6 +104,7 @@ const SESSION_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
     match args.job {
+        Job::Serve(args) => crate::node::run(args.only(ProtocolName::Bench), output).await?,
         Job::Echo { to, count, size, in_flight } => {
             let (switch, mut driver) = session(&to, &env).await?;
             let r = driver.echo(EchoPlan { count, size, in_flight }).await.map_err(Fail::job)?;
@@ -126,7 +138,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             }
         }
         Job::Handshakes { to, count, parallel } => {
-            let seconds = handshakes(&to, count, parallel.max(1), &env).await?;
+            let seconds = handshakes(&to, count, parallel, &env).await?;
             let rate = count as f64 / seconds;
             let value = json!({"event": "handshakes", "count": count, "seconds": seconds, "rate": rate});
             output.event(&value, &format!("{count} handshakes: {rate:.0}/s"));
@@ -137,16 +149,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
 
 impl To {
     fn settings(&self, kind: Kind) -> Result<Settings, Fail> {
-        let key = match &self.key_file {
-            Some(file) if file.wire == kind => KeySource::File(file.path.clone()),
-            Some(file) => {
-                return Err(Fail::usage(format!(
-                    "--key-file is for wire {}, the node's is {kind}",
-                    file.wire
-                )));
-            }
-            None => KeySource::Throwaway,
-        };
+        let key = wires::client_key(kind, self.key_file.as_ref())?;
         Ok(Settings { key, network: self.network.clone(), org: self.org.clone() })
     }
 }
@@ -187,7 +190,9 @@ async fn session(to: &To, env: &Env) -> Result<(Switch, Box<dyn BenchDriver>), F
 async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64, Fail> {
     let (kind, whom) = wires::parse(&to.url)?;
     let settings = to.settings(kind)?;
-    let built: Result<Vec<_>, _> = (0..count).map(|_| wires::build(kind, &settings, env)).collect();
+    // A key of the operator's own is used throughout; otherwise each handshake has a new one.
+    let identities = if to.key_file.is_some() { 1 } else { count };
+    let built: Result<Vec<_>, _> = (0..identities).map(|_| wires::build(kind, &settings, env)).collect();
     let built = Arc::new(built?);
     let (next, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let mut workers = JoinSet::new();
@@ -195,8 +200,9 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
         let (built, next, env, whom) = (Arc::clone(&built), Arc::clone(&next), env.clone(), whom.clone());
         workers.spawn(async move {
             loop {
-                let n = next.fetch_add(1, Ordering::Relaxed) as usize;
-                let Some(built) = built.get(n) else { return Ok(()) };
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let one = built.get((n % identities) as usize);
+                let Some(built) = one.filter(|_| n < count) else { return Ok(()) };
                 one_handshake(built, &whom, &env).await?;
             }
         });

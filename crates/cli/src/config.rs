@@ -4,7 +4,7 @@ use crate::fail::Fail;
 use crate::wires::{KeyFile, KeySource, Kind};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use switchboard::AccessList;
 
@@ -44,19 +44,19 @@ pub(crate) struct Args {
     #[arg(long, env = "SWITCHBOARD_MAX_PEERS")]
     max_peers: Option<usize>,
     /// A file to cast to the network; may be repeated.
-    #[arg(long)]
+    #[arg(long, env = "SWITCHBOARD_CAST", value_delimiter = ',')]
     cast: Vec<PathBuf>,
     /// Folder for received files (default: DATA/cast, or a temporary one).
     #[arg(long, env = "SWITCHBOARD_CAST_DIR")]
     cast_dir: Option<PathBuf>,
     /// Networks that may connect and be dialled, as in 10.0.0.0/8; may be repeated.
-    #[arg(long, env = "SWITCHBOARD_ALLOW", value_delimiter = ',')]
-    allow: Vec<Net>,
+    #[arg(long, alias = "allow", env = "SWITCHBOARD_ACCESS_ALLOW", value_delimiter = ',')]
+    access_allow: Vec<Net>,
     /// Networks that may not; may be repeated.
-    #[arg(long, env = "SWITCHBOARD_DENY", value_delimiter = ',')]
-    deny: Vec<Net>,
+    #[arg(long, alias = "deny", env = "SWITCHBOARD_ACCESS_DENY", value_delimiter = ',')]
+    access_deny: Vec<Net>,
     /// Stop when standard input ends.
-    #[arg(long)]
+    #[arg(long, env = "SWITCHBOARD_STDIN_STOP")]
     stdin_stop: bool,
 }
 
@@ -129,8 +129,9 @@ struct File {
     max_peers: Option<usize>,
     cast: Vec<PathBuf>,
     cast_dir: Option<PathBuf>,
-    allow: Vec<String>,
-    deny: Vec<String>,
+    access_allow: Vec<String>,
+    access_deny: Vec<String>,
+    stdin_stop: bool,
 }
 
 /// A node's settings, decided.
@@ -164,26 +165,36 @@ fn read(path: &PathBuf) -> Result<File, Fail> {
     toml::from_str(&text).map_err(|e| {
         let line =
             e.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
-        Fail::usage(format!("{name}, line {line}: {}", e.message()))
+        Fail::usage(format!("{name}, line {line}: {}: correct that line", e.message()))
     })
 }
 
 /// The flags' values, or else the file's.
-fn stronger<T: FromStr<Err = String>>(flags: Vec<T>, file: &[String], name: &str) -> Result<Vec<T>, Fail> {
+fn stronger<T: FromStr<Err = String>>(
+    flags: Vec<T>,
+    values: &[String],
+    name: &str,
+    from: &str,
+) -> Result<Vec<T>, Fail> {
     if !flags.is_empty() {
         return Ok(flags);
     }
-    let read = |text: &String| {
-        text.parse().map_err(|e| Fail::usage(format!("{name} in the configuration file: {e}")))
-    };
-    file.iter().map(read).collect()
+    let read = |text: &String| text.parse().map_err(|e| Fail::usage(format!("{from}: {name}: {e}")));
+    values.iter().map(read).collect()
 }
 
 impl Args {
+    /// Runs this protocol and no other, whatever is given.
+    pub(crate) fn only(mut self, protocol: ProtocolName) -> Self {
+        self.protocol = vec![protocol];
+        self
+    }
+
     /// Reads the file, lays environment and flags over it, and fills in defaults.
     pub(crate) fn decide(self) -> Result<NodeConfig, Fail> {
         let file = self.config.as_ref().map(read).transpose()?.unwrap_or_default();
-        let mut wires = stronger(self.wire, &file.wire, "wire")?;
+        let from = self.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let mut wires = stronger(self.wire, &file.wire, "wire", &from)?;
         if wires.is_empty() {
             wires = Kind::ALL.to_vec();
         }
@@ -195,8 +206,8 @@ impl Args {
             protocols.push(ProtocolName::Cast);
         }
         let config = NodeConfig {
-            listen: stronger(self.listen, &file.listen, "listen")?,
-            key_files: stronger(self.key_file, &file.key_file, "key-file")?,
+            listen: stronger(self.listen, &file.listen, "listen", &from)?,
+            key_files: stronger(self.key_file, &file.key_file, "key-file", &from)?,
             data: self.data.or(file.data),
             network: self.network.or(file.network).unwrap_or_else(|| DEFAULT_NETWORK.to_owned()),
             org: self.org.or(file.org).unwrap_or_else(|| DEFAULT_ORG.to_owned()),
@@ -206,14 +217,20 @@ impl Args {
             cast: if self.cast.is_empty() { file.cast } else { self.cast },
             cast_dir: self.cast_dir.or(file.cast_dir),
             access: AccessList {
-                allow: nets(stronger(self.allow, &file.allow, "allow")?),
-                deny: nets(stronger(self.deny, &file.deny, "deny")?),
+                allow: nets(stronger(self.access_allow, &file.access_allow, "access-allow", &from)?),
+                deny: nets(stronger(self.access_deny, &file.access_deny, "access-deny", &from)?),
             },
-            stdin_stop: self.stdin_stop,
+            stdin_stop: self.stdin_stop || file.stdin_stop,
             wires,
         };
         config.check()
     }
+}
+
+/// Whether this is a file that can be read.
+fn readable(path: &Path) -> std::io::Result<()> {
+    let kind = std::fs::File::open(path)?.metadata()?;
+    if kind.is_file() { Ok(()) } else { Err(std::io::Error::other("not a file")) }
 }
 
 impl NodeConfig {
@@ -227,6 +244,17 @@ impl NodeConfig {
                 "--key-file names wire {}, which --wire does not serve",
                 key.wire
             )));
+        }
+        for peer in &self.peers {
+            let (wire, _) = crate::wires::parse(peer)?;
+            if !served(wire) {
+                return Err(Fail::usage(format!(
+                    "--peer {peer} is of wire {wire}, which --wire does not serve"
+                )));
+            }
+        }
+        if let Some((file, error)) = self.cast.iter().find_map(|f| Some((f, readable(f).err()?))) {
+            return Err(Fail::usage(format!("cannot cast {}: {error}: give another --cast", file.display())));
         }
         if !self.cast.is_empty() && !self.protocols.contains(&ProtocolName::Cast) {
             return Err(Fail::usage("--cast needs the protocol cast: add --protocol cast"));

@@ -32,7 +32,11 @@ impl Fail {
 impl fmt::Display for Fail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Usage(text) | Self::Job(text)) = self;
-        // Errors of errors may bring line ends of their own.
-        f.write_str(&text.replace('\n', " "))
+        // Errors of errors may bring line ends of their own; one line it stays, and harmless to a terminal.
+        text.chars().try_for_each(|c| match c {
+            '\n' | '\r' | '\t' => f.write_str(" "),
+            c if c.is_control() => write!(f, "{}", c.escape_unicode()),
+            c => write!(f, "{c}"),
+        })
     }
 }

@@ -4,7 +4,7 @@ use crate::fail::Fail;
 use crate::output::Output;
 use crate::wires::{self, Kind};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use switchboard::Env;
 
 /// Make a node key, or for fabric an organisation: a CA and peers' folders. Never writes over anything.
@@ -22,9 +22,9 @@ pub(crate) struct Args {
     /// MSP id of the organisation (fabric).
     #[arg(long, default_value = crate::config::DEFAULT_ORG)]
     org: String,
-    /// Peers of the organisation (fabric).
-    #[arg(long, default_value_t = 1)]
-    peers: usize,
+    /// Peers of the organisation (fabric; default: 1).
+    #[arg(long)]
+    peers: Option<usize>,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
@@ -35,7 +35,18 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             "{out} is there already: choose another --out, or remove it yourself"
         )));
     }
-    let mut made = wires::keygen(args.wire, &args.out, &args.org, args.peers, &env)?;
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(Fail::usage(format!("there is no folder {folder}: make it, or choose another --out")));
+    }
+    if args.wire != Kind::Fabric && args.peers.is_some() {
+        return Err(Fail::usage(format!("--peers is for wire fabric: leave it out for {}", args.wire)));
+    }
+    let make = |at: &Path| wires::keygen(args.wire, at, &args.org, args.peers.unwrap_or(1), &env);
+    // An organisation's folder is put in its place whole by its maker.
+    let mut made =
+        if args.wire == Kind::Fabric { make(&args.out)? } else { placed(folder, &args.out, make)? };
     let id = made["id"].as_str().unwrap_or(&args.org).to_owned();
     if let Some(fields) = made.as_object_mut() {
         fields.insert("event".into(), "key".into());
@@ -44,4 +55,17 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     }
     output.event(&json!(made), &format!("{} key {} for {id}", args.wire, args.out.display()));
     Ok(())
+}
+
+/// Makes a file beside its place, then gives it its name, which nobody may have taken meanwhile.
+fn placed(folder: &Path, out: &Path, make: impl FnOnce(&Path) -> Result<Value, Fail>) -> Result<Value, Fail> {
+    let part = folder.join(format!(".switchboard-{}.part", std::process::id()));
+    let named = make(&part).and_then(|made| {
+        // Unlike a rename, a hard link never takes the place of another file.
+        let linked = std::fs::hard_link(&part, out).and_then(|()| std::fs::File::open(folder)?.sync_all());
+        let failed = |e| Fail::usage(format!("cannot write {}: {e}: choose another --out", out.display()));
+        linked.map(|()| made).map_err(failed)
+    });
+    let _ = std::fs::remove_file(&part);
+    named
 }

@@ -17,7 +17,7 @@ mod up;
 mod wires;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use fail::Fail;
 use output::Output;
 use std::process::ExitCode;
@@ -39,16 +39,39 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Make a node key, or an organisation's keys and certificates.
+    #[command(after_help = "Examples:\n  switchboard keygen --wire devp2p --out nodekey\n  \
+        switchboard keygen --wire comet --out node_key.json\n  \
+        switchboard keygen --wire fabric --out org1 --org Org1MSP --peers 2")]
     Keygen(keygen::Args),
     /// Show every public form of a key.
+    #[command(
+        after_help = "Examples:\n  switchboard id --wire devp2p --key nodekey --at 203.0.113.7:30303\n  \
+        switchboard id --wire fabric --key org1/peer0 --org Org1MSP"
+    )]
     Id(id::Args),
     /// Run a node.
+    #[command(
+        after_help = "Examples:\n  switchboard node --listen 0.0.0.0:30303 --data ./data --protocol cast\n  \
+        switchboard node --wire devp2p --listen 127.0.0.1:0 --protocol bench --json\n  \
+        switchboard node --config node.toml --peer comet://ID@203.0.113.7:26656\n\n\
+        A configuration file has the same names: wire = [\"comet\"], listen = [\"0.0.0.0:26656\"], max-peers = 40"
+    )]
     Node(Box<config::Args>),
     /// Shake hands with a node, say who it is, and measure round trips.
+    #[command(after_help = "Examples:\n  switchboard ping enode://KEY@203.0.113.7:30303 --count 5\n  \
+        switchboard ping comet://ID@203.0.113.7:26656\n  \
+        switchboard ping fabric://203.0.113.7:7051 --key-file fabric=org1/peer0 --org Org1MSP")]
     Ping(ping::Args),
     /// Measure a node that serves the protocol `bench`.
+    #[command(after_help = "Examples:\n  switchboard bench serve --listen 127.0.0.1:30303\n  \
+        switchboard bench echo URL --count 10000 --size 1024 --in-flight 64\n  \
+        switchboard bench bulk URL --bytes 1000000000 --size 65536\n  \
+        switchboard bench handshakes URL --count 1000 --parallel 4")]
     Bench(bench::Args),
     /// Start a local network on every wire, cast a file through it, and prove that every node got it.
+    #[command(
+        after_help = "Examples:\n  switchboard up\n  switchboard up --nodes 6 --wire devp2p --cast big.iso --keep"
+    )]
     Up(up::Args),
 }
 
@@ -89,18 +112,35 @@ fn bad_arguments(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Output::new(false).failed(&Fail::usage("no command given: see switchboard --help"));
-    }
-    let text = error.to_string();
-    let lines: Vec<_> = text
-        .lines()
-        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"))
-        .map(str::trim)
-        .collect();
+    let given: Vec<_> = std::env::args().skip(1).collect();
+    let said = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given".to_owned(),
+        _ => one_line(&error.to_string()),
+    };
+    let output = Output::new(given.iter().any(|a| a == "--json"));
+    output.failed(&Fail::usage(format!("{said}: see {} --help", command_of(&given))))
+}
+
+/// What the argument parser says, without its heading, its usage and its own hint at help.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let lines: Vec<_> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
     let said = lines.join(" ");
-    let said = said.trim().strip_prefix("error: ").unwrap_or(said.trim());
-    Output::new(false).failed(&Fail::usage(format!("{}: see --help", said.trim_end())))
+    said.strip_prefix("error: ").unwrap_or(&said).to_owned()
+}
+
+/// The command whose help speaks of these arguments, as in `switchboard bench echo`.
+fn command_of(given: &[String]) -> String {
+    let (mut path, root) = ("switchboard".to_owned(), Args::command());
+    let mut at = &root;
+    for word in given {
+        if let Some(next) = at.find_subcommand(word) {
+            path = format!("{path} {word}");
+            at = next;
+        }
+    }
+    path
 }
 
 fn start_log(filter: &str) -> Result<(), Fail> {

@@ -41,10 +41,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             cast.start(path).await.map_err(Fail::usage)?;
         }
     }
-    report(switch_events, cast_events, stop, *output).await;
-    let mut last = running.switch.events();
+    let mut switch_events = report(switch_events, cast_events, stop, *output).await;
     running.switch.stop().await;
-    while let Ok(event) = last.try_recv() {
+    while let Ok(event) = switch_events.try_recv() {
         print(switch_event(&event), *output);
     }
     output.event(&json!({"event": "stopped"}), "stopped");
@@ -52,12 +51,6 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
 }
 
 async fn start(config: &NodeConfig) -> Result<Running, Fail> {
-    for peer in &config.peers {
-        let (kind, _) = wires::parse(peer)?;
-        if !config.wires.contains(&kind) {
-            return Err(Fail::usage(format!("--peer {peer} is of wire {kind}, which --wire does not serve")));
-        }
-    }
     let env = Env::system().map_err(Fail::job)?;
     let mut built = Vec::new();
     for kind in &config.wires {
@@ -138,13 +131,13 @@ fn print(event: Option<(Value, String)>, output: Output) {
     }
 }
 
-/// Prints events until told to stop.
+/// Prints events until told to stop; gives back those that are not printed yet.
 async fn report(
     mut switch: broadcast::Receiver<Event>,
     mut cast: Option<broadcast::Receiver<CastEvent>>,
     stop: impl Future<Output = ()>,
     output: Output,
-) {
+) -> broadcast::Receiver<Event> {
     let missed = |n: u64| output.event(&json!({"event": "missed", "count": n}), "");
     tokio::pin!(stop);
     loop {
@@ -155,11 +148,11 @@ async fn report(
             }
         };
         tokio::select! {
-            () = &mut stop => return,
+            () = &mut stop => return switch,
             event = switch.recv() => match event {
                 Ok(event) => print(switch_event(&event), output),
                 Err(RecvError::Lagged(n)) => missed(n),
-                Err(RecvError::Closed) => return,
+                Err(RecvError::Closed) => return switch,
             },
             event = next_cast => match event {
                 Ok(event) => print(cast_event(&event), output),

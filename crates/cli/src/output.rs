@@ -43,9 +43,9 @@ impl Output {
     /// Says why a command failed; gives its exit code.
     pub(crate) fn failed(self, fail: &Fail) -> ExitCode {
         if self.json {
-            println!("{}", json!({"event": "failed", "reason": fail.to_string()}));
+            self.event(&json!({"event": "failed", "reason": fail.to_string()}), "");
         }
-        eprintln!("switchboard: {fail}");
+        let _ = writeln!(std::io::stderr(), "switchboard: {fail}");
         fail.code()
     }
 }

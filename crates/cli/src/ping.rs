@@ -2,7 +2,7 @@
 
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, KeyFile, KeySource, Probe, Settings};
+use crate::wires::{self, KeyFile, Probe, Settings};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -40,13 +40,7 @@ const PONG_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let (kind, whom) = wires::parse(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
-    let key = match args.key_file {
-        Some(file) if file.wire == kind => KeySource::File(file.path),
-        Some(file) => {
-            return Err(Fail::usage(format!("--key-file is for wire {}, the node's is {kind}", file.wire)));
-        }
-        None => KeySource::Throwaway,
-    };
+    let key = wires::client_key(kind, args.key_file.as_ref())?;
     let settings = Settings { key, network: args.network, org: args.org };
     let began = Instant::now();
     let probe = wires::probe(kind, &whom, &settings, &env).await?;

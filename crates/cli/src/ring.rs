@@ -38,15 +38,18 @@ pub(crate) struct Ring {
     nodes: Vec<Node>,
 }
 
+/// What the network is called, on wires that name theirs.
+const NETWORK: &str = "switchboard-up";
 /// How long the nodes may take to find their neighbours.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 impl Ring {
     /// Starts the nodes and joins them; each keeps what it receives in a folder of its own below `data`.
     pub(crate) async fn start(wire: Kind, count: usize, data: &Path) -> Result<Self, Fail> {
+        let env = Env::system().map_err(Fail::job)?;
         let mut nodes = Vec::with_capacity(count);
-        for n in 0..count {
-            nodes.push(Self::node(wire, &data.join(format!("{wire}-{n}"))).await?);
+        for (n, key) in wires::network_keys(wire, data, count, &env)?.into_iter().enumerate() {
+            nodes.push(Self::node(wire, key, &data.join(format!("{wire}-{n}"))).await?);
         }
         let ring = Self { wire, nodes };
         for (n, node) in ring.nodes.iter().enumerate() {
@@ -59,14 +62,10 @@ impl Ring {
         Ok(ring)
     }
 
-    async fn node(wire: Kind, data: &Path) -> Result<Node, Fail> {
+    async fn node(wire: Kind, key: KeySource, data: &Path) -> Result<Node, Fail> {
         let env = Env::system().map_err(Fail::job)?;
-        let key = KeySource::Data(data.to_owned());
-        let built = wires::build(
-            wire,
-            &Settings { key, network: "switchboard-up".into(), org: crate::config::DEFAULT_ORG.into() },
-            &env,
-        )?;
+        let settings = Settings { key, network: NETWORK.into(), org: crate::config::DEFAULT_ORG.into() };
+        let built = wires::build(wire, &settings, &env)?;
         let map = built.cast.ok_or_else(|| Fail::usage(format!("wire {wire} does not carry cast")))?;
         let stores =
             FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;

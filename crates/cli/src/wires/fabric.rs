@@ -54,7 +54,7 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
         }),
         url: Box::new(|at| format!("fabric://{at}")),
         bench: server(),
-        cast: None,
+        cast: Some(switchboard_fabric::cast::channels()),
     })
 }
 
@@ -62,6 +62,13 @@ pub(super) fn keygen(out: &Path, org: &str, peers: usize, env: &Env) -> Result<V
     let made = keygen::keygen(out, org, peers, env.wall()).map_err(Fail::usage)?;
     let peers: Vec<_> = made.iter().map(|peer| peer.display().to_string()).collect();
     Ok(json!({"org": org, "peers": peers}))
+}
+
+/// One organisation, a peer's folder for each node.
+pub(super) fn network_keys(data: &Path, count: usize, env: &Env) -> Result<Vec<KeySource>, Fail> {
+    let org = data.join(OWN_ORG);
+    let made = keygen::keygen(&org, crate::config::DEFAULT_ORG, count, env.wall()).map_err(Fail::job)?;
+    Ok(made.into_iter().map(KeySource::File).collect())
 }
 
 pub(super) fn public_forms(path: &Path, org: &str) -> Result<Value, Fail> {

@@ -106,6 +106,18 @@ impl KeySource {
     }
 }
 
+/// The key of a client of one wire: its file, or one for this once where strangers are welcome.
+pub(crate) fn client_key(kind: Kind, file: Option<&KeyFile>) -> Result<KeySource, Fail> {
+    match file {
+        Some(file) if file.wire == kind => Ok(KeySource::File(file.path.clone())),
+        Some(file) => Err(Fail::usage(format!("--key-file is for wire {}, the node's is {kind}", file.wire))),
+        None if kind == Kind::Fabric => Err(Fail::usage(
+            "a Fabric peer answers only its own organisations: give a peer's folder with --key-file fabric=FOLDER",
+        )),
+        None => Ok(KeySource::Throwaway),
+    }
+}
+
 /// What a wire needs to be told.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -144,6 +156,16 @@ pub(crate) fn keygen(kind: Kind, out: &Path, org: &str, peers: usize, env: &Env)
         Kind::Devp2p => devp2p::keygen(out, env),
         Kind::Comet => comet::keygen(out, env),
         Kind::Fabric => fabric::keygen(out, org, peers, env),
+    }
+}
+
+/// Keys for nodes of one network that must accept one another, kept below `data`.
+pub(crate) fn network_keys(kind: Kind, data: &Path, count: usize, env: &Env) -> Result<Vec<KeySource>, Fail> {
+    match kind {
+        Kind::Fabric => fabric::network_keys(data, count, env),
+        Kind::Devp2p | Kind::Comet => {
+            Ok((0..count).map(|n| KeySource::Data(data.join(format!("{kind}-{n}")))).collect())
+        }
     }
 }
 
