@@ -1,0 +1,3 @@
+package main
+
+func record(o *options) {}
