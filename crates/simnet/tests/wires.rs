@@ -127,3 +127,42 @@ fn a_chain_over_comet_heals() {
     // Not compared by hash: the handshake's `select!` draws its order from tokio's own generator.
     plausible(run::once(23, over_comet).0);
 }
+
+/// Two nodes of one organisation. Keys and TLS draw on the operating system, so runs differ in their bytes.
+async fn over_fabric(net: SimNet) -> Duration {
+    use switchboard_fabric::{Fabric, FabricConfig, PeerFolder, bench, keygen::keygen};
+    net.every_link(slow());
+    let folder = tempfile::tempdir().unwrap();
+    // TLS asks the system's clock, the rest of the wire asks Env's: certificates of 2025 are valid by both.
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(switchboard_simnet::net::EPOCH - 400 * 86_400);
+    let made = keygen(&folder.path().join("org"), "Org1MSP", 2, then).unwrap();
+    // The name that made certificates are for.
+    net.name("localhost", ip(0));
+    let (driven, mut drivers) = bench::driven();
+    let (mut nodes, mut before) = (Vec::new(), None);
+    for (n, peer) in (0..).zip(&made) {
+        let config = FabricConfig::new(PeerFolder::load(peer, "Org1MSP").unwrap());
+        let wire = Arc::new(Fabric::new(config).unwrap());
+        let bench = if n == 1 { Arc::clone(&driven) } else { bench::server() };
+        let url = before.replace(format!("fabric://localhost:{}", port(n).port()));
+        nodes.push(start(&net, n, wire, bench, url).await);
+    }
+    settled(&nodes, 1).await;
+    let mut driver = drivers.recv().await.expect("no session to drive");
+    let start = Instant::now();
+    driver.echo(ECHO).await.expect("echo");
+    let echo = start.elapsed();
+    net.cut(&[ip(0)], &[ip(1)]);
+    sleep(Duration::from_secs(300)).await;
+    assert!(nodes[1].peers().is_empty(), "a silent neighbour was kept");
+    net.heal();
+    settled(&nodes, 1).await;
+    stop(&nodes).await;
+    echo
+}
+
+#[test]
+fn a_pair_over_fabric_heals() {
+    let echo = run::once(25, over_fabric).0;
+    assert!((Duration::from_millis(250)..Duration::from_millis(500)).contains(&echo), "{echo:?}");
+}
