@@ -12,10 +12,12 @@
 //! | [`wire`] | [`Fabric`], the handshake over a connection; [`probe`], to learn who is there |
 //! | [`gossip`] | the one protocol, which hands contents to handlers |
 //! | [`mod@bench`] | echoes and flows to measure with |
+//! | [`cast`] | how `cast` rides on this wire |
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod bench;
+pub mod cast;
 pub mod conn_establish;
 pub mod gossip;
 pub mod grpc;

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   0 ‖ length u32 ‖ Envelope      channel = the field number of the GossipMessage's content (5 … 25)
+//!                                  or a lane of `cast` (crate::cast), told by gossip channel and block number
 //! ```
 //! Envelopes pass as the bytes they came as; a scan of the top level tells the channel.
 //! Limits: the stated length against the largest channel limit before anything is waited for, then the message against its own
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
 use crate::grpc::{GrpcFault, PREFIX, put_message, take_message};
-use crate::scan;
+use crate::{cast, gossip, scan};
 use bytes::BytesMut;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
 
@@ -69,10 +70,15 @@ impl Decoder for EnvelopeDecoder {
             GrpcFault::TooLarge { .. } => Fault::breach("message over the channel's receive limit", fault),
         })?;
         let Some(data) = taken else { return Ok(None) };
-        let content = scan::payload(&data).and_then(scan::scan).map(|found| found.content);
-        let content = content.map_err(|error| Fault::breach("undecodable envelope", error))?;
-        let Some((wire_id, limit)) = self.channels.iter().find(|(id, _)| content == u32::try_from(*id).ok())
-        else {
+        let undecodable = |error: scan::NotAMessage| Fault::breach("undecodable envelope", error);
+        let payload = scan::payload(&data).map_err(undecodable)?;
+        let head = scan::scan(payload).map_err(undecodable)?;
+        let cast = head.content == Some(gossip::DATA) && head.channel == cast::CHANNEL;
+        let (lane, data) = match cast.then(|| cast::open(data.slice_ref(payload))).flatten() {
+            Some((lane, inner)) if self.channels.iter().any(|(id, _)| *id == lane) => (Some(lane), inner),
+            _ => (head.content.map(u64::from), data),
+        };
+        let Some((wire_id, limit)) = self.channels.iter().find(|(id, _)| lane == Some(*id)) else {
             return Ok(Some(InFrame::Skip));
         };
         if data.len() > *limit {

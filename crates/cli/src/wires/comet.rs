@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
-use switchboard::cast::{ChannelMap, Framing};
+use switchboard::cast::{ChannelMap, Framing, Lane};
 use switchboard::net::Connection;
 use switchboard::wire::{HandshakeError, Session};
 use switchboard::{BoxFuture, Candidate, Env, Protocol};
@@ -53,7 +53,7 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
 }
 
 /// What stands before the bytes of a `BytesValue`.
-fn prefix(len: usize, out: &mut BytesMut) {
+fn prefix(_: Lane, len: usize, out: &mut BytesMut) {
     out.put_u8(0x0a);
     proto::put_uvarint(len as u64, out);
 }

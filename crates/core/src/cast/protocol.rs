@@ -45,8 +45,8 @@ const FULL_INBOX: Duration = Duration::from_secs(10);
 /// How a wire wraps each message, where it does.
 #[derive(Debug, Clone, Copy)]
 pub struct Framing {
-    /// Appends what stands before a message of so many bytes. Nothing may stand behind it.
-    pub prefix: fn(usize, &mut BytesMut),
+    /// Appends what stands before a message of so many bytes on this lane. Nothing may stand behind it.
+    pub prefix: fn(Lane, usize, &mut BytesMut),
     /// Takes the message out; an error names the broken rule.
     pub unwrap: fn(Bytes) -> Result<Bytes, &'static str>,
 }
@@ -82,16 +82,16 @@ impl ChannelMap {
     }
 
     /// An empty buffer for a message of `len` bytes, with what stands before it.
-    fn start(&self, len: usize) -> BytesMut {
-        let mut out = BytesMut::with_capacity(len + 16);
+    fn start(&self, lane: Lane, len: usize) -> BytesMut {
+        let mut out = BytesMut::with_capacity(len + 64);
         if let Some(framing) = self.framing {
-            (framing.prefix)(len, &mut out);
+            (framing.prefix)(lane, len, &mut out);
         }
         out
     }
 
     fn encode(&self, message: &Message) -> Bytes {
-        let mut out = self.start(message.encoded_len());
+        let mut out = self.start(message.lane(), message.encoded_len());
         message.encode(&mut out);
         out.freeze()
     }
@@ -303,7 +303,7 @@ fn load_one(shared: &Shared, map: &ChannelMap, upload: Upload) -> Bytes {
         Upload::Page { id, page, hashes } => map.encode(&Message::Page { id, page, hashes }),
         Upload::Missing { id, what } => map.encode(&Message::Missing { id, what }),
         Upload::Chunk { id, slot, index, offset, len } => {
-            let mut out = map.start(CHUNK_HEAD + len);
+            let mut out = map.start(Lane::Chunk, CHUNK_HEAD + len);
             put_chunk_head(id, index, &mut out);
             let head = out.len();
             out.resize(head + len, 0);

@@ -17,7 +17,7 @@ const PATIENT: Duration = Duration::from_secs(60);
 
 /// A wrapping as comet has it: a tag and a varint length.
 fn map() -> ChannelMap {
-    let prefix = |len: usize, out: &mut BytesMut| {
+    let prefix = |_: Lane, len: usize, out: &mut BytesMut| {
         out.put_u8(10);
         out.put_u32(len as u32);
     };
