@@ -1,12 +1,17 @@
 //! The one protocol of this wire: takes every content and hands it to whoever wants it.
 //!
 //! ```text
-//!   envelope ─ scan ─┬─ ack ──────────▶ the sender that waits for its nonce
-//!                    └─ (content, gossip channel) ─▶ the first handler that wants it
+//!   inbox of ack (22) ───────▶ the sender that waits for its nonce
+//!   inbox of each content ─┬─ (content, gossip channel) ─▶ the first handler that wants it
+//!                          └─ a task a content: what it has taken runs to its end before the next
 //! ```
-//! Handlers of one peer run one after the other in that peer's task: a slow one delays that peer's other
-//! contents, nobody else. Limits: [`MAX_ACKS`] acknowledgements waited for at a time per peer; a message up to 100 MiB per content.
-//! Tags and signatures of contents are for their handlers to judge.
+//! A slow handler delays messages of the same content from the same peer, nothing else; it may wait for an
+//! acknowledgement. Messages of one content keep their order, those of two contents need not (Go peers send each
+//! message in a goroutine of its own, so nothing relies on it).
+//!
+//! Limits: [`MAX_ACKS`] acknowledgements waited for at a time per peer, more are refused here; a message up to 100 MiB per
+//! content; [`WINDOW`] bytes of a content wait, then the session is not read for up to [`FULL_INBOX`], then it ends.
+//! Not judged here: tags (`crate::tags`) and signatures (`crate::sign`) of contents are for their handlers.
 
 use crate::message::{Acknowledgement, Content, GossipMessage, Tag, decode_message};
 use crate::scan::{self, CONTENTS, Scanned};
@@ -18,10 +23,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::{
-    BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Overflow, Peer, Protocol, ProtocolError,
-    ProtocolSpec, SendError,
+    BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Inbox, Overflow, Peer, Protocol,
+    ProtocolError, ProtocolSpec, SendError,
 };
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// The protocol's name.
 pub const GOSSIP: &str = "gossip";
@@ -32,9 +38,9 @@ pub const DATA: u32 = 8;
 /// Field number of the content `ack`.
 pub const ACK: u32 = 22;
 /// How long a full inbox may hold the session up.
-const FULL_INBOX: Duration = Duration::from_secs(30);
+pub const FULL_INBOX: Duration = Duration::from_secs(30);
 /// Bytes of one content that may wait.
-const WINDOW: usize = 8 << 20;
+pub const WINDOW: usize = 8 << 20;
 
 /// What became of a message sent with a nonce.
 pub type Acked = Result<(), AckError>;
@@ -52,13 +58,58 @@ pub enum AckError {
     /// Too many are waited for.
     #[error("{MAX_ACKS} acknowledgements are waited for already")]
     TooMany,
+    /// The nonce is 0, which means none, or one that is waited for already.
+    #[error("the nonce {0} cannot tell an acknowledgement from others: take a random one")]
+    Nonce(u64),
     /// It could not be sent.
     #[error(transparent)]
     Send(#[from] SendError),
 }
 
-#[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<u64, oneshot::Sender<Acked>>>);
+/// Who waits for which nonce; `None` when the session is over.
+#[derive(Debug)]
+struct Waiting(Mutex<Option<HashMap<u64, oneshot::Sender<Acked>>>>);
+
+impl Waiting {
+    fn enter(&self, nonce: u64) -> Result<(Waiter<'_>, oneshot::Receiver<Acked>), AckError> {
+        let mut table = self.0.lock();
+        let table = table.as_mut().ok_or(AckError::Send(SendError::Closed))?;
+        if nonce == 0 || table.contains_key(&nonce) {
+            return Err(AckError::Nonce(nonce));
+        }
+        if table.len() >= MAX_ACKS {
+            return Err(AckError::TooMany);
+        }
+        let (tell, told) = oneshot::channel();
+        table.insert(nonce, tell);
+        Ok((Waiter { waiting: self, nonce }, told))
+    }
+
+    fn take(&self, nonce: u64) -> Option<oneshot::Sender<Acked>> {
+        self.0.lock().as_mut()?.remove(&nonce)
+    }
+}
+
+/// A place in the table, given back however the wait ends.
+struct Waiter<'a> {
+    waiting: &'a Waiting,
+    nonce: u64,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        drop(self.waiting.take(self.nonce));
+    }
+}
+
+/// Ends all waits with the session.
+struct Ending(Arc<Waiting>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        drop(self.0.0.lock().take());
+    }
+}
 
 /// A session, as handlers use it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -93,40 +144,28 @@ impl Link {
         self.send(ACK, envelope.encode_to_vec().into()).await
     }
 
-    /// Sends a message that carries `nonce` and waits for its acknowledgement.
+    /// Sends a message that carries `nonce` and waits for its acknowledgement. May be dropped half-way.
     ///
     /// # Errors
     /// [`AckError`].
     pub async fn send_with_ack(&self, content: u32, envelope: Bytes, nonce: u64, limit: Duration) -> Acked {
-        let (tell, told) = oneshot::channel();
-        {
-            let mut waiting = self.waiting.0.lock();
-            if waiting.len() >= MAX_ACKS {
-                return Err(AckError::TooMany);
-            }
-            waiting.insert(nonce, tell);
-        }
+        let (_place, told) = self.waiting.enter(nonce)?;
         let acked = async {
             self.send(content, envelope).await?;
             told.await.unwrap_or(Err(AckError::Send(SendError::Closed)))
         };
-        let result = tokio::time::timeout(limit, acked).await.unwrap_or(Err(AckError::Timeout));
-        self.waiting.0.lock().remove(&nonce);
-        result
+        tokio::time::timeout(limit, acked).await.unwrap_or(Err(AckError::Timeout))
     }
 
-    fn acknowledged(&self, envelope: &Bytes, nonce: u64) {
-        // An acknowledgement nobody waits for is late, and harmless.
-        let Some(tell) = self.waiting.0.lock().remove(&nonce) else { return };
-        let message = scan::payload(envelope).map(|payload| decode_message(envelope.slice_ref(payload)));
-        let result = match message {
-            Ok(Ok(GossipMessage { content: Some(Content::Ack(ack)), .. })) if ack.error.is_empty() => Ok(()),
-            Ok(Ok(GossipMessage { content: Some(Content::Ack(ack)), .. })) => {
-                Err(AckError::Refused(switchboard::text::printable(&ack.error)))
-            }
-            _ => Err(AckError::Refused("malformed acknowledgement".into())),
+    fn acknowledged(&self, received: Received<'_>) -> Result<(), ProtocolError> {
+        // An acknowledgement nobody waits for is late, and harmless: not even decoded.
+        let Some(tell) = self.waiting.take(received.head.nonce) else { return Ok(()) };
+        let Some(Content::Ack(ack)) = received.decode()?.content else {
+            return Err(ProtocolError::Breach("undecodable gossip message"));
         };
-        let _ = tell.send(result);
+        let refused = || AckError::Refused(switchboard::text::printable(&ack.error));
+        let _ = tell.send(if ack.error.is_empty() { Ok(()) } else { Err(refused()) });
+        Ok(())
     }
 }
 
@@ -141,7 +180,17 @@ pub struct Received<'a> {
     pub head: Scanned<'a>,
 }
 
-impl Received<'_> {
+impl<'a> Received<'a> {
+    /// Looks at an envelope.
+    ///
+    /// # Errors
+    /// A breach: the session should end with it.
+    pub fn open(envelope: &'a Bytes) -> Result<Self, ProtocolError> {
+        let malformed = |_| ProtocolError::Breach("undecodable envelope");
+        let payload = scan::payload(envelope).map_err(malformed)?;
+        Ok(Self { envelope, payload, head: scan::scan(payload).map_err(malformed)? })
+    }
+
     /// The content's field number.
     #[must_use]
     pub fn content(&self) -> u32 {
@@ -189,6 +238,25 @@ impl Gossip {
     }
 }
 
+impl Gossip {
+    /// Hands on one content's messages, in order.
+    async fn serve(self: Arc<Self>, link: Link, mut inbox: Inbox) -> Result<(), ProtocolError> {
+        while let Some(envelope) = inbox.recv().await {
+            let received = Received::open(&envelope)?;
+            let content = received.content();
+            if content == ACK {
+                link.acknowledged(received)?;
+                continue;
+            }
+            let handler = self.handlers.iter().find(|h| h.wants(content, received.head.channel));
+            if let Some(handler) = handler {
+                handler.handle(&link, received).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Protocol for Gossip {
     fn spec(&self) -> ProtocolSpec {
         let channel = |content: u32| {
@@ -201,22 +269,19 @@ impl Protocol for Gossip {
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
-            let link = Link { peer, sender: io.sender(), waiting: Arc::default() };
+            let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
+            let _ending = Ending(Arc::clone(&waiting));
+            let link = Link { peer, sender: io.sender(), waiting };
             self.handlers.iter().for_each(|handler| handler.started(&link));
-            while let Some((_, envelope)) = io.recv().await {
-                let malformed = |_| ProtocolError::Breach("undecodable envelope");
-                let payload = scan::payload(&envelope).map_err(malformed)?;
-                let received =
-                    Received { envelope: &envelope, payload, head: scan::scan(payload).map_err(malformed)? };
-                let content = received.content();
-                if content == ACK {
-                    link.acknowledged(&envelope, received.head.nonce);
-                    continue;
+            // Dropped with this future, and with it every task in it.
+            let mut tasks = JoinSet::new();
+            for content in CONTENTS {
+                if let Some(inbox) = io.take(ChannelId(content as u16)) {
+                    tasks.spawn(Arc::clone(&self).serve(link.clone(), inbox));
                 }
-                let handler = self.handlers.iter().find(|h| h.wants(content, received.head.channel));
-                if let Some(handler) = handler {
-                    handler.handle(&link, received).await?;
-                }
+            }
+            while let Some(ended) = tasks.join_next().await {
+                ended.map_err(|panicked| ProtocolError::Failed(panicked.into()))??;
             }
             Ok(())
         })

@@ -20,7 +20,11 @@ pub const PING_PATH: &str = "/gossip.Gossip/Ping";
 pub const CONTENT_TYPE: &str = "application/grpc";
 /// Done, well.
 pub const STATUS_OK: u32 = 0;
-/// The caller may not.
+/// An error without a code of its own: what a Go service's plain error becomes.
+pub const STATUS_UNKNOWN: u32 = 2;
+/// The caller is known, and may not.
+pub const STATUS_PERMISSION_DENIED: u32 = 7;
+/// The caller did not prove who it is.
 pub const STATUS_UNAUTHENTICATED: u32 = 16;
 /// There is no such method.
 pub const STATUS_UNIMPLEMENTED: u32 = 12;

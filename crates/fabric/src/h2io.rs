@@ -102,13 +102,19 @@ impl StreamWriter {
         Self { send, server, ended: false, guard }
     }
 
-    fn end(&mut self) {
+    /// Sends the first message, whatever the peer's window: it is small.
+    pub(crate) fn send_first(&mut self, data: Bytes) -> Result<(), h2::Error> {
+        self.send.send_data(data, false)
+    }
+
+    /// Ends the stream; a server's with this status.
+    pub(crate) fn end_with(&mut self, status: u32) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         // An error means the stream has ended already.
         let _ = if self.server {
-            self.send.send_trailers(crate::grpc::trailers(STATUS_OK))
+            self.send.send_trailers(crate::grpc::trailers(status))
         } else {
             self.send.send_data(Bytes::new(), true)
         };
@@ -143,13 +149,13 @@ impl AsyncWrite for StreamWriter {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end();
+        self.end_with(STATUS_OK);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.end();
+        self.end_with(STATUS_OK);
     }
 }

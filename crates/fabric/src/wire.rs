@@ -12,11 +12,18 @@
 //!
 //! Limits: first messages of at most 128 KiB, [`MAX_STREAMS`] streams a connection, of which one is a GossipStream; headers of
 //! at most 16 KiB. A probe is authenticated, answered and ended with OK; it becomes no session and is told as a
-//! connection the peer closed. A dialled peer that proves another PKI-ID than the one asked for is refused.
+//! connection the peer closed. It keeps its place among the handshakes for up to [`PROBE_LINGER`], so that the prober can
+//! measure round trips. A dialled peer that proves another PKI-ID than the one asked for is refused, also one of the
+//! same organisation, which Go peers would go on with: whoever dials by PKI-ID means that peer. A peer we refuse is told by status:
+//! 16 when it proved nothing, 7 when the Switch does not want it.
+//!
+//! Not protected from: a ConnEstablish names a TLS certificate, not a TLS session, so whoever holds a peer's TLS key can
+//! present its recorded ConnEstablish; a trusted peer sees who else is connected to whom by probing.
 
 use crate::conn_establish::{Established, MAX_FIRST, build, certificate_hash, verify};
 use crate::grpc::{
-    self, CONTENT_TYPE, PING_PATH, STATUS_OK, STATUS_UNAUTHENTICATED, STATUS_UNIMPLEMENTED, STREAM_PATH,
+    self, CONTENT_TYPE, PING_PATH, STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED,
+    STATUS_UNIMPLEMENTED, STATUS_UNKNOWN, STREAM_PATH,
 };
 use crate::h2io::{
     CONNECTION_WINDOW, DRIVER_LINGER, DriverGuard, STREAM_WINDOW, StreamReader, StreamWriter, driver_guard,
@@ -59,7 +66,7 @@ const CONN_WITHIN: Duration = Duration::from_secs(2);
 /// Time from TLS to the GossipStream on a connection we accepted.
 const STREAM_WITHIN: Duration = Duration::from_secs(10);
 /// How long a probed connection is kept for further Pings.
-const PROBE_LINGER: Duration = Duration::from_secs(10);
+pub const PROBE_LINGER: Duration = Duration::from_secs(10);
 /// An HTTP/2 ping after this long (fabric peer.keepalive.client.interval).
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How long its answer may take (fabric peer.keepalive.client.timeout).
@@ -105,12 +112,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 struct Shown {
     hash: Option<[u8; 32]>,
     version: String,
+    alpn: String,
 }
 
 fn shown(connection: &rustls::CommonState) -> Shown {
     let first = connection.peer_certificates().and_then(<[_]>::first);
     let version = connection.protocol_version().map_or_else(String::new, |v| format!("{v:?}"));
-    Shown { hash: first.map(|der| certificate_hash(der)), version }
+    let alpn = connection.alpn_protocol().map(switchboard::text::printable_bytes).unwrap_or_default();
+    Shown { hash: first.map(|der| certificate_hash(der)), version, alpn }
 }
 
 fn refused(
@@ -204,25 +213,31 @@ impl Fabric {
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, "no TLS certificate"));
         }
         let send = respond.send_response(head(), false).map_err(h2_failed)?;
-        let (mut send, mut recv) = (send, request.into_body());
-        let (established, rest) = within(CONN_WITHIN, async {
-            send.send_data(self.first_message(false)?, false).map_err(h2_failed)?;
+        let mut recv = request.into_body();
+        let mut writer = StreamWriter::new(send, true, guard.clone());
+        let first = within(CONN_WITHIN, async {
+            writer.send_first(self.first_message(false)?).map_err(h2_failed)?;
             let (first, rest) = read_first(&mut recv).await?;
             Ok((self.check(first, shown.hash, &upgrade.env)?, rest))
-        })
-        .await?;
-        let writer = StreamWriter::new(send, true, guard.clone());
+        });
+        let (established, rest) = match first.await {
+            Ok(first) => first,
+            Err(error) => {
+                writer.end_with(STATUS_UNAUTHENTICATED);
+                return Err(error);
+            }
+        };
         let peer = peer_id(&established.identity.pki_id());
         if established.probe {
-            drop(writer);
-            // The prober may measure round trips yet: its connection lives on for a while without a session.
-            tokio::spawn(async move {
-                let _held = guard;
-                tokio::time::sleep(PROBE_LINGER).await;
-            });
+            writer.end_with(STATUS_OK);
+            // The driver answers further Pings; nobody can open a stream any more, so this waits for its end.
+            let _ = timeout(PROBE_LINGER, opened.recv()).await;
             return Err(HandshakeError::Closed(Stage::Protocol));
         }
-        upgrade.gate.identity(peer, Direction::Inbound).await.map_err(HandshakeError::RefusedByUs)?;
+        if let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await {
+            writer.end_with(STATUS_PERMISSION_DENIED);
+            return Err(HandshakeError::RefusedByUs(reason));
+        }
         let reader = StreamReader::new(recv, rest, guard);
         Ok(self.session(&established, &shown, &upgrade.offer, reader, writer))
     }
@@ -257,7 +272,7 @@ impl Fabric {
             requests = requests.clone().ready().await.map_err(h2_failed)?;
             let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
             send.send_data(self.first_message(probe)?, false).map_err(h2_failed)?;
-            let response = response.await.map_err(h2_failed)?;
+            let response = accepted(response.await.map_err(h2_failed)?)?;
             let mut recv = response.into_body();
             let (first, rest) = read_first(&mut recv).await?;
             let established = self.check(first, shown.hash, env)?;
@@ -320,6 +335,7 @@ fn info(established: &Established, shown: &Shown) -> RemoteInfo {
             ("subject", identity.subject().to_owned()),
             ("expires_unix", expires.to_string()),
             ("tls", shown.version.clone()),
+            ("alpn", shown.alpn.clone()),
         ],
     }
 }
@@ -358,8 +374,12 @@ fn answer(respond: &mut SendResponse<Bytes>, status: u32) {
     }
 }
 
-/// Answers a Ping: an empty message.
-fn answer_ping(respond: &mut SendResponse<Bytes>) {
+/// Answers a Ping with an empty message, once it was read whole: an answer before its end would reset the stream.
+async fn answer_ping(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let mut body = request.into_body();
+    while let Some(Ok(chunk)) = body.data().await {
+        let _ = body.flow_control().release_capacity(chunk.len());
+    }
     if let Ok(mut send) = respond.send_response(head(), false) {
         let _ = send.send_data(Bytes::from_static(&[0; grpc::PREFIX]), false);
         let _ = send.send_trailers(grpc::trailers(STATUS_OK));
@@ -375,7 +395,7 @@ async fn unary_ping(
     *requests = requests.clone().ready().await.map_err(h2_failed)?;
     let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
     send.send_data(Bytes::from_static(&[0; grpc::PREFIX]), true).map_err(h2_failed)?;
-    let mut body = response.await.map_err(h2_failed)?.into_body();
+    let mut body = accepted(response.await.map_err(h2_failed)?)?.into_body();
     while let Some(chunk) = body.data().await {
         let len = chunk.map_err(h2_failed)?.len();
         let _ = body.flow_control().release_capacity(len);
@@ -390,6 +410,35 @@ async fn unary_ping(
     }
 }
 
+/// What a gRPC status means for a handshake. A Go peer that does not take our ConnEstablish says 2 with a sentence.
+fn status_failed(headers: &http::HeaderMap) -> HandshakeError {
+    let text = |name| headers.get(name).map(|v| switchboard::text::printable_bytes(v.as_bytes()));
+    let status = text("grpc-status").and_then(|status| status.parse::<u32>().ok());
+    tracing::debug!(target: "switchboard::fabric", ?status, message = ?text("grpc-message"), "the peer ended the stream");
+    match status {
+        None | Some(STATUS_OK) => HandshakeError::Closed(Stage::Secure),
+        Some(STATUS_UNKNOWN | STATUS_PERMISSION_DENIED | STATUS_UNAUTHENTICATED) => {
+            HandshakeError::RefusedByPeer(Reason::AccessDenied)
+        }
+        Some(STATUS_UNIMPLEMENTED) => {
+            HandshakeError::RefusedByPeer(Reason::Incompatible("no gossip service"))
+        }
+        Some(other) => HandshakeError::RefusedByPeer(Reason::Unknown(other.into())),
+    }
+}
+
+/// The response's head, when it is one of gRPC and not an end already (a status in the headers).
+fn accepted(response: Response<RecvStream>) -> Result<Response<RecvStream>, HandshakeError> {
+    if response.status() != http::StatusCode::OK {
+        let told = format!("HTTP status {}", response.status().as_u16());
+        return Err(HandshakeError::breach(Stage::Secure, "gRPC response", told));
+    }
+    if response.headers().get("grpc-status").is_some_and(|status| status != "0") {
+        return Err(status_failed(response.headers()));
+    }
+    Ok(response)
+}
+
 /// Reads the first message of a stream; what came after it is given too.
 async fn read_first(recv: &mut RecvStream) -> Result<(Bytes, Bytes), HandshakeError> {
     let mut src = BytesMut::new();
@@ -399,7 +448,10 @@ async fn read_first(recv: &mut RecvStream) -> Result<(Bytes, Bytes), HandshakeEr
         if let Some(first) = taken {
             return Ok((first, src.freeze()));
         }
-        let chunk = recv.data().await.ok_or(HandshakeError::Closed(Stage::Secure))?.map_err(h2_failed)?;
+        let Some(chunk) = recv.data().await else {
+            return Err(status_failed(&recv.trailers().await.map_err(h2_failed)?.unwrap_or_default()));
+        };
+        let chunk = chunk.map_err(h2_failed)?;
         let _ = recv.flow_control().release_capacity(chunk.len());
         src.extend_from_slice(&chunk);
     }
@@ -408,14 +460,15 @@ async fn read_first(recv: &mut RecvStream) -> Result<(Bytes, Bytes), HandshakeEr
 /// A GossipStream that was opened to us.
 type Opened = (Request<RecvStream>, SendResponse<Bytes>);
 
-/// Drives a connection we accepted: answers Pings, hands the first GossipStream on, refuses the rest.
+/// Drives a connection we accepted: answers Pings, hands the first GossipStream on, refuses the rest. `streams` closes
+/// when the connection is over.
 async fn drive_server<T: Stream>(
     mut http2: h2::server::Connection<T, Bytes>,
     streams: mpsc::Sender<Opened>,
     guard: watch::Receiver<()>,
 ) {
     let mut keepalive = Keepalive::new(http2.ping_pong());
-    let mut streams = Some(streams);
+    let mut taken = false;
     let released = released(guard);
     tokio::pin!(released);
     loop {
@@ -423,12 +476,12 @@ async fn drive_server<T: Stream>(
             accepted = http2.accept() => {
                 let Some(Ok((request, mut respond))) = accepted else { return };
                 match request.uri().path() {
-                    PING_PATH => answer_ping(&mut respond),
-                    STREAM_PATH => match streams.take() {
-                        // The handshake may have timed out: then nobody waits.
-                        Some(streams) => drop(streams.try_send((request, respond))),
-                        None => respond.send_reset(h2::Reason::REFUSED_STREAM),
-                    },
+                    PING_PATH => drop(tokio::spawn(timeout(CONN_WITHIN, answer_ping(request, respond)))),
+                    STREAM_PATH if std::mem::replace(&mut taken, true) => {
+                        respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    }
+                    // The handshake may have timed out: then nobody waits.
+                    STREAM_PATH => drop(streams.try_send((request, respond))),
                     _ => answer(&mut respond, STATUS_UNIMPLEMENTED),
                 }
             }
