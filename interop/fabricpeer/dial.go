@@ -64,12 +64,12 @@ func remote(endpoint string, id common.PKIidType) *comm.RemotePeer {
 	return &comm.RemotePeer{Endpoint: endpoint, PKIID: id}
 }
 
-// explain adds why TLS failed: gRPC tries again until its deadline and then names only that.
+// explain adds what was heard on the way to a failure.
 func (n *node) explain(err error) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.tlsFault != nil {
-		return err.Error() + "; TLS: " + n.tlsFault.Error()
+	if n.faults != "" {
+		return err.Error() + "; " + n.faults
 	}
 	return err.Error()
 }
@@ -137,7 +137,7 @@ func (n *node) connect(endpoint string, expect common.PKIidType) (*watched, erro
 	if err := n.handshake(endpoint, nil, false); err != nil {
 		return nil, err
 	}
-	return nil, errors.New("no connection")
+	return nil, errors.New("the peer ended the stream upon our ConnEstablish") // for its verdict no handshake waits
 }
 
 func (n *node) idle(endpoint string, expect common.PKIidType, seconds float64) error {

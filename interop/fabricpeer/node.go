@@ -36,8 +36,8 @@ type node struct {
 	unreachable   chan struct{}                            // comm gave up on a peer whose PKI-ID it was not told
 	tap           func(m *pb.Envelope, sent, inbound bool) // record listens in here
 
-	mu       sync.Mutex
-	tlsFault error // the last failed TLS handshake of ours, which gRPC hides behind a deadline
+	mu     sync.Mutex
+	faults string // what our last attempt to connect really died of: gRPC and comm name a deadline
 }
 
 func logTo(spec string) {
@@ -139,6 +139,12 @@ func (n *node) dialOptions() []grpc.DialOption {
 	return append(options, corecomm.ClientKeepaliveOptions(nil)...)
 }
 
+func (n *node) fault(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.faults = text
+}
+
 // listen starts the server and returns where.
 func (n *node) listen(address string) (string, error) {
 	l, err := net.Listen("tcp", address)
@@ -189,9 +195,9 @@ func (c *tellingCreds) ServerHandshake(raw net.Conn) (net.Conn, credentials.Auth
 
 func (c *tellingCreds) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, raw)
-	c.node.mu.Lock()
-	c.node.tlsFault = err
-	c.node.mu.Unlock()
+	if err != nil {
+		c.node.fault("TLS: " + err.Error())
+	}
 	return conn, info, err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"sync"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/hyperledger/fabric/gossip/common"
 	pb "github.com/hyperledger/fabric/protos/gossip"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 )
 
@@ -22,6 +24,7 @@ type watched struct {
 	node    *node
 	inbound bool
 	from    string
+	tls     string // version and ALPN protocol
 
 	mu      sync.Mutex
 	reads   int
@@ -50,7 +53,7 @@ func (w *watched) beforeRead() {
 // add tells of an authenticated peer; the caller holds the lock.
 func (w *watched) add() {
 	w.added = true
-	emit("peer_added", "id", hex.EncodeToString(w.id), "name", w.cn, "inbound", w.inbound, "msp", w.msp, "address", w.from)
+	emit("peer_added", "id", hex.EncodeToString(w.id), "name", w.cn, "inbound", w.inbound, "msp", w.msp, "address", w.from, "tls", w.tls)
 	if w.inbound {
 		return
 	}
@@ -60,7 +63,7 @@ func (w *watched) add() {
 	}
 }
 
-func (w *watched) afterRead(m any) {
+func (w *watched) afterRead(ctx context.Context, m any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	envelope, is := m.(*pb.Envelope)
@@ -71,6 +74,11 @@ func (w *watched) afterRead(m any) {
 	if proto.Unmarshal(envelope.Payload, msg) == nil && msg.GetConn() != nil {
 		w.id = common.PKIidType(msg.GetConn().PkiId)
 		w.msp, w.cn = describe(msg.GetConn().Identity)
+	}
+	if p, found := peer.FromContext(ctx); found {
+		if info, is := p.AuthInfo.(credentials.TLSInfo); is {
+			w.tls = tls.VersionName(info.State.Version) + " " + info.State.NegotiatedProtocol
+		}
 	}
 }
 
@@ -96,6 +104,8 @@ func (w *watched) end(err error) {
 		emit("peer_dropped", "id", hex.EncodeToString(w.id), "reason", w.reason, "inbound", w.inbound)
 	case w.inbound:
 		emit("refused", "reason", w.reason, "address", w.from)
+	default:
+		w.node.fault("stream: " + w.reason)
 	}
 }
 
@@ -114,7 +124,7 @@ func (s *watchedServer) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
 	if err == nil {
 		s.w.node.tapped(m, false, s.w.inbound)
-		s.w.afterRead(m)
+		s.w.afterRead(s.Context(), m)
 	}
 	return err
 }
@@ -148,7 +158,7 @@ func (s *watchedClient) RecvMsg(m any) error {
 		return err
 	}
 	s.w.node.tapped(m, false, s.w.inbound)
-	s.w.afterRead(m)
+	s.w.afterRead(s.Context(), m)
 	return nil
 }
 
