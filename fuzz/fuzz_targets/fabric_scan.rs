@@ -2,6 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
+use switchboard_fabric::gossip::Received;
 use switchboard_fabric::message::{decode_envelope, decode_message};
 use switchboard_fabric::scan::{payload, scan};
 
@@ -10,6 +11,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert_eq!(found.nonce, message.nonce);
         assert_eq!(found.channel, &message.channel[..]);
         assert_eq!(found.content.is_some(), message.content.is_some());
+    }
+    if let Ok(received) = Received::open(&Bytes::copy_from_slice(bytes)) {
+        let _ = received.decode();
     }
     if let (Ok(found), Ok(envelope)) = (payload(bytes), decode_envelope(Bytes::copy_from_slice(bytes))) {
         assert_eq!(found, &envelope.payload[..]);
