@@ -163,8 +163,8 @@ fn read(path: &PathBuf) -> Result<File, Fail> {
         Fail::usage(format!("cannot read the configuration {name}: {e}: give another --config"))
     })?;
     toml::from_str(&text).map_err(|e| {
-        let line =
-            e.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+        let start = e.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
         Fail::usage(format!("{name}, line {line}: {}: correct that line", e.message()))
     })
 }

@@ -20,11 +20,12 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use fail::Fail;
 use output::Output;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// One peer-to-peer stack for Ethereum devp2p, CometBFT and Hyperledger Fabric networks.
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "switchboard", version, propagate_version = true)]
 struct Args {
     /// Results as JSON, one object a line.
     #[arg(long, global = true)]
@@ -147,6 +148,10 @@ fn start_log(filter: &str) -> Result<(), Fail> {
     let wrong =
         |e| Fail::usage(format!("--log {filter:?} is no log filter ({e}): try info or switchboard=debug"));
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(wrong)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     Ok(())
 }

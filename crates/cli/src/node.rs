@@ -76,10 +76,10 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
         builder = builder.wire(Arc::clone(&wire.wire));
         let name = wire.kind.name();
         for protocol in &config.protocols {
-            builder = match (protocol, &cast, wire.cast) {
-                (ProtocolName::Bench, ..) => builder.protocol_on(name, Arc::clone(&wire.bench)),
-                (ProtocolName::Cast, Some(cast), Some(map)) => builder.protocol_on(name, cast.protocol(map)),
-                (ProtocolName::Cast, ..) => builder,
+            builder = match (protocol, &cast) {
+                (ProtocolName::Bench, _) => builder.protocol_on(name, Arc::clone(&wire.bench)),
+                (ProtocolName::Cast, Some(cast)) => builder.protocol_on(name, cast.protocol(wire.cast)),
+                (ProtocolName::Cast, None) => builder,
             };
         }
     }

@@ -66,14 +66,13 @@ impl Ring {
         let env = Env::system().map_err(Fail::job)?;
         let settings = Settings { key, network: NETWORK.into(), org: crate::config::DEFAULT_ORG.into() };
         let built = wires::build(wire, &settings, &env)?;
-        let map = built.cast.ok_or_else(|| Fail::usage(format!("wire {wire} does not carry cast")))?;
         let stores =
             FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;
         let cast = Cast::new(switchboard::cast::Config::default(), stores);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let switch = SwitchBuilder::new(env)
             .wire(Arc::clone(&built.wire))
-            .protocol(cast.protocol(map))
+            .protocol(cast.protocol(built.cast))
             .limits(Limits::default())
             .listen(local, &[])
             .start()

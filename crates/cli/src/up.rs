@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Start a local network on every wire, cast a file through it, and prove that every node got it.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Nodes of each wire, joined in a ring.
     #[arg(long, default_value_t = 4)]
     nodes: usize,
-    /// Wires, separated by commas (default: all that carry cast).
+    /// Wires, separated by commas (default: all).
     #[arg(long, value_delimiter = ',')]
     wire: Vec<Kind>,
     /// The file to cast (default: this program).
@@ -32,8 +32,8 @@ pub(crate) struct Args {
     /// Leave the network running until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// Seconds the cast may take.
-    #[arg(long, default_value_t = 300)]
+    /// Seconds all casts together may take.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 
@@ -58,22 +58,30 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     };
     let (sha256, bytes) = hash(&file)
         .map_err(|e| Fail::usage(format!("cannot read {}: {e}: give another --cast", file.display())))?;
-    let mut wires = if args.wire.is_empty() { Kind::CASTING.to_vec() } else { args.wire };
+    let mut wires = if args.wire.is_empty() { Kind::ALL.to_vec() } else { args.wire };
     wires.sort_unstable();
     wires.dedup();
     let stop = stop_signal(false)?;
     let data = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
-    let mut rings = Vec::new();
-    for wire in wires {
-        rings.push(Ring::start(wire, args.nodes, data.path()).await?);
-    }
+    tokio::pin!(stop);
+    let start = async {
+        let mut rings = Vec::new();
+        for wire in wires {
+            rings.push(Ring::start(wire, args.nodes, data.path()).await?);
+        }
+        Ok::<_, Fail>(rings)
+    };
+    let rings = tokio::select! {
+        rings = start => rings?,
+        () = &mut stop => return Err(Fail::job("interrupted")),
+    };
     output.event(
         &json!({"event": "network", "wires": rings.iter().map(|r| r.wire.name()).collect::<Vec<_>>(), "nodes": args.nodes,
             "file": file.display().to_string(), "bytes": bytes, "sha256": hex::encode(sha256)}),
         &format!("{} nodes on each wire are up; casting {} ({bytes} bytes)", args.nodes, file.display()),
     );
-    tokio::pin!(stop);
-    let job = work(&rings, args.nodes, &file, sha256, bytes, args.timeout, *output);
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let job = work(&rings, args.nodes, &file, (sha256, bytes), deadline, *output);
     let result = tokio::select! {
         result = job => result,
         () = &mut stop => Err(Fail::job("interrupted")),
@@ -93,11 +101,11 @@ async fn work(
     rings: &[Ring],
     nodes: usize,
     file: &Path,
-    sha256: [u8; 32],
-    bytes: u64,
-    limit: u64,
+    cast: ([u8; 32], u64),
+    deadline: Instant,
     output: Output,
 ) -> Result<(), Fail> {
+    let bytes = cast.1;
     let mut table = format!(
         "{:<8} {:>5} {:>12} {:>9} {:>9} {:>5}  result",
         "wire", "nodes", "bytes", "seconds", "MB/s", "hops"
@@ -105,11 +113,18 @@ async fn work(
     let mut failures = Vec::new();
     for ring in rings {
         let view = View::new(ring.wire, nodes, output);
-        let arrived = collect(ring, nodes, file, limit, &view).await?;
+        let arrived = collect(ring, nodes, file, deadline, &view).await?;
         view.close();
         let mut wrong = nodes - 1 - arrived.len();
-        for arrival in arrived.values() {
-            wrong += usize::from(hash(&arrival.path).ok() != Some((sha256, bytes)));
+        for (node, arrival) in &arrived {
+            let found = hash(&arrival.path);
+            let ok = found.as_ref().is_ok_and(|found| *found == cast);
+            wrong += usize::from(!ok);
+            output.event(
+                &json!({"event": "verified", "wire": ring.wire.name(), "node": node, "ok": ok, "hops": arrival.hops,
+                    "file": arrival.path.display().to_string(), "sha256": found.ok().map(|(sha, _)| hex::encode(sha))}),
+                "",
+            );
         }
         let seconds = arrived.values().map(|a| a.after.as_secs_f64()).fold(0.0, f64::max);
         let hops = arrived.values().map(|a| a.hops).max().unwrap_or(0);
@@ -118,7 +133,7 @@ async fn work(
         let verdict = if wrong == 0 {
             "every node has the exact bytes".to_owned()
         } else {
-            format!("{wrong} nodes lack the file")
+            format!("{wrong} nodes lack the file (see --timeout)")
         };
         output.event(
             &json!({"event": "result", "wire": ring.wire.name(), "nodes": nodes, "bytes": bytes, "seconds": seconds,
@@ -144,7 +159,7 @@ async fn collect(
     ring: &Ring,
     nodes: usize,
     file: &Path,
-    limit: u64,
+    deadline: Instant,
     view: &View,
 ) -> Result<BTreeMap<usize, Arrival>, Fail> {
     let (tx, mut steps) = mpsc::channel(256);
@@ -163,7 +178,7 @@ async fn collect(
         }
     };
     // Whoever is late is told in the table.
-    let _ = timeout(Duration::from_secs(limit), waiting).await;
+    let _ = timeout_at(deadline, waiting).await;
     Ok(arrived)
 }
 

@@ -48,7 +48,7 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
         }),
         url: Box::new(move |at| format!("comet://{}", for_url.address(at))),
         bench: Bench::server(),
-        cast: Some(ChannelMap::wrapped(CAST_BASE, Framing { prefix, unwrap })),
+        cast: ChannelMap::wrapped(CAST_BASE, Framing { prefix, unwrap }),
     })
 }
 

@@ -47,7 +47,7 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
         }),
         url: Box::new(move |at| for_url.enode(at).to_string()),
         bench: Bench::server(),
-        cast: Some(ChannelMap::plain(0)),
+        cast: ChannelMap::plain(0),
     })
 }
 

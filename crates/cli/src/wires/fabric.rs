@@ -54,7 +54,7 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
         }),
         url: Box::new(|at| format!("fabric://{at}")),
         bench: server(),
-        cast: Some(switchboard_fabric::cast::channels()),
+        cast: switchboard_fabric::cast::channels(),
     })
 }
 

@@ -33,8 +33,6 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every wire, in the order things are shown.
     pub(crate) const ALL: [Self; 3] = [Self::Devp2p, Self::Comet, Self::Fabric];
-    /// The wires that carry `cast`.
-    pub(crate) const CASTING: [Self; 2] = [Self::Devp2p, Self::Comet];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -137,8 +135,8 @@ pub(crate) struct Built {
     /// How others dial it.
     pub(crate) url: Box<dyn Fn(SocketAddr) -> String + Send + Sync>,
     pub(crate) bench: Arc<dyn Protocol>,
-    /// The channels of `cast`, on wires that carry it.
-    pub(crate) cast: Option<ChannelMap>,
+    /// The channels of `cast`.
+    pub(crate) cast: ChannelMap,
 }
 
 /// Makes a wire.

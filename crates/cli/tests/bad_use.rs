@@ -1,0 +1,144 @@
+//! Bad use: exit code 2 and one line that says what is wrong and what to change. Failed jobs: 1, and one line.
+#![cfg(test)]
+
+mod common;
+use common::{bad, bad_with, failed, must, run, text};
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+const ID: &str = "5ac6dfb8b80d66d4632966bdd63dbe2a789e13b3";
+
+#[test]
+fn commands_and_flags() {
+    for (args, what) in [
+        (&[][..], "no command given: see switchboard --help"),
+        (&["fly"], "unrecognized subcommand 'fly': see switchboard --help"),
+        (&["bench"], "no command given: see switchboard bench --help"),
+        (&["node", "--wings"], "unexpected argument '--wings'"),
+        (&["node", "--wire", "morse"], "there is no wire \"morse\": use devp2p or comet or fabric"),
+        (&["node", "--protocol", "telepathy"], "use bench or cast"),
+        (&["node", "--max-peers", "many"], "see switchboard node --help"),
+        (&["node", "--listen", "here"], "is not IP:PORT"),
+        (&["node", "--access-deny", "everybody"], "is not a network, as in 10.0.0.0/8"),
+        (&["node", "--key-file", "nodekey"], "is not WIRE=PATH"),
+        (&["node", "--log", "switchboard=verbosely"], "--log"),
+        (&["node", "--wire", "comet", "--listen", "devp2p=127.0.0.1:0"], "--listen names wire devp2p"),
+        (&["node", "--wire", "comet", "--key-file", "devp2p=x"], "--key-file names wire devp2p"),
+        (&["node", "--wire", "devp2p", "--protocol", "bench", "--cast", "/bin/sh"], "add --protocol cast"),
+        (&["keygen", "--wire", "comet"], "--out <OUT>: see switchboard keygen --help"),
+        (&["bench", "echo"], "see switchboard bench echo --help"),
+        (&["bench", "echo", "comet://x", "--count", "0"], "--count"),
+        (&["bench", "handshakes", "comet://x", "--parallel", "0"], "--parallel"),
+        (&["bench", "bulk", "comet://x", "--payload", "gold"], "random, zeros"),
+        (&["up", "--nodes", "1"], "use 2 to 100"),
+        (&["up", "--nodes", "101"], "use 2 to 100"),
+        (&["up", "--cast", "/nowhere"], "give another --cast"),
+        (&["up", "--cast", "/"], "give another --cast"),
+    ] {
+        bad(args, what);
+    }
+}
+
+#[test]
+fn addresses() {
+    let comet = format!("comet://{ID}@127.0.0.1");
+    for (url, what) in [
+        ("http://127.0.0.1:1", "is not the address of a node: expected enode://"),
+        ("enode://abcd@127.0.0.1:1", "128 hex digits"),
+        ("comet://abcd@127.0.0.1:1", "abcd"),
+        (comet.as_str(), "comet://"),
+        ("fabric://127.0.0.1", "fabric://"),
+        ("fabric://127.0.0.1:7051", "--key-file fabric=FOLDER"),
+    ] {
+        bad(&["ping", url], what);
+        bad(&["bench", "echo", url], what);
+    }
+    bad(&["ping", &format!("{comet}:1"), "--key-file", "devp2p=x"], "--key-file is for wire devp2p");
+    bad(&["node", "--peer", "http://127.0.0.1:1"], "is not the address of a node");
+    bad(&["node", "--wire", "devp2p", "--peer", &format!("{comet}:1")], "--wire does not serve");
+}
+
+#[test]
+fn a_busy_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let said = bad(&["node", "--wire", "comet", "--listen", &addr], "choose another with --listen");
+    assert!(said.contains(&addr), "{said}");
+    bad(&["bench", "serve", "--wire", "comet", "--listen", &addr], "choose another with --listen");
+}
+
+#[test]
+fn key_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "neither\nkey nor folder\u{1b}[2J\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    for wire in ["devp2p", "comet", "fabric"] {
+        let key = format!("{wire}={}", text(&file));
+        bad(&["id", "--wire", wire, "--key", text(&file)], "file");
+        bad(&["id", "--wire", wire, "--key", "/nowhere/key"], "/nowhere/key");
+        bad(&["node", "--wire", wire, "--key-file", &key], "file");
+        bad(&["node", "--wire", wire, "--data", text(&file)], "--data");
+        let wrong = if wire == "fabric" { "0" } else { "2" };
+        let out = dir.path().join(wire);
+        bad(&["keygen", "--wire", wire, "--out", text(&out), "--peers", wrong], "--peers");
+        bad(&["keygen", "--wire", wire, "--out", text(&file)], "is there already");
+        bad(&["keygen", "--wire", wire, "--out", "/nowhere/key"], "there is no folder /nowhere");
+    }
+    let out = dir.path().join("org");
+    bad(&["keygen", "--wire", "fabric", "--out", text(&out), "--org", "a/b"], "--org");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["file"], "nothing half-written stays");
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("neither"), "nothing was overwritten");
+}
+
+#[test]
+fn configuration_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("node.toml");
+    for (content, what) in [
+        ("wire = [\"comet\"]\n\nlissen = []\n", "node.toml, line 3: unknown field `lissen`"),
+        ("wire = \"comet\"\n", "node.toml, line 1:"),
+        ("max-peers = -1\n", "node.toml, line 1:"),
+        ("wire = [\"comet\"]\nwire = []\n", "node.toml, line 2:"),
+        ("a b\n", "node.toml, line 1:"),
+        ("wire = [\"morse\"]\n", "node.toml: wire: there is no wire \"morse\""),
+        ("listen = [\"here\"]\n", "node.toml: listen: \"here\" is not IP:PORT"),
+        ("peer = [\"here\"]\n", "is not the address of a node"),
+        ("cast = [\"/nowhere\"]\n", "cannot cast /nowhere"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        bad(&["node", "--config", text(&file)], what);
+    }
+    bad(&["node", "--config", "/nowhere.toml"], "give another --config");
+    bad_with(&["node"], &[("SWITCHBOARD_LISTEN", "here")], "is not IP:PORT");
+}
+
+#[test]
+fn failed_jobs_are_one_line_and_one_object() {
+    let nobody = format!("comet://{ID}@127.0.0.1:1");
+    for args in [&["ping", &nobody][..], &["bench", "echo", &nobody], &["bench", "handshakes", &nobody]] {
+        failed(&run(args), args, 1, "Connection refused");
+        let json = [args, &["--json"]].concat();
+        let ended = run(&json);
+        failed(&ended, &json, 1, "Connection refused");
+        let reason = ended.event("failed")["reason"].as_str().unwrap().to_owned();
+        assert!(ended.stderr.contains(&reason), "{ended:#?}");
+    }
+    let ended = run(&["node", "--wire", "morse", "--json"]);
+    assert_eq!((ended.code, ended.event("failed")["event"].as_str()), (2, Some("failed")));
+}
+
+#[test]
+fn every_help_has_an_example() {
+    let commands = ["keygen", "id", "node", "ping", "bench", "up"].map(|c| vec![c]).into_iter();
+    for mut args in commands.chain(["serve", "echo", "bulk", "handshakes"].map(|c| vec!["bench", c])) {
+        let command = format!("switchboard {}", args.join(" "));
+        args.push("--help");
+        let help = must(&args).stdout;
+        let example = help.split("Example").nth(1).unwrap_or_default();
+        assert!(example.contains(&command), "{help}");
+    }
+    assert!(must(&["--version"]).stdout.starts_with("switchboard "));
+}

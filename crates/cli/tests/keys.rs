@@ -1,0 +1,134 @@
+//! Keys from `keygen` through `id` to a node, and a node's settings by strength.
+#![cfg(test)]
+
+mod common;
+use common::{Program, must, run, text};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn id(wire: &str, key: &Path) -> Value {
+    must(&["id", "--json", "--wire", wire, "--key", text(key), "--at", "203.0.113.7:30303"]).event("id")
+}
+
+#[test]
+fn devp2p_keys_are_geths() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("nodekey");
+    let made = must(&["keygen", "--json", "--wire", "devp2p", "--out", text(&key)]).event("key");
+    let content = std::fs::read_to_string(&key).unwrap();
+    assert!(content.len() == 64 && content.bytes().all(|b| b.is_ascii_hexdigit()));
+    assert_eq!(mode(&key), 0o600);
+    let forms = id("devp2p", &key);
+    assert_eq!(made["id"], forms["id"]);
+    let enode = format!("enode://{}@203.0.113.7:30303", forms["public_key"].as_str().unwrap());
+    assert!(forms["enode"].as_str().unwrap().starts_with(&enode), "{forms:#}");
+    assert!(forms["enr"].as_str().unwrap().starts_with("enr:-"), "{forms:#}");
+    assert_eq!(run(&["keygen", "--wire", "devp2p", "--out", text(&key)]).code, 2);
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), content, "never overwritten");
+    let from_geth = dir.path().join("geth");
+    std::fs::write(&from_geth, format!("{content}\n")).unwrap();
+    assert_eq!(id("devp2p", &from_geth), forms);
+}
+
+#[test]
+fn comet_keys_are_cometbfts() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("node_key.json");
+    let made = must(&["keygen", "--json", "--wire", "comet", "--out", text(&key)]).event("key");
+    let content: Value = serde_json::from_slice(&std::fs::read(&key).unwrap()).unwrap();
+    assert_eq!(content["priv_key"]["type"], "tendermint/PrivKeyEd25519");
+    assert_eq!(mode(&key), 0o600);
+    let forms = id("comet", &key);
+    assert_eq!(made["id"], forms["id"]);
+    let address = format!("{}@203.0.113.7:30303", forms["id"].as_str().unwrap());
+    assert_eq!(forms["address"], address);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing beside the key");
+}
+
+#[test]
+fn fabric_keys_are_an_organisations_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let org = dir.path().join("org7");
+    must(&["keygen", "--wire", "fabric", "--out", text(&org), "--org", "Org7MSP", "--peers", "2"]);
+    for peer in ["peer0", "peer1"] {
+        let peer = org.join(peer);
+        for folder in ["signcerts", "keystore", "cacerts", "tlscacerts"] {
+            assert_eq!(std::fs::read_dir(peer.join("msp").join(folder)).unwrap().count(), 1, "{folder}");
+        }
+        for file in ["server.crt", "server.key", "ca.crt"] {
+            assert!(peer.join("tls").join(file).is_file(), "{file}");
+        }
+        assert_eq!(mode(&peer.join("tls/server.key")), 0o600);
+    }
+    let of = |peer: &str| {
+        let key = org.join(peer);
+        must(&["id", "--json", "--wire", "fabric", "--key", text(&key), "--org", "Org7MSP"]).event("id")
+    };
+    let (one, two) = (of("peer0"), of("peer1"));
+    assert_eq!(one["msp"], "Org7MSP");
+    assert_eq!(one["pki_id"].as_str().unwrap().len(), 64);
+    assert_ne!(one["pki_id"], two["pki_id"]);
+}
+
+#[test]
+fn a_node_shows_the_identity_of_its_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |wire: &str| dir.path().join(wire);
+    for wire in ["devp2p", "comet", "fabric"] {
+        must(&["keygen", "--wire", wire, "--out", text(&key(wire))]);
+    }
+    let files = [
+        format!("devp2p={}", text(&key("devp2p"))),
+        format!("comet={}", text(&key("comet"))),
+        format!("fabric={}/peer0", text(&key("fabric"))),
+    ];
+    let mut args: Vec<_> = files.iter().flat_map(|f| ["--key-file", f]).collect();
+    args.extend(["--listen", "127.0.0.1:0"]);
+    let (mut node, ready) = Program::node(&args);
+    assert_eq!(ready["devp2p"]["id"], id("devp2p", &key("devp2p"))["id"]);
+    assert_eq!(ready["comet"]["id"], id("comet", &key("comet"))["id"]);
+    assert_eq!(ready["fabric"]["pki_id"], id("fabric", &key("fabric").join("peer0"))["pki_id"]);
+    let port = ready["fabric"]["endpoint"].as_str().unwrap().strip_prefix("127.0.0.1:").unwrap();
+    assert!(ready["comet"]["address"].as_str().unwrap().ends_with(port), "one port for all: {ready:#}");
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_data_folder_keeps_the_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let once = || {
+        let (mut node, ready) = Program::node(&["--data", text(&data)]);
+        assert_eq!(node.stop(), 0);
+        ready
+    };
+    let first = once();
+    assert_eq!(first, once(), "the same identities the second time");
+    let (mut node, other) = Program::node(&[]);
+    assert_eq!(node.stop(), 0);
+    assert_ne!(first["comet"], other["comet"], "without a folder they are thrown away");
+}
+
+#[test]
+fn flags_pass_the_environment_and_that_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("node.toml");
+    let content = "wire = [\"comet\"]\nlisten = [\"127.0.0.1:0\"]\nmax-peers = 3\nstdin-stop = true\n";
+    std::fs::write(&config, content).unwrap();
+    let wires = |args: &[&str], vars: &[(&str, &str)]| {
+        let all = [&["node", "--json", "--config", text(&config)], args].concat();
+        let mut node = Program::start(&all, vars);
+        let ready = node.wait("ready");
+        assert_eq!(node.stop(), 0);
+        let names = ["devp2p", "comet", "fabric"].into_iter().filter(|w| ready[*w].is_object());
+        names.collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(wires(&[], &[]), "comet");
+    assert_eq!(wires(&[], &[("SWITCHBOARD_WIRE", "devp2p,fabric")]), "devp2p,fabric");
+    assert_eq!(wires(&["--wire", "devp2p"], &[("SWITCHBOARD_WIRE", "fabric")]), "devp2p");
+}

@@ -1,0 +1,141 @@
+//! Nodes of our own on loopback: ping, bench, cast, refusals, and how a node ends.
+#![cfg(test)]
+
+mod common;
+use common::{Ended, Program, must, noise, run, text, url};
+use std::path::Path;
+
+const WIRES: [&str; 3] = ["devp2p", "comet", "fabric"];
+
+/// An organisation's folder, for the wire that wants one.
+fn organisation(dir: &Path) -> [String; 3] {
+    let org = dir.join("org");
+    must(&["keygen", "--wire", "fabric", "--out", text(&org), "--peers", "3"]);
+    ["peer0", "peer1", "peer2"].map(|peer| format!("fabric={}/{peer}", text(&org)))
+}
+
+/// What a client of a wire adds to its command line.
+fn key<'a>(wire: &str, file: &'a str) -> Vec<&'a str> {
+    if wire == "fabric" { vec!["--key-file", file] } else { Vec::new() }
+}
+
+fn client(wire: &str, file: &str, args: &[&str]) -> Ended {
+    let ended = run(&[args, &key(wire, file), &["--json"]].concat());
+    assert_eq!(ended.code, 0, "{args:?}: {ended:#?}");
+    ended
+}
+
+#[test]
+fn ping_and_bench_on_one_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ours, theirs, _] = organisation(dir.path());
+    let (mut node, ready) = Program::node(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--key-file",
+        &ours,
+        "--protocol",
+        "bench",
+        "--protocol",
+        "cast",
+        "--max-peers",
+        "100",
+    ]);
+    for wire in WIRES {
+        let url = url(&ready, wire);
+        let ping = client(wire, &theirs, &["ping", &url, "--count", "2"]);
+        let peer = ping.event("peer");
+        let shown = ready[wire].get("pki_id").or(ready[wire].get("id")).unwrap();
+        assert_eq!((&peer["wire"], &peer["id"]), (&wire.into(), shown), "{peer:#}");
+        let rtts: Vec<_> = ping.json().into_iter().filter(|v| v["event"] == "ping").collect();
+        assert!(rtts.len() == 2 && rtts.iter().all(|v| v["rtt_us"].as_f64().unwrap() > 0.0), "{rtts:#?}");
+
+        let echo = ["bench", "echo", &url, "--count", "50", "--size", "1024", "--in-flight", "8"];
+        let echo = client(wire, &theirs, &echo).event("echo");
+        assert_eq!((&echo["count"], &echo["size"], &echo["ok"]), (&50.into(), &1024.into(), &true.into()));
+        assert!(echo["p50_us"].as_f64() <= echo["p99_us"].as_f64(), "{echo:#}");
+
+        let bulk = ["bench", "bulk", &url, "--bytes", "1000001", "--size", "65536", "--payload", "zeros"];
+        let bulk = client(wire, &theirs, &bulk).event("bulk");
+        assert_eq!((&bulk["sent_bytes"], &bulk["sent_msgs"]), (&1_000_001.into(), &16.into()), "{bulk:#}");
+        if wire != "fabric" {
+            assert_eq!(bulk["report_bytes"], bulk["sent_bytes"], "{bulk:#}");
+        }
+        let shakes = ["bench", "handshakes", &url, "--count", "6", "--parallel", "2"];
+        let shakes = client(wire, &theirs, &shakes).event("handshakes");
+        assert_eq!(shakes["count"], 6);
+        assert!(shakes["rate"].as_f64().unwrap() > 0.0, "{shakes:#}");
+    }
+    assert_eq!(node.stop(), 0);
+    for wire in WIRES {
+        let of =
+            |event: &str| node.seen().iter().filter(|v| v["event"] == event && v["wire"] == wire).count();
+        assert!(of("peer_added") >= 2, "{wire}: {:#?}", node.seen());
+        assert_eq!(of("peer_added"), of("peer_dropped"), "{wire}: {:#?}", node.seen());
+    }
+    assert_eq!(node.seen().last().unwrap()["event"], "stopped");
+    assert_eq!(node.log(), "", "a quiet night logs nothing");
+}
+
+#[test]
+fn a_cast_goes_through_a_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let content = noise(300_001);
+    std::fs::write(&file, &content).unwrap();
+    let keys = organisation(dir.path());
+    for wire in WIRES {
+        let node = |n: usize, args: &[&str]| {
+            let common = ["--wire", wire, "--listen", "127.0.0.1:0"];
+            Program::node(&[&common[..], &key(wire, &keys[n]), args].concat())
+        };
+        let (mut source, ready) = node(0, &["--cast", text(&file)]);
+        let (first, last) = (url(&ready, wire), dir.path().join(format!("last-{wire}")));
+        let (mut middle, ready) = node(1, &["--peer", &first]);
+        let (mut end, _) = node(2, &["--peer", &url(&ready, wire), "--data", text(&last)]);
+        let (at_middle, at_end) = (middle.wait("cast_done"), end.wait("cast_done"));
+        assert_eq!((&at_middle["hops"], &at_end["hops"]), (&1.into(), &2.into()));
+        assert_eq!(at_middle["sha256"], at_end["sha256"]);
+        let kept = Path::new(at_end["file"].as_str().unwrap());
+        assert!(kept.starts_with(last.join("cast")), "{at_end:#}");
+        assert_eq!(std::fs::read(kept).unwrap(), content);
+        for node in [&mut end, &mut middle, &mut source] {
+            assert_eq!(node.stop(), 0);
+        }
+    }
+}
+
+#[test]
+fn refusals_are_told_on_both_sides() {
+    let common = ["--wire", "comet", "--listen", "127.0.0.1:0"];
+    let (mut closed, ready) = Program::node(&[&common[..], &["--access-deny", "127.0.0.0/8"]].concat());
+    let to = url(&ready, "comet");
+    let (mut dialler, _) = Program::node(&["--wire", "comet", "--peer", &to]);
+    let refused = closed.wait("refused");
+    assert_eq!(refused["reason"], "access_denied", "{refused:#}");
+    let failed = dialler.wait("dial_failed");
+    assert!(failed["retry_in"].as_f64().is_some_and(|s| s > 0.0), "{failed:#}");
+    assert_eq!((dialler.stop(), closed.stop()), (0, 0));
+
+    let (mut other, ready) = Program::node(&[&common[..], &["--network", "elsewhere"]].concat());
+    let to = url(&ready, "comet");
+    let (mut dialler, _) = Program::node(&["--wire", "comet", "--peer", &to]);
+    assert_eq!(dialler.wait("dial_failed")["reason"], "incompatible");
+    assert_eq!(other.wait("handshake_failed")["wire"], "comet");
+    assert_eq!((dialler.stop(), other.stop()), (0, 0));
+}
+
+#[test]
+fn signals_and_the_end_of_input_stop_a_node() {
+    let (mut server, ready) = Program::node(&["--wire", "devp2p", "--listen", "127.0.0.1:0"]);
+    let to = url(&ready, "devp2p");
+    for signal in ["INT", "TERM"] {
+        let (mut node, _) = Program::node(&["--wire", "devp2p", "--peer", &to]);
+        server.wait("peer_added");
+        node.signal(signal);
+        assert_eq!(node.exit(), 0);
+        let dropped = server.wait("peer_dropped");
+        assert_eq!((&dropped["reason"], &dropped["by"]), (&"quitting".into(), &"peer".into()), "{dropped:#}");
+    }
+    assert_eq!(server.stop(), 0);
+}
