@@ -7,7 +7,8 @@
 //! (fabric gossip/comm/comm_impl.go) The hash binds the statement to the certificate, not to the TLS session.
 
 use crate::identity::{Identity, IdentityFault, SigningIdentity, TrustBundle};
-use crate::message::{ConnEstablish, Content, Envelope, GossipMessage, Tag, decode_envelope, decode_message};
+use crate::message::{ConnEstablish, Content, GossipMessage, Tag, decode_envelope, decode_message};
+use crate::sign::{self, SignFault};
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -32,6 +33,9 @@ pub enum ConnFault {
     /// The identity is bad.
     #[error(transparent)]
     Identity(#[from] IdentityFault),
+    /// The signature is bad.
+    #[error(transparent)]
+    Signature(#[from] SignFault),
     /// The PKI-ID is not the identity's.
     #[error("the stated PKI-ID is not that of the identity")]
     PkiId,
@@ -52,9 +56,8 @@ pub fn build(identity: &SigningIdentity, tls: [u8; 32], probe: bool) -> Result<B
         tls_cert_hash: Bytes::copy_from_slice(&tls),
         probe,
     };
-    let payload: Bytes = GossipMessage::new(Tag::Empty, &[], 0, Content::Conn(conn)).encode_to_vec().into();
-    let signature = identity.sign(&payload)?;
-    Ok(Envelope { payload, signature, secret_envelope: None }.encode_to_vec().into())
+    let envelope = sign::sign(identity, &GossipMessage::new(Tag::Empty, &[], 0, Content::Conn(conn)))?;
+    Ok(envelope.encode_to_vec().into())
 }
 
 /// Who the other side proved to be.
@@ -96,7 +99,7 @@ pub fn verify(
     if conn.tls_cert_hash[..] != tls[..] {
         return Err(ConnFault::TlsHash);
     }
-    identity.verify(&envelope.payload, &envelope.signature)?;
+    sign::verify(&identity, &envelope)?;
     Ok(Established { identity, probe: conn.probe })
 }
 

@@ -185,7 +185,7 @@ impl<'a> Received<'a> {
     ///
     /// # Errors
     /// A breach: the session should end with it.
-    pub fn open(envelope: &'a Bytes) -> Result<Self, ProtocolError> {
+    pub fn of(envelope: &'a Bytes) -> Result<Self, ProtocolError> {
         let malformed = |_| ProtocolError::Breach("undecodable envelope");
         let payload = scan::payload(envelope).map_err(malformed)?;
         Ok(Self { envelope, payload, head: scan::scan(payload).map_err(malformed)? })
@@ -242,7 +242,7 @@ impl Gossip {
     /// Hands on one content's messages, in order.
     async fn serve(self: Arc<Self>, link: Link, mut inbox: Inbox) -> Result<(), ProtocolError> {
         while let Some(envelope) = inbox.recv().await {
-            let received = Received::open(&envelope)?;
+            let received = Received::of(&envelope)?;
             let content = received.content();
             if content == ACK {
                 link.acknowledged(received)?;

@@ -26,7 +26,8 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 
 /// Largest serialized identity.
 pub const MAX_IDENTITY: usize = 64 * 1024;
@@ -77,6 +78,18 @@ const ORDER_384: [u8; 48] = [
 ];
 
 impl Curve {
+    /// The curve a key says it is on.
+    fn of(key: &SubjectPublicKeyInfo<'_>) -> Option<Self> {
+        if key.algorithm.algorithm != OID_KEY_TYPE_EC_PUBLIC_KEY {
+            return None;
+        }
+        match key.algorithm.parameters.as_ref()?.as_oid().ok()? {
+            curve if curve == OID_EC_P256 => Some(Self::P256),
+            curve if curve == OID_NIST_EC_P384 => Some(Self::P384),
+            _ => None,
+        }
+    }
+
     fn order(self) -> &'static [u8] {
         match self {
             Self::P256 => &ORDER_256,
@@ -157,12 +170,8 @@ impl Identity {
         if !rest.is_empty() {
             return Err(IdentityFault::Malformed("bytes after the certificate"));
         }
+        let curve = Curve::of(parsed.public_key()).ok_or(IdentityFault::Key)?;
         let public_key = parsed.public_key().subject_public_key.data.to_vec();
-        let curve = match public_key.len() {
-            65 => Curve::P256,
-            97 => Curve::P384,
-            _ => return Err(IdentityFault::Key),
-        };
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity());
         let (not_before, not_after) =
             (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()));
@@ -349,10 +358,19 @@ impl std::fmt::Debug for SigningIdentity {
     }
 }
 
-/// Which organisations are trusted, by the certificates of their CAs.
+/// Which organisations are trusted, by the certificates of their CAs, and who may issue TLS certificates to their peers.
+///
+/// TLS roots are one pool for all organisations, as in Fabric: what a TLS certificate proves is a host name, not a member.
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundle {
-    authorities: BTreeMap<String, Vec<CertificateDer<'static>>>,
+    organisations: BTreeMap<String, Organisation>,
+    tls_roots: Vec<CertificateDer<'static>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Organisation {
+    authorities: Vec<CertificateDer<'static>>,
+    intermediates: Vec<CertificateDer<'static>>,
 }
 
 /// Enrolment certificates may carry any usage, or none.
@@ -367,7 +385,28 @@ impl ExtendedKeyUsageValidator for AnyUsage {
 impl TrustBundle {
     /// Trusts an organisation's CA.
     pub fn trust(&mut self, mspid: &str, authority: CertificateDer<'static>) {
-        self.authorities.entry(mspid.to_owned()).or_default().push(authority);
+        self.organisations.entry(mspid.to_owned()).or_default().authorities.push(authority);
+    }
+
+    /// Knows a CA between an organisation's root and its peers. It is not trusted by itself: it must lead to a root.
+    pub fn intermediate(&mut self, mspid: &str, authority: CertificateDer<'static>) {
+        self.organisations.entry(mspid.to_owned()).or_default().intermediates.push(authority);
+    }
+
+    /// Takes TLS certificates that lead to this root.
+    pub fn tls_root(&mut self, root: CertificateDer<'static>) {
+        self.tls_roots.push(root);
+    }
+
+    /// The TLS roots.
+    #[must_use]
+    pub fn tls_roots(&self) -> &[CertificateDer<'static>] {
+        &self.tls_roots
+    }
+
+    /// The organisations' MSP ids, in order.
+    pub fn organisations(&self) -> impl Iterator<Item = &str> {
+        self.organisations.keys().map(String::as_str)
     }
 
     /// Checks that an identity is of a trusted organisation, and valid now.
@@ -375,9 +414,9 @@ impl TrustBundle {
     /// # Errors
     /// [`IdentityFault`].
     pub fn validate(&self, identity: &Identity, now: SystemTime) -> Result<(), IdentityFault> {
-        let authorities = self.authorities.get(&identity.mspid);
-        let authorities =
-            authorities.ok_or_else(|| IdentityFault::UnknownOrganisation(identity.mspid.clone()))?;
+        let organisation = self.organisations.get(&identity.mspid);
+        let Organisation { authorities, intermediates } =
+            organisation.ok_or_else(|| IdentityFault::UnknownOrganisation(identity.mspid.clone()))?;
         if now < identity.not_before || now > identity.not_after {
             return Err(IdentityFault::Expired);
         }
@@ -387,7 +426,8 @@ impl TrustBundle {
         let leaf = EndEntityCert::try_from(&identity.certificate).map_err(chain)?;
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        leaf.verify_for_usage(algorithms, &anchors, &[], now, AnyUsage, None, None).map_err(chain)?;
+        leaf.verify_for_usage(algorithms, &anchors, intermediates, now, AnyUsage, None, None)
+            .map_err(chain)?;
         Ok(())
     }
 }

@@ -116,12 +116,17 @@ fn write(path: &Path, content: &str, mode: u32) -> Result<(), KeygenError> {
     write().map_err(failed)
 }
 
-/// Makes an organisation with `peers` peers below `out`, which must not be there. The folder appears whole or not at all.
+/// Makes an organisation with `peers` peers below `out`, which must not be there or be empty. The folder appears whole or not at all.
 ///
 /// # Errors
 /// [`KeygenError`].
 pub fn keygen(out: &Path, org: &str, peers: usize, now: SystemTime) -> Result<Vec<PathBuf>, KeygenError> {
-    if out.exists() {
+    // An empty folder is taken: renaming onto it works, and onto one that was filled meanwhile it fails.
+    let taken = match std::fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(_) => out.exists(),
+    };
+    if taken {
         return Err(KeygenError::Exists(out.to_owned()));
     }
     if !(1..=MAX_PEERS).contains(&peers) {

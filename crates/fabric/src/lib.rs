@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`message`] [`scan`] [`grpc`] [`identity`] [`conn_establish`] | codecs: bytes in, bytes out |
+//! | [`message`] [`scan`] [`tags`] [`grpc`] [`identity`] [`sign`] [`conn_establish`] | codecs: bytes in, bytes out |
 //! | [`msp`] [`keygen`] | a peer's folder of keys and certificates, read and made |
 //! | [`tls`] [`h2io`] [`session`] | the layers of a running session |
 //! | [`wire`] | [`Fabric`], the handshake over a connection; [`probe`], to learn who is there |
@@ -28,6 +28,8 @@ pub mod message;
 pub mod msp;
 pub mod scan;
 pub mod session;
+pub mod sign;
+pub mod tags;
 pub mod tls;
 pub mod wire;
 

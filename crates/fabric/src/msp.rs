@@ -4,9 +4,12 @@
 //!   PEER/msp/signcerts/*.pem     the peer's certificate          PEER/tls/server.crt    its TLS certificate
 //!   PEER/msp/keystore/*          the key to it                   PEER/tls/server.key    the key to it
 //!   PEER/msp/cacerts/*.pem       who issues certificates         PEER/tls/ca.crt        who issues TLS certificates
-//!   PEER/msp/tlscacerts/*.pem    who issues TLS certificates
+//!   PEER/msp/tlscacerts/*.pem    who issues TLS certificates (may be absent, as the next)
+//!   PEER/msp/intermediatecerts/*.pem    CAs between the organisation's root and its peers
 //! ```
-//! Keys are PKCS#8 or SEC 1 in PEM. Limits: files over 1 MiB are not read. The MSP id is not in the folder: the operator says it.
+//! Keys are PKCS#8 or SEC 1 in PEM; of several in `keystore` the one of the certificate is taken. Limits: files over 1 MiB are cut
+//! there, and then hold nothing of use. The MSP id is not in the folder: the operator says it. Not read: `config.yaml`
+//! (organisational units), `crls`, `admincerts`. Expiry is not judged here: an expired folder loads, and peers refuse it.
 
 use crate::identity::{IdentityFault, SigningIdentity, TrustBundle};
 use rustls_pki_types::pem::PemObject;
@@ -60,6 +63,8 @@ pub struct PeerFolder {
     pub identity: SigningIdentity,
     /// Who issues our organisation's certificates.
     pub authorities: Vec<CertificateDer<'static>>,
+    /// CAs between those and the peers.
+    pub intermediates: Vec<CertificateDer<'static>>,
     /// Who issues TLS certificates.
     pub tls_roots: Vec<CertificateDer<'static>>,
     /// Our TLS certificate, with what leads to its issuer.
@@ -99,6 +104,12 @@ fn all_certificates(folder: &Path) -> Result<Vec<CertificateDer<'static>>, MspEr
     Ok(lists?.into_iter().flatten().collect())
 }
 
+/// As [`all_certificates`], of a folder that may be absent or empty.
+fn optional_certificates(folder: &Path) -> Result<Vec<CertificateDer<'static>>, MspError> {
+    let empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if empty { Ok(Vec::new()) } else { all_certificates(folder) }
+}
+
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, MspError> {
     let wrong = |_| MspError::Content { path: path.to_owned(), what: "private key" };
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(wrong)
@@ -114,16 +125,24 @@ impl PeerFolder {
         let first =
             |folder: PathBuf| files(&folder)?.into_iter().next().ok_or(MspError::Missing { path: folder });
         let certificate = certificates(&first(msp.join("signcerts"))?)?.swap_remove(0);
-        let key = private_key(&first(msp.join("keystore"))?)?;
-        let identity = SigningIdentity::new(mspid, &certificate, key.secret_der())
-            .map_err(|fault| MspError::Identity { path: msp.clone(), fault })?;
-        let mut tls_roots = certificates(&tls.join("ca.crt"))?;
-        if msp.join("tlscacerts").is_dir() {
-            tls_roots.extend(all_certificates(&msp.join("tlscacerts"))?);
+        let mut identity = None;
+        for path in files(&msp.join("keystore"))? {
+            let key = private_key(&path)?;
+            let with_key = SigningIdentity::new(mspid, &certificate, key.secret_der());
+            // Of several keys the first that fits; when none does, what is wrong with the last is told.
+            let fits = with_key.is_ok();
+            identity = Some(with_key.map_err(|fault| MspError::Identity { path: msp.clone(), fault }));
+            if fits {
+                break;
+            }
         }
+        let identity = identity.unwrap_or(Err(MspError::Missing { path: msp.join("keystore") }))?;
+        let mut tls_roots = certificates(&tls.join("ca.crt"))?;
+        tls_roots.extend(optional_certificates(&msp.join("tlscacerts"))?);
         Ok(Self {
             identity,
             authorities: all_certificates(&msp.join("cacerts"))?,
+            intermediates: optional_certificates(&msp.join("intermediatecerts"))?,
             tls_roots,
             tls_chain: certificates(&tls.join("server.crt"))?,
             tls_key: private_key(&tls.join("server.key"))?,
@@ -136,6 +155,25 @@ impl PeerFolder {
         let mut bundle = TrustBundle::default();
         let mspid = self.identity.identity().mspid();
         self.authorities.iter().for_each(|ca| bundle.trust(mspid, ca.clone()));
+        self.intermediates.iter().for_each(|ca| bundle.intermediate(mspid, ca.clone()));
+        self.tls_roots.iter().for_each(|root| bundle.tls_root(root.clone()));
         bundle
     }
+}
+
+/// Adds trust in another organisation from its MSP folder: `cacerts`, and where they are there `intermediatecerts` and
+/// `tlscacerts`. Its peers' keys are not needed.
+///
+/// # Errors
+/// [`MspError`].
+pub fn trust_organisation(bundle: &mut TrustBundle, msp: &Path, mspid: &str) -> Result<(), MspError> {
+    let (authorities, intermediates, roots) = (
+        all_certificates(&msp.join("cacerts"))?,
+        optional_certificates(&msp.join("intermediatecerts"))?,
+        optional_certificates(&msp.join("tlscacerts"))?,
+    );
+    authorities.into_iter().for_each(|ca| bundle.trust(mspid, ca));
+    intermediates.into_iter().for_each(|ca| bundle.intermediate(mspid, ca));
+    roots.into_iter().for_each(|root| bundle.tls_root(root));
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! ConnEstablish that names its hash. With `verify_clients` it must also lead to a TLS root. The client
 //! checks the server's certificate against the TLS roots and the dialled host (fabric internal/pkg/comm).
 
+use crate::identity::TrustBundle;
 use crate::msp::PeerFolder;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -78,14 +79,18 @@ pub struct TlsConfigs {
 #[error("the TLS key, certificate or roots of the peer folder do not fit: {0}")]
 pub struct TlsMaterial(#[from] pub rustls::Error);
 
-/// Makes both settings from a peer folder.
+/// Makes both settings from a peer folder, with the TLS roots of it and of whom we trust.
 ///
 /// # Errors
 /// [`TlsMaterial`].
-pub fn configs(folder: &PeerFolder, verify_clients: bool) -> Result<TlsConfigs, TlsMaterial> {
+pub fn configs(
+    folder: &PeerFolder,
+    trust: &TrustBundle,
+    verify_clients: bool,
+) -> Result<TlsConfigs, TlsMaterial> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    for root in &folder.tls_roots {
+    for root in folder.tls_roots.iter().chain(trust.tls_roots()) {
         roots.add(root.clone())?;
     }
     let roots = Arc::new(roots);

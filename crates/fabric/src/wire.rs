@@ -161,7 +161,7 @@ impl Fabric {
     /// # Errors
     /// When the TLS material does not fit together.
     pub fn new(config: FabricConfig) -> Result<Self, TlsMaterial> {
-        let tls = configs(&config.folder, config.verify_clients)?;
+        let tls = configs(&config.folder, &config.trust, config.verify_clients)?;
         let own_hash = config.folder.tls_chain.first().map_or([0; 32], |der| certificate_hash(der));
         let id = peer_id(&config.folder.identity.identity().pki_id());
         Ok(Self { config: Arc::new(config), tls, own_hash, id })

@@ -1,5 +1,6 @@
 use super::*;
 use crate::keygen::keygen;
+use crate::message::Envelope;
 use crate::msp::PeerFolder;
 
 #[test]
@@ -50,7 +51,7 @@ fn every_check_is_made_in_order() {
     let unsigned = Envelope { signature: Bytes::new(), ..envelope.clone() };
     assert!(matches!(
         verify(unsigned.encode_to_vec().into(), [7; 32], &trust, now),
-        Err(ConnFault::Identity(IdentityFault::Signature))
+        Err(ConnFault::Signature(SignFault::Absent("signature")))
     ));
     let other = GossipMessage::new(Tag::Empty, &[], 0, Content::Empty(crate::message::Empty {})).unsigned();
     assert!(matches!(verify(other.encode_to_vec().into(), [7; 32], &trust, now), Err(ConnFault::Content(_))));
