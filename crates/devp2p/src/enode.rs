@@ -69,7 +69,8 @@ impl Enode {
         }
         if text.starts_with("enr:") {
             let record = Record::parse(text)?;
-            let endpoint = record.tcp().map(|(ip, tcp)| Endpoint { host: ip.to_string(), tcp, udp: tcp });
+            let udp = record.udp().unwrap_or(0);
+            let endpoint = record.tcp().map(|(ip, tcp)| Endpoint { host: ip.to_string(), tcp, udp });
             return Ok(Self { key: record.key(), endpoint });
         }
         let Some(rest) = text.strip_prefix("enode://") else {

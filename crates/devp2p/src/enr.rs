@@ -13,7 +13,7 @@ use crate::rlp::{self, RlpError};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Largest record (EIP-778).
 pub const MAX_RECORD: usize = 300;
@@ -189,16 +189,50 @@ impl Record {
         }
     }
 
-    /// The TCP endpoint: IPv4 first.
+    /// The addresses with a TCP port, the more public one first; IPv4 first of two alike. Without a port of its
+    /// own IPv6 uses the common one (go-ethereum p2p/enode/node.go).
+    fn endpoints(&self) -> Vec<(IpAddr, u16, Option<u16>)> {
+        let four = self.get("ip").and_then(|ip| <[u8; 4]>::try_from(ip).ok()).map(IpAddr::from);
+        let six = self.get("ip6").and_then(|ip| <[u8; 16]>::try_from(ip).ok());
+        let six = six.map(|ip| Ipv6Addr::from(ip).to_canonical());
+        let at = |ip: IpAddr| {
+            let port = |common: &str, own: &str| {
+                let own = if ip.is_ipv6() { self.port(own) } else { None };
+                own.or_else(|| self.port(common))
+            };
+            Some((ip, port("tcp", "tcp6")?, port("udp", "udp6")))
+        };
+        let mut found: Vec<_> = [four, six].into_iter().flatten().filter_map(at).collect();
+        found.sort_by_key(|(ip, ..)| std::cmp::Reverse(publicity(*ip)));
+        found
+    }
+
+    /// The TCP endpoint to dial.
     #[must_use]
     pub fn tcp(&self) -> Option<(IpAddr, u16)> {
-        let four = self.get("ip").and_then(|ip| <[u8; 4]>::try_from(ip).ok()).map(Ipv4Addr::from);
-        let six = self.get("ip6").and_then(|ip| <[u8; 16]>::try_from(ip).ok()).map(Ipv6Addr::from);
-        let at_four = four.and_then(|ip| Some((IpAddr::V4(ip), self.port("tcp")?)));
-        // Without a port of its own, IPv6 uses the common one (go-ethereum p2p/enode/node.go).
-        let at_six =
-            || six.and_then(|ip| Some((IpAddr::V6(ip), self.port("tcp6").or_else(|| self.port("tcp"))?)));
-        at_four.or_else(at_six)
+        self.endpoints().first().map(|(ip, tcp, _)| (*ip, *tcp))
+    }
+
+    /// The UDP port that goes with [`Record::tcp`].
+    #[must_use]
+    pub fn udp(&self) -> Option<u16> {
+        self.endpoints().first().and_then(|(.., udp)| *udp)
+    }
+}
+
+/// How far away an address may be reached from.
+fn publicity(ip: IpAddr) -> u8 {
+    let (loopback, unspecified) = (ip.is_loopback(), ip.is_unspecified());
+    let (link_local, private) = match ip {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.is_private()),
+        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.is_unique_local()),
+    };
+    match () {
+        () if unspecified => 0,
+        () if loopback => 1,
+        () if link_local => 2,
+        () if private => 3,
+        () => 4,
     }
 }
 

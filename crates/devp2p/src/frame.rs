@@ -12,7 +12,8 @@
 //!
 //! Limits: code and payload take at most [`MAX_BODY`] bytes, and so does a payload before compression.
 //! The header's MAC is checked before the header is decrypted, its size against the caller's limit before
-//! the body is waited for, the declared snappy length against the caller's limit before it is decompressed.
+//! the body is waited for, the declared snappy length against the caller's limit before it is decompressed. Memory
+//! for a body grows as the body comes: a header alone costs at most 64 KiB.
 //! Any failure is final: the streams are out of step.
 //!
 //! Not protected: both directions use one key stream (a known flaw of the wire), the length of a
@@ -21,7 +22,7 @@
 use crate::keccak::Keccak256;
 use crate::rlp;
 use aes::Aes256;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
 use ctr::Ctr64BE;
 use subtle::ConstantTimeEq;
@@ -34,6 +35,10 @@ const HEADER: usize = 32;
 const MAC: usize = 16;
 /// What follows the size in a header: an empty list of two (spec: rlpx.md, header-data).
 const HEADER_DATA: [u8; 3] = [0xc2, 0x80, 0x80];
+/// Most bytes [`put_literal`] adds: the length as a varint of 24 bits, a tag and the length again.
+pub(crate) const LITERAL_HEADER: usize = 4 + 1 + 3;
+/// Room made for a body at least, before it has come.
+const BODY_CHUNK: usize = 64 * 1024;
 
 /// The keys and MAC states a handshake ends with.
 pub struct FrameKeys {
@@ -163,11 +168,15 @@ impl<H: Hash> Sealer<H> {
                 let space = out.get_mut(body_at..).unwrap_or_default();
                 // The space is as large as snappy says it may need, so this cannot fail.
                 let written = encoder.compress(payload, space).unwrap_or(usize::MAX - body_at);
+                out.truncate(body_at + written);
                 if written > MAX_BODY - code_len {
+                    out.truncate(body_at);
+                    put_literal(payload, out);
+                }
+                if out.len() - body_at > MAX_BODY - code_len {
                     out.truncate(start);
                     return Err(too_large);
                 }
-                out.truncate(body_at + written);
             }
         }
         let size = out.len() - start - HEADER;
@@ -185,6 +194,20 @@ impl<H: Hash> Sealer<H> {
         out.extend_from_slice(&mac);
         Ok(())
     }
+}
+
+/// Appends a snappy block of one literal: for payloads near the limit that snappy would make larger than a frame
+/// (spec: snappy format description, literals with a 3-byte length).
+fn put_literal(payload: &[u8], out: &mut BytesMut) {
+    let mut rest = payload.len();
+    while rest >= 0x80 {
+        out.put_u8(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.put_u8(rest as u8);
+    out.put_u8(62 << 2);
+    out.put_uint_le(payload.len().saturating_sub(1) as u64, 3);
+    out.put_slice(payload);
 }
 
 /// What is wrong with a frame; all of it the sender's doing.
@@ -254,8 +277,10 @@ impl<H: Hash> Opener<H> {
             },
         };
         let padded = size.next_multiple_of(16);
-        if src.len() < padded + MAC {
-            src.reserve(padded + MAC - src.len());
+        let missing = (padded + MAC).saturating_sub(src.len());
+        if missing > 0 {
+            // Room grows with what has come, not with what a header of 32 bytes says will come.
+            src.reserve(missing.min(src.len().max(BODY_CHUNK)));
             return Ok(None);
         }
         self.waiting = None;

@@ -113,8 +113,16 @@ impl Hello {
     }
 }
 
+/// Bytes that are no text become `?`, so that what we keep is never longer than what came, and reads the same again.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.get(..MAX_NAME).unwrap_or(bytes)).into_owned()
+    let kept = bytes.get(..MAX_NAME).unwrap_or(bytes);
+    kept.utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push('?');
+        }
+        text
+    })
 }
 
 /// Encodes a disconnect.

@@ -14,8 +14,8 @@ use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame}
 
 /// RLP of an empty list: the payload of ping and pong.
 const EMPTY_LIST: [u8; 1] = [0xc0];
-/// Most bytes of a message, so that its code always fits beside it.
-pub const MAX_MESSAGE: usize = MAX_BODY - 9;
+/// Most bytes of a message, so that it fits beside any code even where snappy finds nothing to compress.
+pub const MAX_MESSAGE: usize = MAX_BODY - 9 - frame::LITERAL_HEADER;
 /// Most bytes of a base protocol message after hello, as it was before compression.
 const MAX_BASE: usize = message::MAX_HELLO;
 
@@ -125,8 +125,10 @@ impl Decoder for RlpxDecoder {
         Ok(Some(match code {
             HELLO => return Err(Fault::breach("second hello", "a hello after the handshake")),
             DISCONNECT => {
-                // An unreadable goodbye is a goodbye all the same.
-                let payload = self.payload(code, message.payload, MAX_BASE).unwrap_or_default();
+                // Some nodes never compress it, and an unreadable goodbye is a goodbye all the same. No plain
+                // disconnect reads as snappy: its first byte would be the length of more than is there.
+                let plain = message.payload.clone();
+                let payload = self.payload(code, message.payload, MAX_BASE).unwrap_or(plain);
                 InFrame::Goodbye(message::reason_of(message::decode_disconnect(&payload)))
             }
             PING => InFrame::Ping,

@@ -102,28 +102,34 @@ impl Devp2p {
     async fn shake(
         &self,
         connection: Connection,
-        whom: Option<(NodePublic, Option<PeerId>)>,
+        whom: Option<NodePublic>,
         upgrade: Upgrade,
     ) -> Result<Session, HandshakeError> {
         let direction = if whom.is_some() { Direction::Outbound } else { Direction::Inbound };
-        let mut secure =
-            Secure::establish(connection, &self.config, whom.as_ref().map(|w| w.0), &upgrade.env).await?;
+        let capability =
+            |p: &switchboard::wire::Offered| Capability { name: p.name.clone(), version: p.version.into() };
+        let ours = self.hello(upgrade.offer.protocols.iter().map(capability).collect())?;
+        let mut secure = Secure::establish(connection, &self.config, whom, &upgrade.env).await?;
         let peer = peer_id(&secure.remote);
         if let Err(reason) = upgrade.gate.identity(peer, direction).await {
             secure.say_goodbye(&reason).await;
             return Err(HandshakeError::RefusedByUs(reason));
         }
-        let capability =
-            |p: &switchboard::wire::Offered| Capability { name: p.name.clone(), version: p.version.into() };
-        let ours = self.hello(upgrade.offer.protocols.iter().map(capability).collect());
         let theirs = self.within(Stage::Protocol, secure.exchange(Some(&ours))).await?;
         secure.check_key(&theirs).await?;
         Ok(secure.session(peer, &theirs, &upgrade.offer, &self.config, false))
     }
 
-    fn hello(&self, capabilities: Vec<Capability>) -> Hello {
+    /// Our hello, encoded; too large a one no node would read.
+    fn hello(&self, capabilities: Vec<Capability>) -> Result<Vec<u8>, HandshakeError> {
         let (name, key) = (self.config.client_name.clone(), self.config.key.public().to_bytes());
-        Hello { version: message::VERSION, name, capabilities, port: 0, key }
+        let encoded = Hello { version: message::VERSION, name, capabilities, port: 0, key }.encode();
+        if encoded.len() < MAX_HELLO {
+            return Ok(encoded);
+        }
+        Err(HandshakeError::Local(
+            "our hello would be over 2048 bytes: shorten client_name or offer fewer protocols".into(),
+        ))
     }
 
     async fn within<T>(
@@ -175,10 +181,7 @@ impl Wire for Devp2p {
         whom: Candidate,
         upgrade: Upgrade,
     ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
-        Box::pin(async move {
-            let key = key_of(&whom)?;
-            self.shake(connection, Some((key, whom.id)), upgrade).await
-        })
+        Box::pin(async move { self.shake(connection, Some(key_of(&whom)?), upgrade).await })
     }
 
     fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
@@ -190,7 +193,12 @@ impl Wire for Devp2p {
 fn key_of(whom: &Candidate) -> Result<NodePublic, HandshakeError> {
     let bytes: Option<&[u8; 64]> = whom.key.as_ref().try_into().ok();
     let key = bytes.and_then(|bytes| NodePublic::from_bytes(bytes).ok());
-    key.ok_or_else(|| HandshakeError::Local("a devp2p node cannot be dialled without its public key".into()))
+    let missing = "a devp2p node cannot be dialled without its public key";
+    let key = key.ok_or_else(|| HandshakeError::Local(missing.into()))?;
+    if whom.id.is_some_and(|id| id != peer_id(&key)) {
+        return Err(HandshakeError::Local("the candidate's id is not that of its public key".into()));
+    }
+    Ok(key)
 }
 
 /// Reads an enode URL or a node record with an address.
@@ -232,7 +240,7 @@ pub async fn probe(
     let peer = peer_id(&secure.remote);
     let mirrored = async {
         let theirs = secure.exchange(None).await?;
-        secure.send(HELLO, &wire.hello(theirs.capabilities.clone()).encode()).await?;
+        secure.send(HELLO, &wire.hello(theirs.capabilities.clone())?).await?;
         Ok(theirs)
     };
     let theirs = wire.within(Stage::Protocol, mirrored).await?;
@@ -325,9 +333,9 @@ impl Secure {
     }
 
     /// Sends our hello, if any, and reads theirs.
-    async fn exchange(&mut self, ours: Option<&Hello>) -> Result<Hello, HandshakeError> {
+    async fn exchange(&mut self, ours: Option<&[u8]>) -> Result<Hello, HandshakeError> {
         if let Some(ours) = ours {
-            self.send(HELLO, &ours.encode()).await?;
+            self.send(HELLO, ours).await?;
         }
         let message = loop {
             let opened = self.opener.open(&mut self.src, MAX_HELLO);
