@@ -227,7 +227,7 @@ impl Driver {
         let (sender, reports) = (&self.sender, &mut self.reports);
         let report = async {
             sender.send(DATA, wrap(&[KIND_END])).await?;
-            parse_report(&reports.recv().await.ok_or(BenchError::Ended)?)
+            parse_report(&reports.recv().await.ok_or(BenchError::Ended)?).map(Some)
         };
         run_bulk(plan, &mut Flow(sender), report).await
     }

@@ -56,7 +56,8 @@ async fn two_nodes_echo_and_count() {
         let plan = BulkPlan { bytes: 1_000_000, size, payload: Payload::Zeros };
         let plan = if size == 1 { BulkPlan { bytes: 1000, ..plan } } else { plan };
         let result = driver.bulk(plan).await.unwrap();
-        assert_eq!((result.report.bytes, result.report.messages), (plan.bytes, plan.messages()));
+        let report = result.report.unwrap();
+        assert_eq!((report.bytes, report.messages), (plan.bytes, plan.messages()));
     }
     assert_eq!(b.switch.peers().len(), 1);
     a.switch.stop().await;

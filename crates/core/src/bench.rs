@@ -97,8 +97,8 @@ pub struct BulkResult {
     pub sent_bytes: u64,
     /// Messages sent.
     pub sent_msgs: u64,
-    /// What the peer says it counted.
-    pub report: Report,
+    /// What the peer says it counted; none on a wire that acknowledges the last message instead.
+    pub report: Option<Report>,
     /// From the first send to the report's arrival.
     pub seconds: f64,
     /// 10^6 bytes a second over that time.
@@ -345,7 +345,8 @@ pub async fn run_echo(
     })
 }
 
-/// Sends a one-way flow, then awaits `report`, which asks for the peer's report and waits for it.
+/// Sends a one-way flow, then awaits `report`, which asks for the peer's report, where the wire has one, and waits
+/// for it.
 /// (On a wire whose flow opens with a start message, send that before.)
 ///
 /// # Errors
@@ -353,7 +354,7 @@ pub async fn run_echo(
 pub async fn run_bulk(
     plan: BulkPlan,
     sink: &mut impl Sink,
-    report: impl Future<Output = Result<Report, BenchError>> + Send,
+    report: impl Future<Output = Result<Option<Report>, BenchError>> + Send,
 ) -> Result<BulkResult, BenchError> {
     let size = plan.size.max(1);
     let messages = Messages::new(size, plan.payload);

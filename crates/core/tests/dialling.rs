@@ -1,4 +1,5 @@
 //! Simultaneous dials in every order of arrival, static peers over minutes, limits and access.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Peers that mean harm: each ends its own session within its limit, with the right reason and one event, and
 //! the node serves on. And what counts as life.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Protocols, reactors, sending and what is known of peers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 

@@ -160,7 +160,7 @@ impl Driver {
         reports.recv().await.ok_or(BenchError::Ended)?;
         let report = async {
             sender.send(REPORT, Bytes::from_static(&[0xc0])).await?;
-            decode_report(&reports.recv().await.ok_or(BenchError::Ended)?)
+            decode_report(&reports.recv().await.ok_or(BenchError::Ended)?).map(Some)
         };
         run_bulk(plan, &mut (sender.clone(), DATA), report).await
     }

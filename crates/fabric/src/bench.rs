@@ -15,7 +15,7 @@ use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult, PATIENCE, Report, Sink, Source, run_bulk,
+    BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult, PATIENCE, Sink, Source, run_bulk,
     run_echo,
 };
 use switchboard::{BoxFuture, ProtocolError, SendError};
@@ -179,12 +179,12 @@ impl Driver {
         run_echo(plan, &mut Requests { link: &self.link, sent: 0 }, &mut Echoes(&mut self.replies)).await
     }
 
-    /// Runs a one-way flow up to the acknowledgement of its last message. The report is empty: this wire has no count.
+    /// Runs a one-way flow up to the acknowledgement of its last message. There is no report: this wire has no count.
     ///
     /// # Errors
     /// [`BenchError`].
     pub async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
         let mut flow = Flow { link: &self.link, left: plan.messages(), number: 0 };
-        run_bulk(plan, &mut flow, async { Ok(Report::default()) }).await
+        run_bulk(plan, &mut flow, async { Ok(None) }).await
     }
 }

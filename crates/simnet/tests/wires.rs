@@ -80,7 +80,7 @@ macro_rules! scenario {
             driver.echo(ECHO).await.expect("echo");
             let echo = start.elapsed();
             let report = driver.bulk(BULK).await.expect("bulk");
-            assert_eq!(report.report.bytes, BULK.bytes);
+            assert_eq!(report.report.map(|r| r.bytes), Some(BULK.bytes));
             let bulk = start.elapsed() - echo;
 
             let (left, right): (Vec<_>, Vec<_>) = (0..NODES).map(ip).partition(|ip| *ip < self::ip(3));

@@ -25,7 +25,7 @@ fn org(maker: Maker) -> Org {
     let out = dir.path().join("org1").display().to_string();
     match maker {
         Maker::Ours => {
-            let args = ["keygen", "--wire", "fabric", "--out", &out, "--org", "Org1MSP", "--peers", "2"];
+            let args = ["keygen", "--json", "--wire", "fabric", "--out", &out, "--org", "Org1MSP", "--peers", "2"];
             let (lines, code) = run("switchboard", &args);
             assert_eq!(code, 0, "{lines:#?}");
         }
@@ -123,7 +123,9 @@ fn each_side_sees_the_close() {
     second.wait("peer_added");
     assert_eq!(second.stop(), 0);
     assert_eq!(node.stop(), 0);
-    let _ = go.try_wait(std::time::Duration::from_secs(1), |v| v["event"] == "peer_dropped");
+    let dropped = go.wait("peer_dropped");
+    // The end of a stream that gRPC closed in order.
+    assert_eq!(dropped["reason"], "EOF", "{dropped:#}");
     assert_eq!(go.stop(), 0);
 }
 
@@ -133,10 +135,12 @@ fn each_side_sees_the_close() {
 fn a_foreign_organisation_is_refused() {
     let (home, foreign) = (org(Maker::Ours), org(Maker::Go));
     let case = case(&home, false);
-    let (node, url, _) = case.our_node(&["bench"], &[]);
+    let (mut node, url, _) = case.our_node(&["bench"], &[]);
     let args = ["dial", &url, "--do", "connect", "--key", &foreign.theirs, "--org", "Org1MSP"];
     let (lines, code) = run("fabricpeer", &args);
     assert_eq!(code, 1, "{lines:#?}");
+    let failed = node.wait("handshake_failed");
+    assert!(failed["reason"].is_string(), "{failed:#}");
     assert_eq!(node.stop(), 0);
     let args = ["serve", "--key", &foreign.theirs, "--org", "Org1MSP"];
     let mut go = Program::start("fabricpeer", &args);

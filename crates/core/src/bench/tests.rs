@@ -119,7 +119,7 @@ async fn bulk_sends_every_byte() {
         counter.take()
     });
     let mut sink = Pipe(there);
-    let result = run_bulk(plan, &mut sink, async { Ok(Report::default()) }).await.unwrap();
+    let result = run_bulk(plan, &mut sink, async { Ok(Some(Report::default())) }).await.unwrap();
     drop(sink);
     let report = counting.await.unwrap();
     assert_eq!((result.sent_bytes, result.sent_msgs), (10_001, 11));
