@@ -15,8 +15,7 @@ use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult, PATIENCE, Sink, Source, run_bulk,
-    run_echo,
+    BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult, PATIENCE, Sink, Source, run_bulk, run_echo,
 };
 use switchboard::{BoxFuture, ProtocolError, SendError};
 use tokio::sync::mpsc;
