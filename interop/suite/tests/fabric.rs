@@ -25,7 +25,8 @@ fn org(maker: Maker) -> Org {
     let out = dir.path().join("org1").display().to_string();
     match maker {
         Maker::Ours => {
-            let args = ["keygen", "--json", "--wire", "fabric", "--out", &out, "--org", "Org1MSP", "--peers", "2"];
+            let args =
+                ["keygen", "--json", "--wire", "fabric", "--out", &out, "--org", "Org1MSP", "--peers", "2"];
             let (lines, code) = run("switchboard", &args);
             assert_eq!(code, 0, "{lines:#?}");
         }
