@@ -490,7 +490,8 @@ async fn drive_server<T: Stream>(
         }
     }
     http2.graceful_shutdown();
-    let _ = timeout(DRIVER_LINGER, async { while http2.accept().await.is_some() {} }).await;
+    // A connection that broke gives its error for ever: that is its end too.
+    let _ = timeout(DRIVER_LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await;
 }
 
 /// Drives a connection we dialled.
