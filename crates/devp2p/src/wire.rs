@@ -112,7 +112,7 @@ impl Devp2p {
         let mut secure = Secure::establish(connection, &self.config, whom, &upgrade.env).await?;
         let peer = peer_id(&secure.remote);
         if let Err(reason) = upgrade.gate.identity(peer, direction).await {
-            secure.say_goodbye(&reason).await;
+            secure.say_goodbye(&reason, false).await;
             return Err(HandshakeError::RefusedByUs(reason));
         }
         let theirs = self.within(Stage::Protocol, secure.exchange(Some(&ours))).await?;
@@ -240,7 +240,7 @@ pub async fn probe(
     let peer = peer_id(&secure.remote);
     let mirrored = async {
         let theirs = secure.exchange(None).await?;
-        secure.send(HELLO, &wire.hello(theirs.capabilities.clone())?).await?;
+        secure.send(HELLO, &wire.hello(theirs.capabilities.clone())?, false).await?;
         Ok(theirs)
     };
     let theirs = wire.within(Stage::Protocol, mirrored).await?;
@@ -308,20 +308,24 @@ impl Secure {
         Ok(Self { connection, remote, sealer, opener, src })
     }
 
-    /// Sends a message of the base protocol, plain: everything up to hello is.
-    async fn send(&mut self, code: u64, payload: &[u8]) -> Result<(), HandshakeError> {
-        let mut out = BytesMut::new();
-        let sealed = self.sealer.seal(code, payload, None, &mut out);
-        sealed.map_err(|error| HandshakeError::Local(error.into()))?;
+    fn seal(&mut self, code: u64, payload: &[u8], snappy: bool) -> Result<BytesMut, HandshakeError> {
+        let (mut out, mut encoder) = (BytesMut::new(), snappy.then(snap::raw::Encoder::new));
+        let sealed = self.sealer.seal(code, payload, encoder.as_mut(), &mut out);
+        sealed.map(|()| out).map_err(|error| HandshakeError::Local(error.into()))
+    }
+
+    /// Sends a message of the base protocol: plain up to hello.
+    async fn send(&mut self, code: u64, payload: &[u8], snappy: bool) -> Result<(), HandshakeError> {
+        let out = self.seal(code, payload, snappy)?;
         let failed = |error| HandshakeError::io(Stage::Protocol, error);
         self.connection.writer.write_all(&out).await.map_err(failed)?;
         self.connection.writer.flush().await.map_err(failed)
     }
 
     /// Says why there will be no session, and closes.
-    async fn say_goodbye(&mut self, reason: &Reason) {
+    async fn say_goodbye(&mut self, reason: &Reason, snappy: bool) {
         let say = async {
-            self.send(DISCONNECT, &message::encode_disconnect(message::code_of(reason))).await?;
+            self.send(DISCONNECT, &message::encode_disconnect(message::code_of(reason)), snappy).await?;
             let failed = |error| HandshakeError::io(Stage::Protocol, error);
             self.connection.writer.shutdown().await.map_err(failed)?;
             // Until they close: a close with unread bytes would reset the connection under our words.
@@ -335,10 +339,11 @@ impl Secure {
     /// Sends our hello, if any, and reads theirs.
     async fn exchange(&mut self, ours: Option<&[u8]>) -> Result<Hello, HandshakeError> {
         if let Some(ours) = ours {
-            self.send(HELLO, ours).await?;
+            self.send(HELLO, ours, false).await?;
         }
         let message = loop {
-            let opened = self.opener.open(&mut self.src, MAX_HELLO);
+            // A frame's size counts the message code too.
+            let opened = self.opener.open(&mut self.src, MAX_HELLO + 1);
             let peer = |error| HandshakeError::Peer { stage: Stage::Protocol, fault: fault(error) };
             if let Some(message) = opened.map_err(peer)? {
                 break message;
@@ -364,7 +369,8 @@ impl Secure {
         if theirs.key == self.remote.to_bytes() {
             return Ok(());
         }
-        self.say_goodbye(&Reason::WrongIdentity).await;
+        // Their hello was read, as ours was: from here on they expect snappy.
+        self.say_goodbye(&Reason::WrongIdentity, has_snappy(theirs)).await;
         let fault = switchboard::wire::Fault {
             reason: Reason::WrongIdentity,
             detail: "the key in hello is not the one proven".into(),
@@ -380,7 +386,7 @@ impl Secure {
         config: &Devp2pConfig,
         mirror: bool,
     ) -> Session {
-        let snappy = theirs.version >= message::VERSION;
+        let snappy = has_snappy(theirs);
         let (mut channels, mut codes) = (Vec::new(), Vec::new());
         for shared in caps::shared(offer, &theirs.capabilities) {
             let Some(offered) = offer.protocols.iter().find(|p| p.index == shared.protocol) else { continue };
@@ -415,6 +421,11 @@ impl Secure {
     }
 }
 
+/// Whether messages after hello are compressed.
+fn has_snappy(theirs: &Hello) -> bool {
+    theirs.version >= message::VERSION
+}
+
 async fn read_more(
     connection: &mut Connection,
     src: &mut BytesMut,
@@ -442,4 +453,4 @@ async fn read_packet(connection: &mut Connection, src: &mut BytesMut) -> Result<
     }
 }
 
-const _: () = assert!(MIN_PACKET < MAX_PACKET && MAX_HELLO <= MAX_BODY);
+const _: () = assert!(MIN_PACKET < MAX_PACKET && MAX_HELLO < MAX_BODY);

@@ -6,9 +6,9 @@ mod common;
 
 use common::*;
 use std::time::Duration;
-use switchboard::{Event, Reason};
+use switchboard::{By, Event, Reason};
 use switchboard_devp2p::handshake::{MAX_PACKET, MIN_PACKET};
-use switchboard_devp2p::message::HELLO;
+use switchboard_devp2p::message::{DISCONNECT, HELLO, Hello, MAX_HELLO, PING, PONG};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
@@ -192,6 +192,261 @@ async fn auths_that_are_merely_odd() {
         assert_eq!(hostile.hear().await.unwrap().0, HELLO);
         drop(hostile);
         victim.failed(Reason::RemoteClosed).await;
+    }
+    victim.finish().await;
+}
+
+// --- Hello.
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_cut_at_any_byte() {
+    let mut victim = Victim::new().await;
+    let whole = hello().encode();
+    for cut in 0..whole.len() {
+        let mut hostile = victim.shaken().await;
+        hostile.send(|raw| raw.plain(HELLO, &whole[..cut])).await;
+        victim.failed(Reason::Breach("hello")).await;
+        hostile.hear_hello(&hello()).await;
+        assert_eq!(hostile.goodbye().await, None, "go-ethereum says nothing either");
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hellos_that_are_none() {
+    let key = public(HOSTILE).to_bytes();
+    let hello =
+        |caps: Vec<u8>, key: &[u8]| list(&[number(5), string(b"hostile"), caps, number(0), string(key)]);
+    let caps = |n| list(&vec![list(&[string(b"x"), number(1)]); n]);
+    let cases = [
+        ("a string", string(&[7; 300])),
+        ("no items", list(&[])),
+        ("a key cut", hello(caps(1), &key[..63])),
+        ("a key too long", hello(caps(1), &[&key[..], &[0]].concat())),
+        ("a key of zeros", hello(caps(1), &[0; 64])),
+        ("capabilities that are a string", hello(string(b"echo/1"), &key)),
+        ("a capability that is a string", hello(list(&[string(b"echo/1")]), &key)),
+        ("a capability without a version", hello(list(&[list(&[string(b"echo")])]), &key)),
+        ("a version over 64 bits", hello(list(&[list(&[string(b"echo"), string(&[1; 9])])]), &key)),
+        ("129 capabilities", hello(caps(129), &key)),
+        ("a list that says it is longer", vec![0xfb, 0xff, 0xff, 0xff, 0xff]),
+        ("a list that says it is longer than memory", vec![0xff; 32]),
+    ];
+    let mut victim = Victim::new().await;
+    for (what, payload) in cases {
+        let mut hostile = victim.shaken().await;
+        hostile.send(|raw| raw.plain(HELLO, &payload)).await;
+        victim.failed(Reason::Breach("hello")).await;
+        hostile.hear_hello(&self::hello()).await;
+        assert_eq!(hostile.goodbye().await, None, "{what}");
+    }
+    victim.finish().await;
+}
+
+/// A hello padded with an item of later versions, to a total length.
+fn padded_hello(len: usize) -> Vec<u8> {
+    let key = public(HOSTILE).to_bytes();
+    let caps = list(&[list(&[string(b"echo"), number(1)])]);
+    let items = [number(5), string(b"hostile"), caps, number(0), string(&key), string(&vec![7; len - 90])];
+    let hello = list(&items);
+    assert_eq!(hello.len(), len);
+    hello
+}
+
+/// The header tells the size, and that is enough.
+#[tokio::test(start_paused = true)]
+async fn a_hello_over_the_limit() {
+    let mut victim = Victim::new().await;
+    for size in [MAX_HELLO + 2, 0xffff, 0xff_ffff] {
+        let start = Instant::now();
+        let mut hostile = victim.shaken().await;
+        hostile.send(|raw| raw.header(size, &[])).await;
+        victim.failed(Reason::Breach("frame size")).await;
+        took(start, Duration::ZERO);
+    }
+    let mut hostile = victim.shaken().await;
+    hostile.send(|raw| raw.plain(HELLO, &padded_hello(MAX_HELLO + 1))).await;
+    victim.failed(Reason::Breach("frame size")).await;
+    // The code does not count.
+    let mut hostile = victim.shaken().await;
+    hostile.send(|raw| raw.plain(HELLO, &padded_hello(MAX_HELLO))).await;
+    hostile.hear_hello(&hello()).await;
+    hostile.send(|raw| raw.packed(SMALL, b"as long as it may be")).await;
+    assert_eq!(hostile.hear().await, Some((SMALL, b"as long as it may be".to_vec())));
+    assert!(matches!(victim.event().await, Event::PeerAdded(_)));
+    drop(hostile);
+    victim.dropped(Reason::RemoteClosed, By::Peer).await;
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_frames_in_place_of_hello() {
+    let mut victim = Victim::new().await;
+    let cases: [(fn(&mut Raw) -> Vec<u8>, &str); 9] = [
+        (|raw| raw.plain(PING, &[0xc0]), "hello expected"),
+        (|raw| raw.plain(PONG, &[0xc0]), "hello expected"),
+        (|raw| raw.plain(4, &[0xc0]), "hello expected"),
+        (|raw| raw.plain(SMALL, b"data"), "hello expected"),
+        (|raw| raw.plain(u64::MAX, &[]), "hello expected"),
+        (|raw| raw.packed(HELLO, &hello().encode()), "hello"),
+        (|raw| raw.frame(&[]), "message code"),
+        (|raw| raw.frame(&[0xc0, 0xc0]), "message code"),
+        (|raw| bent(raw.plain(HELLO, &hello().encode()), 40), "frame MAC"),
+    ];
+    for (make, rule) in cases {
+        let mut hostile = victim.shaken().await;
+        hostile.send(make).await;
+        victim.failed(Reason::Breach(rule)).await;
+        hostile.hear_hello(&hello()).await;
+        assert_eq!(hostile.goodbye().await, None);
+    }
+    victim.finish().await;
+}
+
+fn bent(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    bytes[at] ^= 1;
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_in_place_of_hello() {
+    let mut victim = Victim::new().await;
+    for (payload, reason) in disconnects() {
+        let mut hostile = victim.shaken().await;
+        hostile.send(|raw| raw.plain(DISCONNECT, &payload)).await;
+        victim.failed(reason).await;
+        hostile.hear_hello(&hello()).await;
+        assert_eq!(hostile.goodbye().await, None);
+    }
+    victim.finish().await;
+}
+
+/// What each code means to the operator (spec: rlpx.md, "Disconnect").
+fn meaning(code: u64) -> Reason {
+    match code {
+        0 => Reason::Requested,
+        1 => Reason::NetworkError,
+        2 => Reason::Breach("said by the peer"),
+        3 => Reason::Useless,
+        4 => Reason::TooManyPeers,
+        5 => Reason::AlreadyConnected,
+        6 => Reason::Incompatible("protocol version"),
+        7 => Reason::InvalidIdentity,
+        8 => Reason::Quitting,
+        9 => Reason::WrongIdentity,
+        10 => Reason::SelfConnection,
+        11 => Reason::IdleTimeout,
+        16 => Reason::ProtocolError,
+        _ => Reason::Unknown(code),
+    }
+}
+
+/// Disconnects in both forms, and what is none but ends the session all the same.
+fn disconnects() -> Vec<(Vec<u8>, Reason)> {
+    let mut all = Vec::new();
+    for code in (0..=0x11).chain([0x7f, 0x80, 0xff]) {
+        all.push((list(&[number(code)]), meaning(code)));
+        all.push((list(&[number(code), string(b"more")]), meaning(code)));
+        all.push((number(code), meaning(code)));
+    }
+    let garbage: [&[u8]; 9] = [
+        &[],
+        &[0],
+        &[0xc0],
+        &[0xff],
+        &[0xc1, 0],
+        &[0xc3, 0xff, 0xff, 0xff],
+        &[0xc3, 0x82, 1, 0],
+        &[0xc1, 0xc0],
+        &[7; 2000][..],
+    ];
+    all.extend(garbage[..8].iter().map(|payload| (payload.to_vec(), meaning(0xff))));
+    all.push((garbage[8].to_vec(), meaning(7)));
+    all
+}
+
+/// Which lower or higher version is said decides over snappy only: nobody is refused for it.
+#[tokio::test(start_paused = true)]
+async fn versions_of_hello() {
+    let mut victim = Victim::new().await;
+    for version in [0, 4, 5, 6, u64::MAX] {
+        let mut hostile = victim.session_with(Hello { version, ..hello() }).await;
+        let message = vec![7; SMALL_LIMIT];
+        assert_eq!(hostile.snappy, version >= 5);
+        match hostile.snappy {
+            true => hostile.send(|raw| raw.packed(SMALL, &message)).await,
+            false => hostile.send(|raw| raw.plain(SMALL, &message)).await,
+        }
+        assert_eq!(hostile.hear().await, Some((SMALL, message)));
+        // Compressed where plain is expected it is too long, plain where compressed is expected it is not snappy.
+        match hostile.snappy {
+            true => hostile.send(|raw| raw.plain(SMALL, &[0x80; 100])).await,
+            false => hostile.send(|raw| raw.plain(SMALL, &[7; SMALL_LIMIT + 1])).await,
+        }
+        let rule = if hostile.snappy { "snappy" } else { "message over the channel's receive limit" };
+        assert_eq!(hostile.goodbye().await, Some(2));
+        drop(hostile);
+        victim.dropped(Reason::Breach(rule), By::Us).await;
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_in_common() {
+    let mut victim = Victim::new().await;
+    let cases = [
+        vec![],
+        vec![cap("echo", 2)],
+        vec![cap("echo", 0)],
+        vec![cap("echo", (1 << 32) + 1)],
+        vec![cap("Echo", 1), cap("echo\0", 1), cap("ech", 1)],
+        (0..128).map(|n| cap("eth", n)).collect(),
+    ];
+    for capabilities in cases {
+        for version in [4, 5] {
+            let ours = Hello { version, capabilities: capabilities.clone(), ..hello() };
+            let mut hostile = victim.shaken().await;
+            hostile.send(|raw| raw.plain(HELLO, &ours.encode())).await;
+            hostile.hear_hello(&ours).await;
+            assert_eq!(hostile.goodbye().await, Some(3), "compressed as the version has it");
+            victim.refused(HOSTILE, Reason::Useless).await;
+        }
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_hello_that_was_not_proven() {
+    let mut victim = Victim::new().await;
+    for key in [public(FRIEND).to_bytes(), public(VICTIM).to_bytes(), [9; 64]] {
+        for version in [4, 5] {
+            let ours = Hello { key, version, ..hello() };
+            let mut hostile = victim.shaken().await;
+            hostile.send(|raw| raw.plain(HELLO, &ours.encode())).await;
+            hostile.hear_hello(&ours).await;
+            assert_eq!(hostile.goodbye().await, Some(9), "compressed as the version has it");
+            drop(hostile);
+            victim.failed(Reason::WrongIdentity).await;
+        }
+    }
+    victim.finish().await;
+}
+
+/// Refused once the key is proven: told in place of hello, plain.
+#[tokio::test(start_paused = true)]
+async fn identities_that_are_refused() {
+    let mut limits = open_limits();
+    limits.inbound = 1;
+    let mut victim = Victim::with(limits).await;
+    let cases = [
+        (HOSTILE, Reason::TooManyPeers, 4),
+        (FRIEND, Reason::AlreadyConnected, 5),
+        (VICTIM, Reason::SelfConnection, 10),
+    ];
+    for (seed, reason, code) in cases {
+        let mut hostile = victim.shaken_as(seed).await;
+        assert_eq!(hostile.goodbye().await, Some(code));
+        victim.refused(seed, reason).await;
     }
     victim.finish().await;
 }
