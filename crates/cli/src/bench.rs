@@ -1,5 +1,6 @@
 //! `bench`: measure a node that serves the protocol `bench`.
 
+use crate::config::DEFAULT_CHANNEL;
 use crate::config::ProtocolName;
 use crate::fail::Fail;
 use crate::output::Output;
@@ -156,7 +157,12 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
 impl To {
     fn settings(&self, kind: Kind) -> Result<Settings, Fail> {
         let key = wires::client_key(kind, self.key_file.as_ref())?;
-        Ok(Settings { key, network: self.network.clone(), org: self.org.clone() })
+        Ok(Settings {
+            key,
+            network: self.network.clone(),
+            org: self.org.clone(),
+            channel: DEFAULT_CHANNEL.into(),
+        })
     }
 }
 

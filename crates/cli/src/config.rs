@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// MSP id of our organisation on the fabric wire.
     #[arg(long, env = "SWITCHBOARD_ORG")]
     org: Option<String>,
+    /// Gossip channel that casts ride on, on the fabric wire.
+    #[arg(long, env = "SWITCHBOARD_CHANNEL")]
+    channel: Option<String>,
     /// A peer to keep connected, by URL; may be repeated.
     #[arg(long, env = "SWITCHBOARD_PEER", value_delimiter = ',')]
     peer: Vec<String>,
@@ -124,6 +127,7 @@ struct File {
     data: Option<PathBuf>,
     network: Option<String>,
     org: Option<String>,
+    channel: Option<String>,
     peer: Vec<String>,
     protocol: Vec<ProtocolName>,
     max_peers: Option<usize>,
@@ -143,6 +147,7 @@ pub(crate) struct NodeConfig {
     pub(crate) data: Option<PathBuf>,
     pub(crate) network: String,
     pub(crate) org: String,
+    pub(crate) channel: String,
     pub(crate) peers: Vec<String>,
     pub(crate) protocols: Vec<ProtocolName>,
     pub(crate) max_peers: usize,
@@ -154,6 +159,8 @@ pub(crate) struct NodeConfig {
 
 /// The MSP id where none is given.
 pub(crate) const DEFAULT_ORG: &str = "Org1MSP";
+/// The gossip channel where none is given.
+pub(crate) const DEFAULT_CHANNEL: &str = switchboard_fabric::cast::CHANNEL;
 /// The network name where none is given.
 pub(crate) const DEFAULT_NETWORK: &str = "switchboard";
 
@@ -211,6 +218,7 @@ impl Args {
             data: self.data.or(file.data),
             network: self.network.or(file.network).unwrap_or_else(|| DEFAULT_NETWORK.to_owned()),
             org: self.org.or(file.org).unwrap_or_else(|| DEFAULT_ORG.to_owned()),
+            channel: self.channel.or(file.channel).unwrap_or_else(|| DEFAULT_CHANNEL.to_owned()),
             peers: if self.peer.is_empty() { file.peer } else { self.peer },
             protocols,
             max_peers: self.max_peers.or(file.max_peers).unwrap_or(50),
@@ -258,6 +266,10 @@ impl NodeConfig {
         }
         if !self.cast.is_empty() && !self.protocols.contains(&ProtocolName::Cast) {
             return Err(Fail::usage("--cast needs the protocol cast: add --protocol cast"));
+        }
+        let both = [ProtocolName::Bench, ProtocolName::Cast].iter().all(|p| self.protocols.contains(p));
+        if both && self.channel.as_bytes() == switchboard_fabric::bench::ECHO {
+            return Err(Fail::usage("the protocol bench echoes that channel: choose another --channel"));
         }
         Ok(self)
     }

@@ -54,8 +54,12 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
     let env = Env::system().map_err(Fail::job)?;
     let mut built = Vec::new();
     for kind in &config.wires {
-        let settings =
-            Settings { key: config.key(*kind), network: config.network.clone(), org: config.org.clone() };
+        let settings = Settings {
+            key: config.key(*kind),
+            network: config.network.clone(),
+            org: config.org.clone(),
+            channel: config.channel.clone(),
+        };
         built.push(wires::build(*kind, &settings, &env)?);
     }
     let mut scratch = None;
@@ -78,7 +82,9 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
         for protocol in &config.protocols {
             builder = match (protocol, &cast) {
                 (ProtocolName::Bench, _) => builder.protocol_on(name, Arc::clone(&wire.bench)),
-                (ProtocolName::Cast, Some(cast)) => builder.protocol_on(name, cast.protocol(wire.cast)),
+                (ProtocolName::Cast, Some(cast)) => {
+                    builder.protocol_on(name, cast.protocol(wire.cast.clone()))
+                }
                 (ProtocolName::Cast, None) => builder,
             };
         }

@@ -1,5 +1,6 @@
 //! `ping`: shake hands, say who they are, measure round trips.
 
+use crate::config::DEFAULT_CHANNEL;
 use crate::fail::Fail;
 use crate::output::Output;
 use crate::wires::{self, KeyFile, Probe, Settings};
@@ -41,7 +42,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let (kind, whom) = wires::parse(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
     let key = wires::client_key(kind, args.key_file.as_ref())?;
-    let settings = Settings { key, network: args.network, org: args.org };
+    let settings = Settings { key, network: args.network, org: args.org, channel: DEFAULT_CHANNEL.into() };
     let began = Instant::now();
     let probe = wires::probe(kind, &whom, &settings, &env).await?;
     let mut probe = probe.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;

@@ -1,5 +1,6 @@
 //! A ring of nodes of one wire in this process: each dials its next neighbour.
 
+use crate::config::{DEFAULT_CHANNEL, DEFAULT_ORG};
 use crate::fail::Fail;
 use crate::wires::{self, KeySource, Kind, Settings};
 use std::net::SocketAddr;
@@ -64,7 +65,12 @@ impl Ring {
 
     async fn node(wire: Kind, key: KeySource, data: &Path) -> Result<Node, Fail> {
         let env = Env::system().map_err(Fail::job)?;
-        let settings = Settings { key, network: NETWORK.into(), org: crate::config::DEFAULT_ORG.into() };
+        let settings = Settings {
+            key,
+            network: NETWORK.into(),
+            org: DEFAULT_ORG.into(),
+            channel: DEFAULT_CHANNEL.into(),
+        };
         let built = wires::build(wire, &settings, &env)?;
         let stores =
             FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;
@@ -72,7 +78,7 @@ impl Ring {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let switch = SwitchBuilder::new(env)
             .wire(Arc::clone(&built.wire))
-            .protocol(cast.protocol(built.cast))
+            .protocol(cast.protocol(built.cast.clone()))
             .limits(Limits::default())
             .listen(local, &[])
             .start()

@@ -86,7 +86,8 @@ fn a_cast_goes_through_a_node() {
     let keys = organisation(dir.path());
     for wire in WIRES {
         let node = |n: usize, args: &[&str]| {
-            let common = ["--wire", wire, "--listen", "127.0.0.1:0"];
+            // On fabric casts ride on a channel of the network's choice.
+            let common = ["--wire", wire, "--listen", "127.0.0.1:0", "--channel", "files.of-ours"];
             Program::node(&[&common[..], &key(wire, &keys[n]), args].concat())
         };
         let (mut source, ready) = node(0, &["--cast", text(&file)]);

@@ -6,15 +6,20 @@
 //! ```
 //! Limits: what is read waits in HTTP/2's window ([`STREAM_WINDOW`]), nothing is read ahead here. A task drives the
 //! connection; it ends when both halves are gone, within [`DRIVER_LINGER`].
+//!
+//! What breaks is the network's doing or the peer's: an `io::Error` cannot say which, so a [`Verdict`] goes with the
+//! connection, and the session's decoder tells it.
 
 use crate::grpc::STATUS_OK;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use switchboard::Reason;
+use switchboard::wire::Fault;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
@@ -25,15 +30,66 @@ pub const CONNECTION_WINDOW: u32 = 8 << 20;
 /// How long a finished connection is driven on, to get its last frames out.
 pub const DRIVER_LINGER: Duration = Duration::from_secs(1);
 
+/// Why we gave a connection up, if it is not that it ended or broke. The first that is given counts.
+#[derive(Debug, Clone, Default)]
+pub struct Verdict(Arc<OnceLock<(Reason, String)>>);
+
+impl Verdict {
+    pub(crate) fn give(&self, reason: Reason, detail: impl Into<String>) {
+        // Whatever else is found is a consequence.
+        let _ = self.0.set((reason, detail.into()));
+    }
+
+    /// Gives what is the peer's fault in an error, if anything is.
+    pub(crate) fn judge(&self, error: &h2::Error) {
+        if let Some(rule) = rule_broken(error) {
+            self.give(Reason::Breach(rule), error.to_string());
+        }
+    }
+
+    /// What was given.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        let (reason, detail) = self.0.get()?;
+        Some(Fault { reason: reason.clone(), detail: detail.as_str().into() })
+    }
+}
+
+/// Which layer's rules the peer broke, where an error says that.
+pub(crate) fn rule_broken(error: &h2::Error) -> Option<&'static str> {
+    let garbled = |e: &io::Error| e.kind() == io::ErrorKind::InvalidData && !is_alert(e);
+    match error.get_io() {
+        Some(error) => garbled(error).then_some("TLS"),
+        None => error.is_library().then_some("HTTP/2"),
+    }
+}
+
+/// Whether TLS says that the peer gave the connection up; HTTP/2 hands on no more than its words.
+pub(crate) fn is_alert(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData && error.to_string().starts_with("received fatal alert")
+}
+
 /// Ends the connection's task when the last holder is gone.
 #[derive(Debug, Clone)]
-pub struct DriverGuard(#[allow(dead_code)] Arc<watch::Sender<()>>);
+pub struct DriverGuard {
+    verdict: Verdict,
+    #[allow(dead_code)] // held for its drop
+    held: Arc<watch::Sender<()>>,
+}
+
+impl DriverGuard {
+    /// The connection's verdict.
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+}
 
 /// A guard and the signal of its end.
 #[must_use]
 pub fn driver_guard() -> (DriverGuard, watch::Receiver<()>) {
     let (tx, rx) = watch::channel(());
-    (DriverGuard(Arc::new(tx)), rx)
+    (DriverGuard { verdict: Verdict::default(), held: Arc::new(tx) }, rx)
 }
 
 /// Resolves when every [`DriverGuard`] is gone.
@@ -42,16 +98,17 @@ pub async fn released(mut guard: watch::Receiver<()>) {
 }
 
 fn broken(error: h2::Error) -> io::Error {
-    if error.is_io() {
-        return error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+    match error.get_io() {
+        Some(io) if !is_alert(io) => error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()),
+        _ => io::Error::new(io::ErrorKind::ConnectionReset, error),
     }
-    io::Error::new(io::ErrorKind::ConnectionReset, error)
 }
 
 /// Reads a stream's data.
 pub struct StreamReader {
     recv: RecvStream,
     chunk: Bytes,
+    told: bool,
     guard: DriverGuard,
 }
 
@@ -59,7 +116,13 @@ impl StreamReader {
     /// A reader; `chunk` is data that was taken off already.
     #[must_use]
     pub fn new(recv: RecvStream, chunk: Bytes, guard: DriverGuard) -> Self {
-        Self { recv, chunk, guard }
+        Self { recv, chunk, told: false, guard }
+    }
+
+    /// The connection's verdict. Once it is given a read gives one byte that means nothing, so that the decoder is asked.
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        self.guard.verdict()
     }
 }
 
@@ -75,14 +138,19 @@ impl AsyncRead for StreamReader {
                     let _ = self.recv.flow_control().release_capacity(chunk.len());
                     self.chunk = chunk;
                 }
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                Some(Err(error)) => {
+                    self.verdict().judge(&error);
+                    if self.verdict().fault().is_none() || std::mem::replace(&mut self.told, true) {
+                        return Poll::Ready(Err(broken(error)));
+                    }
+                    self.chunk = Bytes::from_static(&[0]);
+                }
                 None => return Poll::Ready(Ok(())),
             }
         }
         let n = self.chunk.len().min(buf.remaining());
         buf.put_slice(self.chunk.get(..n).unwrap_or_default());
         self.chunk.advance(n);
-        let _ = &self.guard;
         Poll::Ready(Ok(()))
     }
 }

@@ -9,6 +9,7 @@
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
 use crate::grpc::{GrpcFault, PREFIX, put_message, take_message};
+use crate::h2io::Verdict;
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
@@ -52,6 +53,9 @@ pub struct EnvelopeDecoder {
     /// Content number and receive limit of each channel.
     channels: Vec<(u64, usize)>,
     limit: usize,
+    /// Where `cast` rides.
+    cast: cast::ChannelName,
+    verdict: Verdict,
 }
 
 impl EnvelopeDecoder {
@@ -59,12 +63,29 @@ impl EnvelopeDecoder {
     #[must_use]
     pub fn new(channels: Vec<(u64, usize)>) -> Self {
         let limit = channels.iter().map(|(_, limit)| *limit).max().unwrap_or(0).min(MAX_MESSAGE);
-        Self { channels, limit }
+        Self { channels, limit, cast: cast::ChannelName::default(), verdict: Verdict::default() }
+    }
+
+    /// Takes `cast` from another gossip channel.
+    #[must_use]
+    pub fn cast_on(mut self, channel: cast::ChannelName) -> Self {
+        self.cast = channel;
+        self
+    }
+
+    /// Tells the verdict on the connection as soon as it is given.
+    #[must_use]
+    pub fn telling(mut self, verdict: Verdict) -> Self {
+        self.verdict = verdict;
+        self
     }
 }
 
 impl Decoder for EnvelopeDecoder {
     fn decode<'a>(&'a mut self, src: &'a mut BytesMut) -> Result<Option<InFrame<'a>>, Fault> {
+        if let Some(fault) = self.verdict.fault() {
+            return Err(fault);
+        }
         let taken = take_message(src, self.limit).map_err(|fault| match fault {
             GrpcFault::Compressed => Fault::breach("gRPC compression", fault),
             GrpcFault::TooLarge { .. } => Fault::breach("message over the channel's receive limit", fault),
@@ -73,7 +94,7 @@ impl Decoder for EnvelopeDecoder {
         let undecodable = |error: scan::NotAMessage| Fault::breach("undecodable envelope", error);
         let payload = scan::payload(&data).map_err(undecodable)?;
         let head = scan::scan(payload).map_err(undecodable)?;
-        let cast = head.content == Some(gossip::DATA) && head.channel == cast::CHANNEL;
+        let cast = head.content == Some(gossip::DATA) && head.channel == self.cast.as_bytes();
         let (lane, data) = match cast.then(|| cast::open(data.slice_ref(payload))).flatten() {
             Some((lane, inner)) if self.channels.iter().any(|(id, _)| *id == lane) => (Some(lane), inner),
             _ => (head.content.map(u64::from), data),

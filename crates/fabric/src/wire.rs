@@ -20,14 +20,15 @@
 //! Not protected from: a ConnEstablish names a TLS certificate, not a TLS session, so whoever holds a peer's TLS key can
 //! present its recorded ConnEstablish; a trusted peer sees who else is connected to whom by probing.
 
+use crate::cast::ChannelName;
 use crate::conn_establish::{Established, MAX_FIRST, build, certificate_hash, verify};
 use crate::grpc::{
     self, CONTENT_TYPE, PING_PATH, STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED,
     STATUS_UNIMPLEMENTED, STATUS_UNKNOWN, STREAM_PATH,
 };
 use crate::h2io::{
-    CONNECTION_WINDOW, DRIVER_LINGER, DriverGuard, STREAM_WINDOW, StreamReader, StreamWriter, driver_guard,
-    released,
+    CONNECTION_WINDOW, DRIVER_LINGER, DriverGuard, STREAM_WINDOW, StreamReader, StreamWriter, Verdict,
+    driver_guard, is_alert, released, rule_broken,
 };
 use crate::identity::TrustBundle;
 use crate::msp::PeerFolder;
@@ -81,6 +82,8 @@ pub struct FabricConfig {
     pub trust: TrustBundle,
     /// Whether client certificates must lead to a TLS root (fabric peer.tls.clientAuthRequired).
     pub verify_clients: bool,
+    /// Gossip channel that `cast` rides on.
+    pub cast_channel: ChannelName,
 }
 
 impl FabricConfig {
@@ -88,7 +91,7 @@ impl FabricConfig {
     #[must_use]
     pub fn new(folder: PeerFolder) -> Self {
         let trust = folder.trust();
-        Self { folder, trust, verify_clients: false }
+        Self { folder, trust, verify_clients: false, cast_channel: ChannelName::default() }
     }
 }
 
@@ -135,17 +138,29 @@ fn tls_failed(error: io::Error) -> HandshakeError {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             refused(Stage::Secure, Reason::InvalidIdentity, error)
         }
+        Some(rustls::Error::AlertReceived(_)) => refused(Stage::Secure, Reason::AccessDenied, error),
         Some(_) => HandshakeError::breach(Stage::Secure, "TLS", error),
         None => HandshakeError::io(Stage::Secure, error),
     }
 }
 
 fn h2_failed(error: h2::Error) -> HandshakeError {
-    if error.is_io() {
-        let error = error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
-        return HandshakeError::io(Stage::Secure, error);
+    if let Some(rule) = rule_broken(&error) {
+        return HandshakeError::breach(Stage::Secure, rule, error);
     }
-    HandshakeError::breach(Stage::Secure, "HTTP/2", error)
+    match error.into_io() {
+        // With TLS 1.3 a server may refuse our certificate after our side of its handshake is done.
+        Some(error) if is_alert(&error) => refused(Stage::Secure, Reason::AccessDenied, error),
+        Some(error) => HandshakeError::io(Stage::Secure, error),
+        // They reset the stream or went away.
+        None => HandshakeError::Closed(Stage::Secure),
+    }
+}
+
+/// Why a connection ended before it came to anything.
+fn over(verdict: &Verdict) -> HandshakeError {
+    let closed = HandshakeError::Closed(Stage::Secure);
+    verdict.fault().map_or(closed, |fault| HandshakeError::Peer { stage: Stage::Secure, fault })
 }
 
 async fn within<T>(
@@ -205,8 +220,8 @@ impl Fabric {
         let http2 = within(TLS_WITHIN, async { builder.handshake(tls).await.map_err(h2_failed) }).await?;
         let (guard, signal) = driver_guard();
         let (streams, mut opened) = mpsc::channel(1);
-        tokio::spawn(drive_server(http2, streams, signal));
-        let stream = async { opened.recv().await.ok_or(HandshakeError::Closed(Stage::Secure)) };
+        tokio::spawn(drive_server(http2, streams, signal, guard.verdict().clone()));
+        let stream = async { opened.recv().await.ok_or_else(|| over(guard.verdict())) };
         let (request, mut respond) = within(STREAM_WITHIN, stream).await?;
         if shown.hash.is_none() {
             answer(&mut respond, STATUS_UNAUTHENTICATED);
@@ -265,7 +280,7 @@ impl Fabric {
         let (mut requests, http2) =
             within(TLS_WITHIN, async { builder.handshake::<_, Bytes>(tls).await.map_err(h2_failed) }).await?;
         let (guard, signal) = driver_guard();
-        tokio::spawn(drive_client(http2, signal));
+        tokio::spawn(drive_client(http2, signal, guard.verdict().clone()));
         within(CONN_WITHIN, unary_ping(&mut requests, &whom.authority())).await?;
         let (established, writer, reader) = within(CONN_WITHIN, async {
             let request = request(STREAM_PATH, &whom.authority())?;
@@ -312,7 +327,11 @@ impl Fabric {
             info: info(established, shown),
             channels,
             encoder: Box::new(EnvelopeEncoder),
-            decoder: Box::new(EnvelopeDecoder::new(limits)),
+            decoder: Box::new(
+                EnvelopeDecoder::new(limits)
+                    .cast_on(self.config.cast_channel.clone())
+                    .telling(reader.verdict().clone()),
+            ),
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
@@ -365,6 +384,19 @@ fn head() -> Response<()> {
     let mut response = Response::new(());
     response.headers_mut().insert("content-type", http::HeaderValue::from_static(CONTENT_TYPE));
     response
+}
+
+/// Whether a request says that it is gRPC, in one of its encodings.
+fn is_grpc(request: &Request<RecvStream>) -> bool {
+    let kind = request.headers().get("content-type");
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(CONTENT_TYPE.as_bytes()))
+}
+
+/// Answers what is no gRPC in HTTP's own words, as gRPC over HTTP/2 asks for.
+fn not_grpc(respond: &mut SendResponse<Bytes>) {
+    let mut response = Response::new(());
+    *response.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let _ = respond.send_response(response, true);
 }
 
 /// Answers a call with a status and nothing else.
@@ -466,16 +498,22 @@ async fn drive_server<T: Stream>(
     mut http2: h2::server::Connection<T, Bytes>,
     streams: mpsc::Sender<Opened>,
     guard: watch::Receiver<()>,
+    verdict: Verdict,
 ) {
-    let mut keepalive = Keepalive::new(http2.ping_pong());
     let mut taken = false;
-    let released = released(guard);
-    tokio::pin!(released);
+    // Both run on while streams are accepted: a ping given up half-way could not be sent again.
+    let (released, unanswered) = (released(guard), keep_alive(http2.ping_pong()));
+    tokio::pin!(released, unanswered);
     loop {
         tokio::select! {
             accepted = http2.accept() => {
-                let Some(Ok((request, mut respond))) = accepted else { return };
+                let (request, mut respond) = match accepted {
+                    Some(Ok(opened)) => opened,
+                    Some(Err(error)) => return verdict.judge(&error),
+                    None => return,
+                };
                 match request.uri().path() {
+                    _ if !is_grpc(&request) => not_grpc(&mut respond),
                     PING_PATH => drop(tokio::spawn(timeout(CONN_WITHIN, answer_ping(request, respond)))),
                     STREAM_PATH if std::mem::replace(&mut taken, true) => {
                         respond.send_reset(h2::Reason::REFUSED_STREAM);
@@ -486,7 +524,7 @@ async fn drive_server<T: Stream>(
                 }
             }
             () = &mut released => break,
-            () = keepalive.failed() => return,
+            () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
         }
     }
     http2.graceful_shutdown();
@@ -495,39 +533,33 @@ async fn drive_server<T: Stream>(
 }
 
 /// Drives a connection we dialled.
-async fn drive_client<T: Stream>(mut http2: h2::client::Connection<T, Bytes>, guard: watch::Receiver<()>) {
-    let mut keepalive = Keepalive::new(http2.ping_pong());
-    let released = released(guard);
-    tokio::pin!(http2, released);
+async fn drive_client<T: Stream>(
+    mut http2: h2::client::Connection<T, Bytes>,
+    guard: watch::Receiver<()>,
+    verdict: Verdict,
+) {
+    let (released, unanswered) = (released(guard), keep_alive(http2.ping_pong()));
+    tokio::pin!(http2);
     tokio::select! {
-        _ = &mut http2 => return,
-        () = &mut released => {}
-        () = keepalive.failed() => return,
+        ended = &mut http2 => return ended.map_or_else(|error| verdict.judge(&error), drop),
+        () = released => {}
+        () = unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
     }
     let _ = timeout(DRIVER_LINGER, http2).await;
 }
 
-/// HTTP/2 pings.
-struct Keepalive {
-    pings: Option<h2::PingPong>,
-    next: Instant,
-}
+const NO_PONG: &str = "no answer to an HTTP/2 ping";
 
-impl Keepalive {
-    fn new(pings: Option<h2::PingPong>) -> Self {
-        Self { pings, next: Instant::now() + KEEPALIVE_EVERY }
-    }
-
-    /// Resolves when a ping was not answered in time.
-    async fn failed(&mut self) {
-        loop {
-            tokio::time::sleep_until(self.next).await;
-            let Some(pings) = &mut self.pings else { return std::future::pending().await };
-            let answered = timeout(KEEPALIVE_WITHIN, pings.ping(h2::Ping::opaque())).await;
-            if !matches!(answered, Ok(Ok(_))) {
-                return;
-            }
-            self.next = Instant::now() + KEEPALIVE_EVERY;
+/// Sends HTTP/2 pings; resolves when one was not answered in time.
+async fn keep_alive(pings: Option<h2::PingPong>) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(KEEPALIVE_EVERY).await;
+        match timeout(KEEPALIVE_WITHIN, pings.ping(h2::Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // The connection broke: its driver finds out why.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => return,
         }
     }
 }

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
 use switchboard::cast::{ChannelMap, Framing, Lane};
-use switchboard::net::Connection;
 use switchboard::wire::{HandshakeError, Session};
 use switchboard::{BoxFuture, Candidate, Env, Protocol};
 use switchboard_comet::bench::{Bench, Driver};
@@ -48,18 +47,22 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
         }),
         url: Box::new(move |at| format!("comet://{}", for_url.address(at))),
         bench: Bench::server(),
-        cast: ChannelMap::wrapped(CAST_BASE, Framing { prefix, unwrap }),
+        cast: ChannelMap::wrapped(CAST_BASE, BytesValue),
     })
 }
 
-/// What stands before the bytes of a `BytesValue`.
-fn prefix(_: Lane, len: usize, out: &mut BytesMut) {
-    out.put_u8(0x0a);
-    proto::put_uvarint(len as u64, out);
-}
+/// Messages as the bytes of a `BytesValue`.
+struct BytesValue;
 
-fn unwrap(message: Bytes) -> Result<Bytes, &'static str> {
-    proto::unwrap(&message).map_err(|_| "cast: not a BytesValue")
+impl Framing for BytesValue {
+    fn prefix(&self, _: Lane, len: usize, out: &mut BytesMut) {
+        out.put_u8(0x0a);
+        proto::put_uvarint(len as u64, out);
+    }
+
+    fn unwrap(&self, message: Bytes) -> Result<Bytes, &'static str> {
+        proto::unwrap(&message).map_err(|_| "cast: not a BytesValue")
+    }
 }
 
 pub(super) fn keygen(out: &Path, env: &Env) -> Result<Value, Fail> {
@@ -75,13 +78,14 @@ pub(super) fn public_forms(path: &Path, at: SocketAddr) -> Result<Value, Fail> {
 }
 
 pub(super) async fn probe(
-    connection: Connection,
     whom: &Candidate,
     settings: &Settings,
     env: &Env,
 ) -> Result<Result<Session, HandshakeError>, Fail> {
     let config = config(settings, env)?;
-    Ok(switchboard_comet::probe(connection, whom, &config, env).await)
+    let probe =
+        async { switchboard_comet::probe(super::connect(env, whom).await?, whom, &config, env).await };
+    Ok(probe.await)
 }
 
 pub(super) fn bench_client() -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
 use switchboard::cast::ChannelMap;
-use switchboard::net::Connection;
 use switchboard::wire::{HandshakeError, Session};
 use switchboard::{BoxFuture, Candidate, Env, Protocol};
 use switchboard_devp2p::bench::{Bench, Driver};
@@ -72,13 +71,14 @@ pub(super) fn public_forms(path: &Path, at: SocketAddr) -> Result<Value, Fail> {
 }
 
 pub(super) async fn probe(
-    connection: Connection,
     whom: &Candidate,
     settings: &Settings,
     env: &Env,
 ) -> Result<Result<Session, HandshakeError>, Fail> {
     let config = config(settings, env)?;
-    Ok(switchboard_devp2p::probe(connection, whom, &config, env).await)
+    let probe =
+        async { switchboard_devp2p::probe(super::connect(env, whom).await?, whom, &config, env).await };
+    Ok(probe.await)
 }
 
 pub(super) fn bench_client() -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {

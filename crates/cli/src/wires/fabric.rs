@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
-use switchboard::net::Connection;
 use switchboard::wire::{HandshakeError, Wire};
 use switchboard::{BoxFuture, Candidate, Env, Protocol};
 use switchboard_fabric::bench::{Driver, driven, server};
+use switchboard_fabric::cast::ChannelName;
 use switchboard_fabric::keygen;
 use switchboard_fabric::wire::Probed;
 use switchboard_fabric::{Fabric, FabricConfig, PeerFolder};
@@ -39,7 +39,13 @@ fn folder(source: &KeySource, org: &str, env: &Env) -> Result<PeerFolder, Fail> 
 }
 
 fn wire(settings: &Settings, env: &Env) -> Result<Fabric, Fail> {
-    Fabric::new(FabricConfig::new(folder(&settings.key, &settings.org, env)?)).map_err(Fail::usage)
+    let mut config = FabricConfig::new(folder(&settings.key, &settings.org, env)?);
+    config.cast_channel = channel(settings)?;
+    Fabric::new(config).map_err(Fail::usage)
+}
+
+fn channel(settings: &Settings) -> Result<ChannelName, Fail> {
+    settings.channel.parse().map_err(|e| Fail::usage(format!("--channel {:?}: {e}", settings.channel)))
 }
 
 pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
@@ -54,7 +60,7 @@ pub(super) fn build(settings: &Settings, env: &Env) -> Result<Built, Fail> {
         }),
         url: Box::new(|at| format!("fabric://{at}")),
         bench: server(),
-        cast: switchboard_fabric::cast::channels(),
+        cast: switchboard_fabric::cast::channels(&channel(settings)?),
     })
 }
 
@@ -84,13 +90,13 @@ pub(super) fn public_forms(path: &Path, org: &str) -> Result<Value, Fail> {
 }
 
 pub(super) async fn probe(
-    connection: Connection,
     whom: &Candidate,
     settings: &Settings,
     env: &Env,
 ) -> Result<Result<Probed, HandshakeError>, Fail> {
     let wire = wire(settings, env)?;
-    Ok(switchboard_fabric::probe(connection, whom, &wire, env).await)
+    let probe = async { switchboard_fabric::probe(super::connect(env, whom).await?, whom, &wire, env).await };
+    Ok(probe.await)
 }
 
 pub(super) fn bench_client() -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {

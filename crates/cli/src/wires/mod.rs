@@ -124,6 +124,8 @@ pub(crate) struct Settings {
     pub(crate) network: String,
     /// MSP id of our organisation, for wires that have one.
     pub(crate) org: String,
+    /// Name of the gossip channel that `cast` rides on, for wires that have them.
+    pub(crate) channel: String,
 }
 
 /// What a wire gives to a node.
@@ -211,21 +213,11 @@ pub(crate) async fn probe(
     settings: &Settings,
     env: &Env,
 ) -> Result<Result<Probe, HandshakeError>, Fail> {
-    let connection = match connect(env, whom).await {
-        Ok(connection) => connection,
-        Err(error) => return Ok(Err(error)),
-    };
-    match kind {
-        Kind::Devp2p => {
-            Ok(devp2p::probe(connection, whom, settings, env).await?.map(Box::new).map(Probe::Session))
-        }
-        Kind::Comet => {
-            Ok(comet::probe(connection, whom, settings, env).await?.map(Box::new).map(Probe::Session))
-        }
-        Kind::Fabric => {
-            Ok(fabric::probe(connection, whom, settings, env).await?.map(Box::new).map(Probe::Gossip))
-        }
-    }
+    Ok(match kind {
+        Kind::Devp2p => devp2p::probe(whom, settings, env).await?.map(Box::new).map(Probe::Session),
+        Kind::Comet => comet::probe(whom, settings, env).await?.map(Box::new).map(Probe::Session),
+        Kind::Fabric => fabric::probe(whom, settings, env).await?.map(Box::new).map(Probe::Gossip),
+    })
 }
 
 /// The protocol `bench` as a client: the protocol, and where its sessions come out.

@@ -43,19 +43,22 @@ const CHUNK_QUEUE: usize = 16;
 const FULL_INBOX: Duration = Duration::from_secs(10);
 
 /// How a wire wraps each message, where it does.
-#[derive(Debug, Clone, Copy)]
-pub struct Framing {
+pub trait Framing: Send + Sync + 'static {
     /// Appends what stands before a message of so many bytes on this lane. Nothing may stand behind it.
-    pub prefix: fn(Lane, usize, &mut BytesMut),
-    /// Takes the message out; an error names the broken rule.
-    pub unwrap: fn(Bytes) -> Result<Bytes, &'static str>,
+    fn prefix(&self, lane: Lane, len: usize, out: &mut BytesMut);
+
+    /// Takes the message out.
+    ///
+    /// # Errors
+    /// The name of the broken rule.
+    fn unwrap(&self, bytes: Bytes) -> Result<Bytes, &'static str>;
 }
 
 /// Which channels a wire carries the protocol on: `base`, `base` + 1, `base` + 2.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct ChannelMap {
     base: u16,
-    framing: Option<Framing>,
+    framing: Option<Arc<dyn Framing>>,
 }
 
 impl ChannelMap {
@@ -67,8 +70,8 @@ impl ChannelMap {
 
     /// Messages wrapped as the wire wants it.
     #[must_use]
-    pub fn wrapped(base: u16, framing: Framing) -> Self {
-        Self { base, framing: Some(framing) }
+    pub fn wrapped(base: u16, framing: impl Framing) -> Self {
+        Self { base, framing: Some(Arc::new(framing)) }
     }
 
     /// The channel of a lane.
@@ -84,8 +87,8 @@ impl ChannelMap {
     /// An empty buffer for a message of `len` bytes, with what stands before it.
     fn start(&self, lane: Lane, len: usize) -> BytesMut {
         let mut out = BytesMut::with_capacity(len + 64);
-        if let Some(framing) = self.framing {
-            (framing.prefix)(lane, len, &mut out);
+        if let Some(framing) = &self.framing {
+            framing.prefix(lane, len, &mut out);
         }
         out
     }
@@ -97,8 +100,8 @@ impl ChannelMap {
     }
 
     fn decode(&self, lane: Lane, bytes: Bytes) -> Result<Message, ProtocolError> {
-        let bytes = match self.framing {
-            Some(framing) => (framing.unwrap)(bytes).map_err(ProtocolError::Breach)?,
+        let bytes = match &self.framing {
+            Some(framing) => framing.unwrap(bytes).map_err(ProtocolError::Breach)?,
             None => bytes,
         };
         Message::decode(lane, bytes, lane.limit()).map_err(|rule| ProtocolError::Breach(rule.0))
@@ -159,7 +162,8 @@ impl Protocol for CastProtocol {
             let _attached = Attached { shared: Arc::clone(&self.shared), key };
             let chunks = io.take(self.map.channel(Lane::Chunk)).ok_or(ProtocolError::Closed)?;
             let shared = Arc::clone(&self.shared);
-            let session = Session { shared, map: self.map, key, peer: peer.id(), doors, sender: io.sender() };
+            let session =
+                Session { shared, map: self.map.clone(), key, peer: peer.id(), doors, sender: io.sender() };
             let read = async {
                 tokio::try_join!(session.read_news(&mut io), session.read_chunks(chunks)).map(|_| ())
             };
@@ -289,7 +293,7 @@ impl Session {
             _ => false,
         };
         let blocking = uploads.iter().any(stored);
-        let (shared, map) = (Arc::clone(&self.shared), self.map);
+        let (shared, map) = (Arc::clone(&self.shared), self.map.clone());
         let load = move || uploads.into_iter().map(|upload| load_one(&shared, &map, upload)).collect();
         if !blocking {
             return Ok(load());

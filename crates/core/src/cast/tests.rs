@@ -16,16 +16,24 @@ use tokio::sync::broadcast::Receiver;
 const PATIENT: Duration = Duration::from_secs(60);
 
 /// A wrapping as comet has it: a tag and a varint length.
-fn map() -> ChannelMap {
-    let prefix = |_: Lane, len: usize, out: &mut BytesMut| {
+struct Tagged;
+
+impl Framing for Tagged {
+    fn prefix(&self, _: Lane, len: usize, out: &mut BytesMut) {
         out.put_u8(10);
         out.put_u32(len as u32);
-    };
-    let unwrap = |mut bytes: Bytes| match bytes.try_get_u8() {
-        Ok(10) if bytes.try_get_u32().is_ok_and(|len| len as usize == bytes.len()) => Ok(bytes),
-        _ => Err("wrapping"),
-    };
-    ChannelMap::wrapped(0x74, Framing { prefix, unwrap })
+    }
+
+    fn unwrap(&self, mut bytes: Bytes) -> Result<Bytes, &'static str> {
+        match bytes.try_get_u8() {
+            Ok(10) if bytes.try_get_u32().is_ok_and(|len| len as usize == bytes.len()) => Ok(bytes),
+            _ => Err("wrapping"),
+        }
+    }
+}
+
+fn map() -> ChannelMap {
+    ChannelMap::wrapped(0x74, Tagged)
 }
 
 struct Node {
