@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 const STEP: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(30);
 
 fn auth() -> Vec<u8> {
     let to = public(VICTIM);
@@ -282,7 +283,7 @@ async fn a_hello_over_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn other_frames_in_place_of_hello() {
     let mut victim = Victim::new().await;
-    let cases: [(fn(&mut Raw) -> Vec<u8>, &str); 9] = [
+    let cases: [(Make, &str); 9] = [
         (|raw| raw.plain(PING, &[0xc0]), "hello expected"),
         (|raw| raw.plain(PONG, &[0xc0]), "hello expected"),
         (|raw| raw.plain(4, &[0xc0]), "hello expected"),
@@ -448,5 +449,230 @@ async fn identities_that_are_refused() {
         assert_eq!(hostile.goodbye().await, Some(code));
         victim.refused(seed, reason).await;
     }
+    victim.finish().await;
+}
+
+// --- The running session.
+
+const OVER: &str = "message over the channel's receive limit";
+/// The largest frame that can hold a message of [`LARGE_LIMIT`] bytes and its code.
+const FRAME_LIMIT: usize = 32 + LARGE_LIMIT + LARGE_LIMIT / 6 + 9;
+
+/// A snappy block that says how long it is, and what follows.
+fn says(mut len: u64, rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while len >= 0x80 {
+        out.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    [&out, rest].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn breaches_end_one_session_with_a_word() {
+    let cases: &[(Make, &str)] = &[
+        // Lengths before compression that are lies, or too much.
+        (|raw| raw.plain(SMALL, &says((16 << 20) + 1, &[0; 9])), OVER),
+        (|raw| raw.plain(LARGE, &says((16 << 20) + 1, &[0; 9])), OVER),
+        (|raw| raw.plain(SMALL, &says(u64::from(u32::MAX), &[0; 9])), OVER),
+        (|raw| raw.plain(SMALL, &says(SMALL_LIMIT as u64 + 1, &[0; 9])), OVER),
+        (|raw| raw.packed(SMALL, &[7; SMALL_LIMIT + 1]), OVER),
+        (|raw| raw.packed(LARGE, &[7; LARGE_LIMIT + 1]), OVER),
+        (|raw| raw.plain(SMALL, &says(1 << 32, &[0; 9])), "snappy"),
+        (|raw| raw.plain(SMALL, &[0xff; 11]), "snappy"),
+        (|raw| raw.plain(SMALL, &says(SMALL_LIMIT as u64, &[])), "snappy"),
+        (|raw| raw.plain(LARGE, &says(LARGE_LIMIT as u64, &[0; 9])), "snappy"),
+        // What is no snappy at all.
+        (|raw| raw.plain(SMALL, &[]), "snappy"),
+        (|raw| raw.plain(SMALL, &says(4, b"\x0cfour+")), "snappy"),
+        (|raw| raw.plain(SMALL, &says(5, b"\x0cfour")), "snappy"),
+        (|raw| raw.plain(SMALL, &says(3, b"\x0cfour")), "snappy"),
+        (|raw| raw.plain(SMALL, &says(4, &[0x01, 0x09])), "snappy"),
+        (|raw| raw.plain(SMALL, &says(64, &[0xfe, 0xff, 0xff])), "snappy"),
+        // Frames too large: the header is enough.
+        (|raw| raw.header(0xff_ffff, &[0xc2, 0x80, 0x80]), "frame size"),
+        (|raw| raw.header(FRAME_LIMIT + 1, &[0xc2, 0x80, 0x80]), "frame size"),
+        (|raw| raw.plain(LARGE, &[7; FRAME_LIMIT]), "frame size"),
+        // Frames that are not from who proved to be there.
+        (|raw| bent(raw.packed(SMALL, b"header"), 0), "frame MAC"),
+        (|raw| bent(raw.packed(SMALL, b"header MAC"), 31), "frame MAC"),
+        (|raw| bent(raw.packed(SMALL, b"body"), 32), "frame MAC"),
+        (|raw| bent(raw.packed(SMALL, b"padding"), 47), "frame MAC"),
+        (|raw| bent(raw.packed(SMALL, b"body MAC"), 63), "frame MAC"),
+        (|raw| raw.packed(SMALL, b"twice").repeat(2), "frame MAC"),
+        (|raw| (raw.packed(SMALL, b"left out"), raw.packed(SMALL, b"kept")).1, "frame MAC"),
+        (|_| vec![0; 64], "frame MAC"),
+        // Codes of nobody, and what is no code.
+        (|raw| raw.packed(LARGE + 1, b"no such channel"), "unknown message code"),
+        (|raw| raw.packed(127, b""), "unknown message code"),
+        (|raw| raw.packed(128, b""), "unknown message code"),
+        (|raw| raw.plain(u64::MAX, b"not even snappy"), "unknown message code"),
+        (|raw| raw.frame(&[]), "message code"),
+        (|raw| raw.frame(&[0xc0]), "message code"),
+        (|raw| raw.frame(&[0]), "message code"),
+        (|raw| raw.frame(&[0x81, 0x10]), "message code"),
+        (|raw| raw.frame(&[0x82, 0, 0x80]), "message code"),
+        (|raw| raw.frame(&[0x89, 1, 0, 0, 0, 0, 0, 0, 0, 0]), "message code"),
+        (|raw| raw.frame(&[0xbf, 0xff, 0xff]), "message code"),
+        // The base protocol.
+        (|raw| raw.packed(HELLO, &hello().encode()), "second hello"),
+        (|raw| raw.plain(HELLO, &hello().encode()), "second hello"),
+    ];
+    let mut victim = Victim::new().await;
+    for (at, (make, rule)) in cases.iter().enumerate() {
+        let start = Instant::now();
+        let mut hostile = victim.session().await;
+        hostile.send(make).await;
+        assert_eq!(hostile.goodbye().await, Some(2), "case {at}: {rule}");
+        drop(hostile);
+        victim.dropped(Reason::Breach(rule), By::Us).await;
+        took(start, Duration::ZERO);
+    }
+    victim.finish().await;
+}
+
+/// In every form, compressed or not, and what cannot be read; the reason is said back.
+#[tokio::test(start_paused = true)]
+async fn disconnects_are_understood_however_they_come() {
+    let mut victim = Victim::new().await;
+    for (payload, reason) in disconnects() {
+        for compressed in [true, false] {
+            let mut hostile = victim.session().await;
+            match compressed {
+                true => hostile.send(|raw| raw.packed(DISCONNECT, &payload)).await,
+                false => hostile.send(|raw| raw.plain(DISCONNECT, &payload)).await,
+            }
+            // What follows a goodbye is not read.
+            hostile.send(|raw| raw.packed(LARGE + 1, b"and another thing")).await;
+            let said = hostile.goodbye().await.unwrap();
+            assert_eq!(meaning(said), reason, "{payload:02x?}, compressed: {compressed}");
+            drop(hostile);
+            victim.dropped(reason.clone(), By::Peer).await;
+        }
+    }
+    let mut hostile = victim.session().await;
+    hostile.send(|raw| raw.plain(DISCONNECT, &says(u64::from(u32::MAX), &[0; 9]))).await;
+    assert_eq!(hostile.goodbye().await, Some(0xff));
+    victim.dropped(Reason::Unknown(0xff), By::Peer).await;
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_at_the_idle_limit() {
+    let cases: [Make; 6] = [
+        |_| vec![],
+        |raw| raw.packed(SMALL, b"half a header")[..20].to_vec(),
+        |raw| raw.packed(SMALL, b"a header")[..32].to_vec(),
+        |raw| raw.packed(SMALL, b"half a body")[..40].to_vec(),
+        |raw| raw.packed(SMALL, b"all but a byte")[..63].to_vec(),
+        |raw| raw.header(FRAME_LIMIT, &[0xc2, 0x80, 0x80]),
+    ];
+    let mut victim = Victim::new().await;
+    for make in cases {
+        let mut hostile = victim.session().await;
+        sleep(Duration::from_secs(3)).await;
+        let bytes = make(&mut hostile.raw);
+        hostile.write(&bytes).await;
+        let left = if bytes.is_empty() { IDLE - Duration::from_secs(3) } else { IDLE };
+        let start = Instant::now();
+        assert_eq!(hostile.hear().await, Some((PING, vec![0xc0])));
+        assert_eq!(hostile.goodbye().await, Some(11));
+        drop(hostile);
+        victim.dropped(Reason::IdleTimeout, By::Us).await;
+        took(start, left);
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_without_a_word_or_in_mid_frame() {
+    let mut victim = Victim::new().await;
+    for cut in [0, 1, 31, 32, 33, 63] {
+        let mut hostile = victim.session().await;
+        hostile.send(|raw| raw.packed(SMALL, b"message")[..cut].to_vec()).await;
+        drop(hostile);
+        victim.dropped(Reason::RemoteClosed, By::Peer).await;
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_pings_shares_its_pongs() {
+    let mut victim = Victim::new().await;
+    let mut hostile = victim.session().await;
+    hostile.send(|raw| (0..1000).flat_map(|_| raw.packed(PING, &[0xc0])).collect()).await;
+    hostile.send(|raw| raw.packed(SMALL, b"end")).await;
+    let mut pongs = 0;
+    while let (PONG, payload) = hostile.hear().await.expect("closed") {
+        assert_eq!(payload, [0xc0]);
+        pongs += 1;
+    }
+    assert!((1..100).contains(&pongs), "{pongs} pongs for 1,000 pings");
+    drop(hostile);
+    victim.dropped(Reason::RemoteClosed, By::Peer).await;
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_merely_odd_goes_on() {
+    let cases: &[Make] = &[
+        |raw| (4..16).flat_map(|code| raw.packed(code, b"reserved")).collect(),
+        |raw| (4..16).flat_map(|code| raw.plain(code, &[0xff; 100])).collect(),
+        |raw| (0..100).flat_map(|_| raw.packed(PONG, b"unasked")).collect(),
+        |raw| raw.plain(PING, &[0xff; 100]),
+        |raw| raw.plain(PING, &[]),
+        |raw| [raw.header(1, &[]), raw.body([&[5][..], &[0; 15]].concat())].concat(),
+        |raw| [raw.header(1, &[0xff; 13]), raw.body([&[5][..], &[7; 15]].concat())].concat(),
+        |raw| raw.plain(4, &[7; FRAME_LIMIT - 1]),
+        |raw| raw.packed(SMALL, &[]),
+        |raw| raw.packed(LARGE, &[7; LARGE_LIMIT]),
+        // As long as compression may make it: all literals of one byte.
+        |raw| raw.plain(SMALL, &says(SMALL_LIMIT as u64, &[0, 7].repeat(SMALL_LIMIT))),
+    ];
+    let mut victim = Victim::new().await;
+    let mut hostile = victim.session().await;
+    for make in cases {
+        hostile.send(make).await;
+    }
+    // A byte at a time.
+    for byte in hostile.raw.packed(SMALL, b"still here?") {
+        hostile.write(&[byte]).await;
+        sleep(Duration::from_millis(300)).await;
+    }
+    let mut heard = Vec::new();
+    while let Some((code, payload)) = hostile.hear().await {
+        match code {
+            PING | PONG => {}
+            _ => heard.push((code, payload)),
+        }
+        if heard.last().is_some_and(|(_, payload)| payload == b"still here?") {
+            break;
+        }
+    }
+    let echoes = [(SMALL, vec![]), (LARGE, vec![7; LARGE_LIMIT]), (SMALL, vec![7; SMALL_LIMIT])];
+    assert_eq!(heard[..3], echoes);
+    assert_eq!(heard.len(), 4);
+    drop(hostile);
+    victim.dropped(Reason::RemoteClosed, By::Peer).await;
+    victim.finish().await;
+}
+
+/// Frames that came with hello are not lost, nor are they judged by hello's limit.
+#[tokio::test(start_paused = true)]
+async fn all_at_once() {
+    let mut victim = Victim::new().await;
+    let mut hostile = victim.shaken().await;
+    let message: Vec<u8> = (0..LARGE_LIMIT).map(|n| (n * n >> 3) as u8).collect();
+    hostile
+        .send(|raw| {
+            let hello = raw.plain(HELLO, &hello().encode());
+            [hello, raw.packed(LARGE, &message), raw.packed(DISCONNECT, &list(&[number(8)]))].concat()
+        })
+        .await;
+    hostile.hear_hello(&hello()).await;
+    assert!(matches!(victim.event().await, Event::PeerAdded(_)));
+    assert_eq!(hostile.goodbye().await, Some(8));
+    victim.dropped(Reason::Quitting, By::Peer).await;
     victim.finish().await;
 }

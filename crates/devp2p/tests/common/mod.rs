@@ -166,6 +166,9 @@ impl Raw {
     }
 }
 
+/// Bytes in their place on the wire.
+pub type Make = fn(&mut Raw) -> Vec<u8>;
+
 pub fn pack(payload: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(payload).unwrap()
 }
