@@ -53,6 +53,8 @@ pub struct EnvelopeDecoder {
     /// Content number and receive limit of each channel.
     channels: Vec<(u64, usize)>,
     limit: usize,
+    /// Where `cast` rides.
+    cast: cast::ChannelName,
     verdict: Verdict,
 }
 
@@ -61,7 +63,14 @@ impl EnvelopeDecoder {
     #[must_use]
     pub fn new(channels: Vec<(u64, usize)>) -> Self {
         let limit = channels.iter().map(|(_, limit)| *limit).max().unwrap_or(0).min(MAX_MESSAGE);
-        Self { channels, limit, verdict: Verdict::default() }
+        Self { channels, limit, cast: cast::ChannelName::default(), verdict: Verdict::default() }
+    }
+
+    /// Takes `cast` from another gossip channel.
+    #[must_use]
+    pub fn cast_on(mut self, channel: cast::ChannelName) -> Self {
+        self.cast = channel;
+        self
     }
 
     /// Tells the verdict on the connection as soon as it is given.
@@ -85,7 +94,7 @@ impl Decoder for EnvelopeDecoder {
         let undecodable = |error: scan::NotAMessage| Fault::breach("undecodable envelope", error);
         let payload = scan::payload(&data).map_err(undecodable)?;
         let head = scan::scan(payload).map_err(undecodable)?;
-        let cast = head.content == Some(gossip::DATA) && head.channel == cast::CHANNEL;
+        let cast = head.content == Some(gossip::DATA) && head.channel == self.cast.as_bytes();
         let (lane, data) = match cast.then(|| cast::open(data.slice_ref(payload))).flatten() {
             Some((lane, inner)) if self.channels.iter().any(|(id, _)| *id == lane) => (Some(lane), inner),
             _ => (head.content.map(u64::from), data),

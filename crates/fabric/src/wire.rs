@@ -20,6 +20,7 @@
 //! Not protected from: a ConnEstablish names a TLS certificate, not a TLS session, so whoever holds a peer's TLS key can
 //! present its recorded ConnEstablish; a trusted peer sees who else is connected to whom by probing.
 
+use crate::cast::ChannelName;
 use crate::conn_establish::{Established, MAX_FIRST, build, certificate_hash, verify};
 use crate::grpc::{
     self, CONTENT_TYPE, PING_PATH, STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED,
@@ -81,6 +82,8 @@ pub struct FabricConfig {
     pub trust: TrustBundle,
     /// Whether client certificates must lead to a TLS root (fabric peer.tls.clientAuthRequired).
     pub verify_clients: bool,
+    /// Gossip channel that `cast` rides on.
+    pub cast_channel: ChannelName,
 }
 
 impl FabricConfig {
@@ -88,7 +91,7 @@ impl FabricConfig {
     #[must_use]
     pub fn new(folder: PeerFolder) -> Self {
         let trust = folder.trust();
-        Self { folder, trust, verify_clients: false }
+        Self { folder, trust, verify_clients: false, cast_channel: ChannelName::default() }
     }
 }
 
@@ -324,7 +327,11 @@ impl Fabric {
             info: info(established, shown),
             channels,
             encoder: Box::new(EnvelopeEncoder),
-            decoder: Box::new(EnvelopeDecoder::new(limits).telling(reader.verdict().clone())),
+            decoder: Box::new(
+                EnvelopeDecoder::new(limits)
+                    .cast_on(self.config.cast_channel.clone())
+                    .telling(reader.verdict().clone()),
+            ),
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
