@@ -11,7 +11,7 @@
 //! ```
 //! (go-ethereum p2p/server.go, p2p/transport.go)
 //!
-//! Limits: handshake packets and everything before hello are at most 2,048 bytes. A channel id is the
+//! Limits: handshake packets are at most 2,048 bytes, and so is the payload of hello or what comes in its place. A channel id is the
 //! message code within its capability. Not protected: who dials whom shows, and see [`crate::frame`].
 
 use crate::caps;

@@ -663,7 +663,7 @@ async fn what_is_merely_odd_goes_on() {
 async fn all_at_once() {
     let mut victim = Victim::new().await;
     let mut hostile = victim.shaken().await;
-    let message: Vec<u8> = (0..LARGE_LIMIT).map(|n| (n * n >> 3) as u8).collect();
+    let message: Vec<u8> = (0..LARGE_LIMIT).map(|n| (n * n / 8) as u8).collect();
     hostile
         .send(|raw| {
             let hello = raw.plain(HELLO, &hello().encode());
@@ -674,5 +674,59 @@ async fn all_at_once() {
     assert!(matches!(victim.event().await, Event::PeerAdded(_)));
     assert_eq!(hostile.goodbye().await, Some(8));
     victim.dropped(Reason::Quitting, By::Peer).await;
+    victim.finish().await;
+}
+
+// --- A listener we dial.
+
+/// What a listener may answer to our auth with; it needs no key of its own to do so.
+#[tokio::test(start_paused = true)]
+async fn acks_that_prove_nothing() {
+    let to = public(VICTIM);
+    let (key, nonce) = (string(&public(7).to_bytes()), string(&[8; 32]));
+    let whole = packet(&to, &list(&[key.clone(), nonce.clone(), number(4)]));
+    let (broken, size) = (Reason::Breach("handshake packet"), Reason::Breach("handshake packet size"));
+    let cases = [
+        (vec![], Reason::HandshakeTimeout),
+        (whole[..whole.len() - 1].to_vec(), Reason::HandshakeTimeout),
+        (vec![0, 0], size.clone()),
+        (vec![0xff, 0xff], size),
+        (bent(whole.clone(), 3), broken.clone()),
+        (bent(whole.clone(), whole.len() - 1), broken.clone()),
+        (packet(&public(HOSTILE), &list(&[key.clone(), nonce.clone(), number(4)])), broken.clone()),
+        (packet(&to, &list(&[string(&[9; 64]), nonce.clone(), number(4)])), broken.clone()),
+        (packet(&to, &list(&[key.clone(), string(&[8; 31]), number(4)])), broken.clone()),
+        (packet(&to, &list(&[key, nonce])), broken),
+        // Whole, but from somebody without the key we dialled: what it sends next cannot be sealed rightly.
+        ([&whole[..], &[7; 200]].concat(), Reason::Breach("frame MAC")),
+        (whole, Reason::HandshakeTimeout),
+    ];
+    let mut victim = Victim::new().await;
+    let ear = victim.listener().await;
+    for (answer, reason) in cases {
+        victim.dial(HOSTILE, ear.local_addr()).await;
+        let mut connection = ear.accept().await.unwrap();
+        let start = Instant::now();
+        connection.writer.write_all(&answer).await.unwrap();
+        let limit = if reason == Reason::HandshakeTimeout { STEP } else { Duration::ZERO };
+        victim.dial_failed(reason).await;
+        took(start, limit);
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_cut_and_closed() {
+    let to = public(VICTIM);
+    let whole = packet(&to, &list(&[string(&public(7).to_bytes()), string(&[8; 32]), number(4)]));
+    let mut victim = Victim::new().await;
+    let ear = victim.listener().await;
+    for cut in (0..whole.len()).step_by(7).chain([1, 2, 3, whole.len()]) {
+        victim.dial(HOSTILE, ear.local_addr()).await;
+        let mut connection = ear.accept().await.unwrap();
+        connection.writer.write_all(&whole[..cut]).await.unwrap();
+        drop(connection);
+        victim.dial_failed(Reason::RemoteClosed).await;
+    }
     victim.finish().await;
 }

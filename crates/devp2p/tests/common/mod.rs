@@ -14,8 +14,9 @@ use secp256k1::{PublicKey, SecretKey, ecdh};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use switchboard::dial::HISTORY;
 use switchboard::memory::MemoryNetwork;
-use switchboard::net::{Connection, Network};
+use switchboard::net::{Connection, Listener, Network};
 use switchboard::{
     BoxFuture, By, ChannelId, ChannelIo, ChannelSpec, Env, Event, Limits, Peer, PeerId, Protocol,
     ProtocolError, ProtocolSpec, Reason, Switch, SwitchBuilder,
@@ -50,6 +51,11 @@ pub fn public(seed: u8) -> NodePublic {
 
 pub fn id(seed: u8) -> PeerId {
     PeerId::new(DEVP2P, &public(seed).node_id()).unwrap()
+}
+
+/// A node's address.
+pub fn enode(seed: u8, addr: SocketAddr) -> String {
+    Devp2p::new(Devp2pConfig::new(Arc::new(key(seed)))).enode(addr).to_string()
 }
 
 pub fn string(bytes: &[u8]) -> Vec<u8> {
@@ -326,8 +332,7 @@ impl Victim {
         let (handed, mut given) = mpsc::channel(1);
         let friend = node(&net, FRIEND, Echo(Some(handed)), open_limits()).await;
         let mut events = switch.events();
-        let enode = Devp2p::new(Devp2pConfig::new(Arc::new(key(VICTIM)))).enode(switch.listening()[0].0);
-        friend.offer(friend.parse(&enode.to_string()).unwrap()).await;
+        friend.offer(friend.parse(&enode(VICTIM, switch.listening()[0].0)).unwrap()).await;
         let io = given.recv().await.unwrap();
         assert!(matches!(events.recv().await.unwrap(), Event::PeerAdded(peer) if peer.id() == id(FRIEND)));
         Self { net, switch, friend, io, events }
@@ -335,6 +340,26 @@ impl Victim {
 
     pub async fn connect(&self) -> Connection {
         self.net.connect(self.switch.listening()[0].0).await.unwrap()
+    }
+
+    /// Where a hostile peer listens.
+    pub async fn listener(&self) -> Arc<dyn Listener> {
+        self.net.listen(SocketAddr::from(([10, 0, 0, HOSTILE], 30_303))).await.unwrap()
+    }
+
+    /// The victim dials; an address is dialled again only after a while.
+    pub async fn dial(&self, seed: u8, addr: SocketAddr) {
+        tokio::time::sleep(HISTORY).await;
+        self.switch.offer(self.switch.parse(&enode(seed, addr)).unwrap()).await;
+    }
+
+    /// The one event of a dial that failed.
+    pub async fn dial_failed(&mut self, reason: Reason) {
+        match self.event().await {
+            Event::DialFailed { reason: found, detail, .. } => assert_eq!(found, reason, "{detail}"),
+            other => panic!("{reason:?} expected: {other:?}"),
+        }
+        self.serves_on().await;
     }
 
     /// A connection on which bytes were sent, and perhaps nothing more will come.
