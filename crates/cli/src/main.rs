@@ -89,21 +89,25 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return output.failed(&Fail::job(format!("cannot start: {error}"))),
     };
-    let result = runtime.block_on(async {
-        match args.command {
-            Command::Keygen(args) => keygen::run(&args, &output),
-            Command::Id(args) => id::run(&args, &output),
-            Command::Node(args) => node::run(*args, &output).await,
-            Command::Ping(args) => ping::run(args, &output).await,
-            Command::Bench(args) => bench::run(args, &output).await,
-            Command::Up(args) => up::run(args, &output).await,
-        }
-    });
+    // On a thread of the runtime, beside the tasks it talks to: every wake-up across threads costs microseconds.
+    let job = runtime.spawn(async move { run(args.command, &output).await });
+    let result = runtime.block_on(job).unwrap_or_else(|broken| Err(Fail::job(broken)));
     // Whatever a task still holds is not worth waiting for.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => output.failed(&fail),
+    }
+}
+
+async fn run(command: Command, output: &Output) -> Result<(), Fail> {
+    match command {
+        Command::Keygen(args) => keygen::run(&args, output),
+        Command::Id(args) => id::run(&args, output),
+        Command::Node(args) => node::run(*args, output).await,
+        Command::Ping(args) => ping::run(args, output).await,
+        Command::Bench(args) => bench::run(args, output).await,
+        Command::Up(args) => up::run(args, output).await,
     }
 }
 
