@@ -26,7 +26,10 @@ fn commands_and_flags() {
         (&["node", "--wire", "comet", "--listen", "devp2p=127.0.0.1:0"], "--listen names wire devp2p"),
         (&["node", "--wire", "comet", "--key-file", "devp2p=x"], "--key-file names wire devp2p"),
         (&["node", "--wire", "devp2p", "--protocol", "bench", "--cast", "/bin/sh"], "add --protocol cast"),
-        (&["node", "--wire", "fabric", "--channel", "No Channel"], "--channel \"No Channel\": a channel name is"),
+        (
+            &["node", "--wire", "fabric", "--channel", "No Channel"],
+            "--channel \"No Channel\": a channel name is",
+        ),
         (&["node", "--protocol", "bench,cast", "--channel", "echo"], "choose another --channel"),
         (&["keygen", "--wire", "comet"], "--out <OUT>: see switchboard keygen --help"),
         (&["bench", "echo"], "see switchboard bench echo --help"),
