@@ -11,8 +11,9 @@
 //! ```
 //! (go-ethereum p2p/server.go, p2p/transport.go)
 //!
-//! Limits: handshake packets are at most 2,048 bytes, and so is the payload of hello or what comes in its place. A channel id is the
-//! message code within its capability. Not protected: who dials whom shows, and see [`crate::frame`].
+//! Limits: handshake packets are at most 2,048 bytes, and so is the payload of hello or of what comes in its
+//! place. A channel id is the message code within its capability. Not protected: who dials whom shows, and see
+//! [`crate::frame`].
 
 use crate::caps;
 use crate::enode::{Endpoint, Enode};
