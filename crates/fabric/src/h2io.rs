@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   reader ◀─ DATA frames, window given back as bytes are read        writer ─▶ DATA frames, as the peer's window allows
-//!   shutdown: a server ends with trailers `grpc-status: 0`, a client with END_STREAM
+//!   shutdown: a server ends with trailers `grpc-status: 0` (2 when the peer is at fault), a client with END_STREAM
 //! ```
 //! Limits: what is read waits in HTTP/2's window ([`STREAM_WINDOW`]), nothing is read ahead here. A task drives the
 //! connection; it ends when both halves are gone, within [`DRIVER_LINGER`].
@@ -10,11 +10,11 @@
 //! What breaks is the network's doing or the peer's: an `io::Error` cannot say which, so a [`Verdict`] goes with the
 //! connection, and the session's decoder tells it.
 
-use crate::grpc::STATUS_OK;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -155,9 +155,20 @@ impl AsyncRead for StreamReader {
     }
 }
 
+/// The status a server's stream will end with: 0 unless another is set.
+#[derive(Debug, Clone, Default)]
+pub struct Farewell(Arc<AtomicU32>);
+
+impl Farewell {
+    pub(crate) fn set(&self, status: u32) {
+        self.0.store(status, Ordering::Relaxed);
+    }
+}
+
 /// Writes a stream's data.
 pub struct StreamWriter {
     send: SendStream<Bytes>,
+    farewell: Farewell,
     server: bool,
     ended: bool,
     guard: DriverGuard,
@@ -167,7 +178,18 @@ impl StreamWriter {
     /// A writer; a server's ends with trailers.
     #[must_use]
     pub fn new(send: SendStream<Bytes>, server: bool, guard: DriverGuard) -> Self {
-        Self { send, server, ended: false, guard }
+        Self { send, farewell: Farewell::default(), server, ended: false, guard }
+    }
+
+    /// What it will end with.
+    #[must_use]
+    pub fn farewell(&self) -> &Farewell {
+        &self.farewell
+    }
+
+    fn end(&mut self) {
+        let status = self.farewell.0.load(Ordering::Relaxed);
+        self.end_with(status);
     }
 
     /// Sends the first message, whatever the peer's window: it is small.
@@ -217,13 +239,13 @@ impl AsyncWrite for StreamWriter {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end_with(STATUS_OK);
+        self.end();
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.end_with(STATUS_OK);
+        self.end();
     }
 }

@@ -8,10 +8,11 @@
 //! Limits: the stated length against the largest channel limit before anything is waited for, then the message against its own
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
-use crate::grpc::{GrpcFault, PREFIX, put_message, take_message};
-use crate::h2io::Verdict;
+use crate::grpc::{GrpcFault, PREFIX, STATUS_UNKNOWN, put_message, take_message};
+use crate::h2io::{Farewell, Verdict};
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
+use switchboard::Reason;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
 
 /// Largest envelope sent (fabric internal/pkg/comm/config.go, 100 MiB with its prefix).
@@ -19,7 +20,17 @@ pub const MAX_MESSAGE: usize = 100 << 20;
 
 /// Envelopes out.
 #[derive(Debug, Default)]
-pub struct EnvelopeEncoder;
+pub struct EnvelopeEncoder {
+    farewell: Farewell,
+}
+
+impl EnvelopeEncoder {
+    /// An encoder for a stream that ends with `farewell`.
+    #[must_use]
+    pub fn new(farewell: Farewell) -> Self {
+        Self { farewell }
+    }
+}
 
 impl Encoder for EnvelopeEncoder {
     fn slice(&self, _: u64, remaining: usize) -> usize {
@@ -41,6 +52,7 @@ impl Encoder for EnvelopeEncoder {
             }
             OutFrame::Data { data, .. } => put_message(data, out),
             // Liveness is HTTP/2's; the end of the stream is the goodbye.
+            OutFrame::Goodbye(Reason::Breach(_)) => self.farewell.set(STATUS_UNKNOWN),
             OutFrame::Ping | OutFrame::Pong | OutFrame::Goodbye(_) => {}
         }
         Ok(())

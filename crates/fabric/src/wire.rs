@@ -15,7 +15,7 @@
 //! connection the peer closed. It keeps its place among the handshakes for up to [`PROBE_LINGER`], so that the prober can
 //! measure round trips. A dialled peer that proves another PKI-ID than the one asked for is refused, also one of the
 //! same organisation, which Go peers would go on with: whoever dials by PKI-ID means that peer. A peer we refuse is told by status:
-//! 16 when it proved nothing, 7 when the Switch does not want it.
+//! 16 when it proved nothing, 7 when the Switch does not want it, 2 when it breaks a rule in its session.
 //!
 //! Not protected from: a ConnEstablish names a TLS certificate, not a TLS session, so whoever holds a peer's TLS key can
 //! present its recorded ConnEstablish; a trusted peer sees who else is connected to whom by probing.
@@ -326,7 +326,7 @@ impl Fabric {
             peer: peer_id(&established.identity.pki_id()),
             info: info(established, shown),
             channels,
-            encoder: Box::new(EnvelopeEncoder),
+            encoder: Box::new(EnvelopeEncoder::new(writer.farewell().clone())),
             decoder: Box::new(
                 EnvelopeDecoder::new(limits)
                     .cast_on(self.config.cast_channel.clone())

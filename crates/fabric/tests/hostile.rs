@@ -11,7 +11,9 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::{By, Reason};
+use switchboard_fabric::bench::ECHO;
 use switchboard_fabric::conn_establish::build;
+use switchboard_fabric::grpc::{PING_PATH, STREAM_PATH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -188,5 +190,294 @@ async fn after_tls_each_step_has_its_time() {
             .unwrap();
         victim.fails(TLS, "").await;
     }
+    victim.finish().await;
+}
+
+// HTTP/2 and gRPC.
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_not_ours_are_answered_and_the_connection_lives() {
+    let mut victim = Victim::new().await;
+    let mut grpc = victim.grpc().await;
+    for path in
+        ["/gossip.Gossip/Nothing", "/protos.Endorser/ProcessProposal", "/", "/gossip.Gossip/GossipStream/"]
+    {
+        assert_eq!(grpc.call(post(path)).await, (200, Some(12)), "{path}");
+    }
+    for path in [STREAM_PATH, PING_PATH, "/"] {
+        let mut request = post(path);
+        request.headers_mut().remove("content-type");
+        assert_eq!(grpc.call(request).await, (415, None));
+        let mut request = post(path);
+        request.headers_mut().insert("content-type", "text/html".parse().unwrap());
+        assert_eq!(grpc.call(request).await, (415, None));
+    }
+    let mut request = post(PING_PATH);
+    request.headers_mut().insert("content-type", "application/grpc+proto".parse().unwrap());
+    assert_eq!(grpc.call(request).await, (200, Some(0)));
+    victim.echoes().await;
+    let mut call = grpc.stream().await;
+    call.say(&establish(&victim.folder));
+    victim.added().await;
+    call.hear().await.expect("a ConnEstablish");
+    call.lives().await;
+    // Nor does it harm a session.
+    assert_eq!(call.grpc.call(post("/nothing")).await, (200, Some(12)));
+    call.lives().await;
+    drop(call);
+    victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opened_stream_has_two_seconds_for_its_first_message() {
+    let mut victim = Victim::new().await;
+    let first = framed(&establish(&victim.folder));
+    for drip in [false, true] {
+        let mut call = victim.grpc().await.stream().await;
+        let start = Instant::now();
+        let dripping = async {
+            for byte in first.chunks(1).filter(|_| drip) {
+                call.send_raw(byte);
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = victim.fails(Reason::HandshakeTimeout, "secure") => {}
+            () = dripping => unreachable!(),
+        }
+        assert_eq!(start.elapsed().as_secs(), 2);
+        assert_eq!(call.status().await, Some(16));
+    }
+    victim.finish().await;
+}
+
+/// Of many streams one is the GossipStream; calls run beside it.
+#[tokio::test(start_paused = true)]
+async fn many_streams_at_once_leave_one() {
+    let mut victim = Victim::new().await;
+    let mut raw = Raw::connect(&victim).await;
+    let opened: Vec<u8> =
+        (0..100).flat_map(|n| frame(HEADERS, END_HEADERS, 2 * n + 1, &head(STREAM_PATH))).collect();
+    raw.send(&opened).await;
+    let mut refused = Vec::new();
+    while refused.len() < 99 {
+        let reset = raw.await_kind(RST_STREAM).await.unwrap();
+        assert_eq!(reset.payload, [0, 0, 0, 7], "REFUSED_STREAM");
+        refused.push(reset.stream);
+    }
+    refused.sort_unstable();
+    assert!(refused.iter().copied().eq((1..100).map(|n| 2 * n + 1)));
+    raw.send(&frame(DATA, 0, 1, &framed(&establish(&victim.folder)))).await;
+    victim.added().await;
+    raw.lives().await;
+    drop(raw);
+    victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+
+    // Pings that never end leave their places to others after a while.
+    let mut raw = Raw::session(&mut victim).await;
+    let pings: Vec<u8> =
+        (1..18).flat_map(|n| frame(HEADERS, END_HEADERS, 2 * n + 1, &head(PING_PATH))).collect();
+    raw.send(&pings).await;
+    assert_eq!(raw.reset().await, Some(7), "one over the limit of 16, with the session's");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, 101, &head(PING_PATH))).await;
+    while raw.await_kind(HEADERS).await.unwrap().stream != 101 {}
+    raw.lives().await;
+    drop(raw);
+    victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    victim.finish().await;
+}
+
+/// A header block in frames of 16 KiB.
+fn long_head(stream: u32, bytes: usize) -> Vec<u8> {
+    let mut block = head(STREAM_PATH);
+    while block.len() < bytes {
+        field(&mut block, "x-filler", &"f".repeat(2000));
+    }
+    let frames = block.chunks(16_384);
+    let last = frames.len() - 1;
+    let kind = |n| if n == 0 { HEADERS } else { CONTINUATION };
+    let flags = |n| if n == last { END_HEADERS } else { 0 };
+    frames.enumerate().flat_map(|(n, part)| frame(kind(n), flags(n), stream, part)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_over_the_limit_are_refused_and_far_over_end_the_connection() {
+    let mut victim = Victim::new().await;
+    let mut grpc = victim.grpc().await;
+    let mut request = post(PING_PATH);
+    request.headers_mut().insert("x-filler", "f".repeat(20_000).parse().unwrap());
+    assert_eq!(grpc.call(request).await, (431, None));
+    let mut call = grpc.stream().await;
+    call.say(&establish(&victim.folder));
+    victim.added().await;
+    drop(call);
+    victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    for bytes in [1 << 17, 1 << 20] {
+        let mut raw = Raw::connect(&victim).await;
+        raw.send(&long_head(1, bytes)).await;
+        assert_eq!(raw.goaway().await, Some(COMPRESSION_ERROR));
+        victim.fails(Reason::Breach("HTTP/2"), "error detected").await;
+    }
+    victim.finish().await;
+}
+
+const PROTOCOL_ERROR: u32 = 1;
+const FLOW_CONTROL_ERROR: u32 = 3;
+const FRAME_SIZE_ERROR: u32 = 6;
+const COMPRESSION_ERROR: u32 = 9;
+const CALM: u32 = 11;
+
+/// What ends a connection, and the code it is told.
+fn breaches() -> Vec<(&'static str, Vec<u8>, u32)> {
+    let rapid =
+        |n| [frame(HEADERS, END_HEADERS, n, &head(PING_PATH)), frame(RST_STREAM, 0, n, &[0, 0, 0, 8])];
+    let more = frame(CONTINUATION, 0, 3, &[0, 1, b'x', 1, b'y']);
+    vec![
+        ("rapid reset", (1..500).flat_map(|n| rapid(2 * n + 1).concat()).collect(), CALM),
+        ("reset of an idle stream", frame(RST_STREAM, 0, 99, &[0, 0, 0, 8]), PROTOCOL_ERROR),
+        ("empty data", frame(DATA, 0, 1, &[]).repeat(200), CALM),
+        ("headers of 1 MiB", long_head(3, 1 << 20), COMPRESSION_ERROR),
+        ("continuations without end", [frame(HEADERS, 0, 3, &[0x83]), more.repeat(10_000)].concat(), CALM),
+        ("a continuation of nothing", frame(CONTINUATION, 0, 1, &[0x83]), PROTOCOL_ERROR),
+        (
+            "another frame within a header block",
+            [frame(HEADERS, 0, 3, &[0x83]), frame(DATA, 0, 1, &[])].concat(),
+            PROTOCOL_ERROR,
+        ),
+        ("a header block that is no HPACK", frame(HEADERS, END_HEADERS, 3, &[0xff; 20]), PROTOCOL_ERROR),
+        ("a frame over 16 KiB", frame(DATA, 0, 1, &[0; 16_385]), FRAME_SIZE_ERROR),
+        ("data of stream 0", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
+        ("data of an idle stream", frame(DATA, 0, 99, b"x"), PROTOCOL_ERROR),
+        ("a stream of ours", frame(HEADERS, END_HEADERS, 2, &head(PING_PATH)), PROTOCOL_ERROR),
+        ("a push", frame(5, END_HEADERS, 1, &[0, 0, 0, 2, 0x83]), PROTOCOL_ERROR),
+        ("settings acknowledged twice", frame(SETTINGS, ACK, 0, &[]), PROTOCOL_ERROR),
+        ("a window over 2^31", frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]), FLOW_CONTROL_ERROR),
+        ("a ping of 7 bytes", frame(PING, 0, 0, &[0; 7]), PROTOCOL_ERROR),
+        ("a preface again", PREFACE.to_vec(), FRAME_SIZE_ERROR),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn breaches_of_http2_end_the_connection_with_their_code() {
+    let mut victim = Victim::new().await;
+    for (what, bytes, code) in breaches() {
+        let mut raw = Raw::session(&mut victim).await;
+        raw.send(&bytes).await;
+        assert_eq!(raw.goaway().await, Some(code), "{what}");
+        victim.ends(Reason::Breach("HTTP/2"), By::Us, "error detected").await;
+        // In the handshake too.
+        let mut raw = Raw::connect(&victim).await;
+        raw.send(&frame(HEADERS, END_HEADERS, 1, &head(STREAM_PATH))).await;
+        raw.send(&bytes).await;
+        assert_eq!(raw.goaway().await, Some(code), "{what}");
+        victim.fails(Reason::Breach("HTTP/2"), "error detected").await;
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn floods_that_are_read_do_no_harm_and_unread_ones_end_at_the_keepalive() {
+    let mut victim = Victim::new().await;
+    let unknown = [frame(0x42, 0, 0, b"what?"), frame(2, 0, 1, &[0, 0, 0, 0, 9])].concat();
+    for flood in [frame(PING, 0, 0, b"12345678"), frame(SETTINGS, 0, 0, &[]), unknown] {
+        let mut raw = Raw::session(&mut victim).await;
+        for _ in 0..100 {
+            raw.send(&flood.repeat(20)).await;
+        }
+        raw.lives().await;
+        drop(raw);
+        victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    }
+    let mut raw = Raw::session(&mut victim).await;
+    let start = Instant::now();
+    let flood = frame(PING, 0, 0, b"12345678").repeat(1000);
+    let flooding = async {
+        loop {
+            raw.send(&flood).await;
+        }
+    };
+    tokio::select! {
+        () = victim.ends(Reason::PongTimeout, By::Us, "ping") => {}
+        () = flooding => unreachable!(),
+    }
+    assert!((80..83).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    victim.finish().await;
+}
+
+/// A peer that reads its echoes never, and sends whatever its window says.
+#[tokio::test(start_paused = true)]
+async fn data_beyond_the_window_is_cut_off() {
+    let mut victim = Victim::new().await;
+    let mut raw = Raw::session(&mut victim).await;
+    let request = framed(&block(ECHO, 0, vec![7; 16_000]));
+    // Its echoes stop at its window, the inbox takes 8 MiB, HTTP/2 the next 4.
+    for _ in 0..1000 {
+        raw.send(&frame(DATA, 0, 1, &request)).await;
+        assert!(victim.switch.bytes_held() < 10 << 20, "{} bytes held", victim.switch.bytes_held());
+    }
+    assert_eq!(raw.reset().await, Some(FLOW_CONTROL_ERROR));
+    // The full inbox holds the reader up, so it is the writer that finds the stream gone.
+    victim.ends(Reason::RemoteClosed, By::Peer, "broken pipe").await;
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn grpc_messages_are_judged_by_their_prefix() {
+    let mut victim = Victim::new().await;
+    let limit = "message over the channel's receive limit";
+    for (bytes, rule) in [
+        (&[0, 0xff, 0xff, 0xff, 0xff, 1][..], limit),
+        (&[0, 0x06, 0x40, 0, 1], limit),
+        (&[1, 0, 0, 0, 2, 10, 0], "gRPC compression"),
+        (&[0xff; 5], "gRPC compression"),
+    ] {
+        let mut call = victim.session().await;
+        call.send_raw(bytes);
+        victim.ends(Reason::Breach(rule), By::Us, "").await;
+        assert_eq!(call.status().await, Some(2));
+    }
+    for prefix in [[0, 0, 2, 0, 1], [0, 0xff, 0xff, 0xff, 0xff], [1, 0, 0, 0, 9]] {
+        let mut call = victim.grpc().await.stream().await;
+        call.send_raw(&prefix);
+        victim.fails(Reason::Breach("first message"), "").await;
+        assert_eq!(call.status().await, Some(16));
+    }
+    // A message that stops half-way, with its stream.
+    for bytes in [&[0][..], &[0, 0, 0, 0], &[0, 0, 0, 0, 9], &[0, 0, 0, 0, 9, 1]] {
+        let mut call = victim.session().await;
+        let _ = call.send.send_data(bytes.to_vec().into(), true);
+        victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+        assert_eq!(call.status().await, Some(0));
+        let mut call = victim.grpc().await.stream().await;
+        let _ = call.send.send_data(bytes.to_vec().into(), true);
+        victim.fails(Reason::RemoteClosed, "").await;
+        assert_eq!(call.status().await, Some(16));
+    }
+    victim.finish().await;
+}
+
+/// Neither does it count as the answer, nor is the ping given up for it.
+#[tokio::test(start_paused = true)]
+async fn streams_opened_while_a_ping_is_out_change_nothing() {
+    let mut victim = Victim::new().await;
+    let mut raw = Raw::session(&mut victim).await;
+    let start = Instant::now();
+    let call = |n| frame(HEADERS, END_HEADERS | END_STREAM, n, &head(PING_PATH));
+    let ping = raw.await_kind(PING).await.unwrap();
+    raw.send(&call(3)).await;
+    raw.await_kind(HEADERS).await.unwrap();
+    raw.send(&frame(PING, ACK, 0, &ping.payload)).await;
+    raw.lives().await;
+    raw.await_kind(PING).await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 120);
+    for n in 2..6 {
+        raw.send(&call(2 * n + 1)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+    victim.ends(Reason::PongTimeout, By::Us, "ping").await;
+    assert_eq!(raw.await_kind(PING).await, None);
     victim.finish().await;
 }

@@ -1,7 +1,8 @@
 //! HTTP/2 frames by hand.
 
-use super::{Tls, Victim, establish, framed};
+use super::{Tls, Victim, block, establish, framed};
 use bytes::{Buf, BufMut, BytesMut};
+use switchboard_fabric::bench::ECHO;
 use switchboard_fabric::grpc::STREAM_PATH;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -133,5 +134,12 @@ impl Raw {
     /// The code of the reset that ends a stream.
     pub async fn reset(&mut self) -> Option<u32> {
         Some((&self.await_kind(RST_STREAM).await?.payload[..]).get_u32())
+    }
+
+    /// Our echo comes back: the session on stream 1 lives.
+    pub async fn lives(&mut self) {
+        let request = framed(&block(ECHO, 0, b"alive?".to_vec()));
+        self.send(&frame(DATA, 0, 1, &request)).await;
+        while self.await_kind(DATA).await.expect("no echo").payload != request {}
     }
 }
