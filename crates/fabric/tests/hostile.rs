@@ -4,16 +4,30 @@
 
 mod common;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use bytes::Bytes;
 use common::raw::*;
 use common::*;
+use prost::Message;
 use rustls::ClientConnection;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
-use switchboard::{By, Reason};
+use std::time::{Duration, SystemTime};
+use switchboard::{By, Event, Reason};
+use switchboard_fabric::PeerFolder;
 use switchboard_fabric::bench::ECHO;
 use switchboard_fabric::conn_establish::build;
 use switchboard_fabric::grpc::{PING_PATH, STREAM_PATH};
+use switchboard_fabric::identity::{IdentityFault, SigningIdentity, pem_certificate, pki_id};
+use switchboard_fabric::keygen::keygen;
+use switchboard_fabric::message::{
+    Acknowledgement, ConnEstablish, Content, Empty, Envelope, GossipMessage, PeerIdentity, SecretEnvelope,
+    SerializedIdentity, Tag,
+};
+use switchboard_fabric::sign::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -479,5 +493,211 @@ async fn streams_opened_while_a_ping_is_out_change_nothing() {
     }
     victim.ends(Reason::PongTimeout, By::Us, "ping").await;
     assert_eq!(raw.await_kind(PING).await, None);
+    victim.finish().await;
+}
+
+// ConnEstablish.
+
+/// What the hostile member would say if it meant well.
+fn conn(folder: &PeerFolder) -> ConnEstablish {
+    let identity = folder.identity.identity();
+    ConnEstablish {
+        pki_id: identity.pki_id().to_vec().into(),
+        identity: identity.serialized().clone(),
+        tls_cert_hash: hash(folder).to_vec().into(),
+        probe: false,
+    }
+}
+
+fn envelope(by: &SigningIdentity, content: Content) -> Envelope {
+    sign(by, &GossipMessage::new(Tag::Empty, &[], 0, content)).unwrap()
+}
+
+/// A first message is refused: identities unproven, status 16 and one event.
+async fn refused(victim: &mut Victim, first: &[u8], told: &str) {
+    let mut call = victim.grpc().await.stream().await;
+    call.say(first);
+    victim.fails(Reason::InvalidIdentity, told).await;
+    assert_eq!(call.status().await, Some(16), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_truncation_of_the_first_message_is_refused() {
+    let mut victim = Victim::new().await;
+    let first = establish(&victim.folder);
+    for cut in 0..first.len() {
+        refused(&mut victim, &first[..cut], "").await;
+    }
+    let mut call = victim.session().await;
+    call.lives().await;
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn absent_and_false_statements_are_refused() {
+    let mut victim = Victim::new().await;
+    let (own, theirs) = (conn(&victim.folder), victim.switch.local_id("fabric").unwrap());
+    let none = Bytes::new();
+    let foreign = peers(&victim.dir.path().join("other"), 1).remove(0);
+    let cases = [
+        (ConnEstablish::default(), "no PKI-ID"),
+        (ConnEstablish { pki_id: none.clone(), ..own.clone() }, "no PKI-ID"),
+        (ConnEstablish { pki_id: vec![7; 32].into(), ..own.clone() }, "PKI-ID is not that"),
+        (ConnEstablish { pki_id: own.pki_id.slice(..31), ..own.clone() }, "PKI-ID is not that"),
+        (ConnEstablish { pki_id: theirs.as_bytes().to_vec().into(), ..own.clone() }, "PKI-ID is not that"),
+        (ConnEstablish { identity: none.clone(), ..own.clone() }, "malformed identity"),
+        (ConnEstablish { identity: own.identity.slice(..99), ..own.clone() }, "malformed identity"),
+        (ConnEstablish { identity: vec![0; 70_000].into(), ..own.clone() }, "over 64 KiB"),
+        (ConnEstablish { tls_cert_hash: none.clone(), ..own.clone() }, "TLS certificate is not"),
+        (ConnEstablish { tls_cert_hash: vec![7; 32].into(), ..own.clone() }, "TLS certificate is not"),
+        (
+            ConnEstablish { tls_cert_hash: hash(&foreign).to_vec().into(), ..own.clone() },
+            "TLS certificate is not",
+        ),
+    ];
+    for (conn, told) in cases {
+        let first = envelope(&victim.folder.identity, Content::Conn(conn));
+        refused(&mut victim, &first.encode_to_vec(), told).await;
+    }
+    // What the victim itself said, on another connection.
+    let mut call = victim.grpc().await.stream().await;
+    let said = call.hear().await.unwrap();
+    call.say(&said);
+    victim.fails(Reason::InvalidIdentity, "TLS certificate is not").await;
+
+    let good = envelope(&victim.folder.identity, Content::Conn(own.clone()));
+    let secret = |signature: Bytes| Some(SecretEnvelope { payload: good.payload.clone(), signature });
+    let mut bent = good.signature.to_vec();
+    bent[40] ^= 1;
+    let signatures = [
+        (Envelope { signature: none.clone(), ..good.clone() }, "no signature"),
+        (Envelope { payload: none.clone(), ..good.clone() }, "another content"),
+        (Envelope { signature: bent.into(), ..good.clone() }, "wrong signature"),
+        (Envelope { signature: vec![0; 71].into(), ..good.clone() }, "wrong signature"),
+        (Envelope { signature: high_s(&victim, &good), ..good.clone() }, "high s"),
+        (envelope(&foreign.identity, Content::Conn(own)), "wrong signature"),
+        (
+            Envelope { secret_envelope: secret(none.clone()), ..good.clone() },
+            "no signature in its secret part",
+        ),
+        (Envelope { secret_envelope: secret(vec![0; 71].into()), ..good.clone() }, "the secret part"),
+    ];
+    for (first, told) in signatures {
+        refused(&mut victim, &first.encode_to_vec(), told).await;
+    }
+    victim.finish().await;
+}
+
+/// A signature over the payload that fits, with s in the upper half.
+fn high_s(victim: &Victim, envelope: &Envelope) -> Bytes {
+    let path = victim.dir.path().join("org/peer0/msp/keystore/priv_sk");
+    let key = PrivateKeyDer::from_pem_file(path).unwrap();
+    let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_der()).unwrap();
+    loop {
+        let signature = key.sign(&SystemRandom::new(), &envelope.payload).unwrap();
+        let judged = victim.folder.identity.identity().verify(&envelope.payload, signature.as_ref());
+        if judged == Err(IdentityFault::HighS) {
+            return signature.as_ref().to_vec().into();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn identities_that_are_not_of_the_organisation_now_are_refused() {
+    let mut victim = Victim::new().await;
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let other_ca = peers(&victim.dir.path().join("other"), 1).remove(0).identity;
+    let made = keygen(&victim.dir.path().join("org2"), "Org2MSP", 1, now()).unwrap();
+    let other_org = PeerFolder::load(&made[0], "Org2MSP").unwrap().identity;
+    let cases = [
+        (other_ca, "not of its organisation's CA"),
+        (other_org, "not trusted"),
+        (issued(&victim, now() - year * 2, now() - year), "expired or not yet valid"),
+        (issued(&victim, now() + year, now() + year * 2), "expired or not yet valid"),
+    ];
+    for (identity, told) in cases {
+        let first = build(&identity, hash(&victim.folder), false).unwrap();
+        refused(&mut victim, &first, told).await;
+    }
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let serialized = serialized(&certificate(&victim, &key, now() - year, now() + year));
+    let pki_id = Bytes::copy_from_slice(&pki_id(ORG, &serialized.id_bytes));
+    let conn = ConnEstablish { pki_id, identity: serialized.encode_to_vec().into(), ..conn(&victim.folder) };
+    let first = envelope(&victim.folder.identity, Content::Conn(conn));
+    refused(&mut victim, &first.encode_to_vec(), "neither P-256 nor P-384").await;
+    // A well dated one of the same making is welcome.
+    let identity = issued(&victim, now() - year, now() + year);
+    let mut call = victim.grpc().await.stream().await;
+    call.say(&build(&identity, hash(&victim.folder), false).unwrap());
+    assert!(matches!(victim.event().await, Event::PeerAdded(_)));
+    call.hear().await.expect("a ConnEstablish");
+    call.lives().await;
+    victim.finish().await;
+}
+
+/// An enrolment certificate of the victim's own CA.
+fn certificate(victim: &Victim, key: &rcgen::KeyPair, from: SystemTime, to: SystemTime) -> Vec<u8> {
+    let named = |name: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, ORG);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params
+    };
+    let ca = std::fs::read_to_string(victim.dir.path().join("org/ca/ca.key")).unwrap();
+    let issuer = rcgen::Issuer::new(named(&format!("ca.{ORG}")), rcgen::KeyPair::from_pem(&ca).unwrap());
+    let mut params = named("peer66");
+    (params.not_before, params.not_after) = (from.into(), to.into());
+    params.signed_by(key, &issuer).unwrap().der().to_vec()
+}
+
+fn serialized(certificate: &[u8]) -> SerializedIdentity {
+    SerializedIdentity { mspid: ORG.to_owned(), id_bytes: pem_certificate(certificate).into_bytes().into() }
+}
+
+fn issued(victim: &Victim, from: SystemTime, to: SystemTime) -> SigningIdentity {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let certificate = certificate(victim, &key, from, to);
+    SigningIdentity::new(ORG, &certificate, &key.serialize_der()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_message_of_another_kind_is_refused_and_a_second_statement_is_passed_over() {
+    let mut victim = Victim::new().await;
+    let by = &victim.folder.identity;
+    let others = [
+        block(ECHO, 0, b"echo?".to_vec()),
+        envelope(by, Content::Empty(Empty {})).encode_to_vec(),
+        envelope(by, Content::Ack(Acknowledgement { error: String::new() })).encode_to_vec(),
+        envelope(by, Content::PeerIdentity(PeerIdentity::default())).encode_to_vec(),
+        Envelope { payload: Bytes::from_static(&[0x18, 1]), ..Envelope::default() }.encode_to_vec(),
+    ];
+    for first in others {
+        refused(&mut victim, &first, "another content").await;
+    }
+    for garbage in
+        [vec![0xff; 50], Envelope { payload: vec![0xff; 50].into(), ..Envelope::default() }.encode_to_vec()]
+    {
+        refused(&mut victim, &garbage, "not a").await;
+    }
+    let other = conn(&peers(&victim.dir.path().join("other"), 1)[0]);
+    let other = envelope(&victim.folder.identity, Content::Conn(other)).encode_to_vec();
+    let mut call = victim.session().await;
+    call.say(&establish(&victim.folder));
+    call.say(&other);
+    call.lives().await;
+    // Somebody with the same identity does not take the session's place.
+    let mut twin = victim.grpc().await.stream().await;
+    twin.say(&establish(&victim.folder));
+    assert_eq!(twin.status().await, Some(7));
+    match victim.event().await {
+        Event::Refused { reason, id, .. } => {
+            assert_eq!((reason, id.is_some()), (Reason::AlreadyConnected, true));
+        }
+        other => panic!("{other:?}"),
+    }
+    call.lives().await;
+    drop(call);
+    victim.ends(Reason::RemoteClosed, By::Peer, "").await;
     victim.finish().await;
 }
