@@ -97,11 +97,19 @@ pub async fn released(mut guard: watch::Receiver<()>) {
     while guard.changed().await.is_ok() {}
 }
 
+/// The connection's own error, if it is one.
+pub(crate) fn io_of(error: h2::Error) -> Option<io::Error> {
+    let error = error.into_io()?;
+    // An end within a frame has no kind of its own there.
+    let cut = error.kind() == io::ErrorKind::Other && error.to_string() == "bytes remaining on stream";
+    Some(if cut { io::Error::new(io::ErrorKind::UnexpectedEof, error) } else { error })
+}
+
 fn broken(error: h2::Error) -> io::Error {
-    match error.get_io() {
-        Some(io) if !is_alert(io) => error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()),
-        _ => io::Error::new(io::ErrorKind::ConnectionReset, error),
+    if !error.is_io() || error.get_io().is_some_and(is_alert) {
+        return io::Error::new(io::ErrorKind::ConnectionReset, error);
     }
+    io_of(error).unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
 }
 
 /// Reads a stream's data.

@@ -28,7 +28,7 @@ use crate::grpc::{
 };
 use crate::h2io::{
     CONNECTION_WINDOW, DRIVER_LINGER, DriverGuard, STREAM_WINDOW, StreamReader, StreamWriter, Verdict,
-    driver_guard, is_alert, released, rule_broken,
+    driver_guard, io_of, is_alert, released, rule_broken,
 };
 use crate::identity::TrustBundle;
 use crate::msp::PeerFolder;
@@ -148,7 +148,7 @@ fn h2_failed(error: h2::Error) -> HandshakeError {
     if let Some(rule) = rule_broken(&error) {
         return HandshakeError::breach(Stage::Secure, rule, error);
     }
-    match error.into_io() {
+    match io_of(error) {
         // With TLS 1.3 a server may refuse our certificate after our side of its handshake is done.
         Some(error) if is_alert(&error) => refused(Stage::Secure, Reason::AccessDenied, error),
         Some(error) => HandshakeError::io(Stage::Secure, error),

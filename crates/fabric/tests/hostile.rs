@@ -4,31 +4,29 @@
 
 mod common;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use bytes::Bytes;
+use common::proof::*;
 use common::raw::*;
 use common::*;
 use prost::Message;
 use rustls::ClientConnection;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+use switchboard::net::{Connection, TcpNetwork};
 use switchboard::{By, Event, Reason};
 use switchboard_fabric::PeerFolder;
 use switchboard_fabric::bench::ECHO;
 use switchboard_fabric::conn_establish::build;
 use switchboard_fabric::grpc::{PING_PATH, STREAM_PATH};
-use switchboard_fabric::identity::{IdentityFault, SigningIdentity, pem_certificate, pki_id};
+use switchboard_fabric::identity::pki_id;
 use switchboard_fabric::keygen::keygen;
 use switchboard_fabric::message::{
-    Acknowledgement, ConnEstablish, Content, Empty, Envelope, GossipMessage, PeerIdentity, SecretEnvelope,
-    SerializedIdentity, Tag,
+    Acknowledgement, ConnEstablish, Content, Empty, Envelope, PeerIdentity, SecretEnvelope, decode_envelope,
+    decode_message,
 };
-use switchboard_fabric::sign::sign;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 const TLS: Reason = Reason::Breach("TLS");
@@ -492,26 +490,11 @@ async fn streams_opened_while_a_ping_is_out_change_nothing() {
         tokio::time::sleep(Duration::from_secs(6)).await;
     }
     victim.ends(Reason::PongTimeout, By::Us, "ping").await;
-    assert_eq!(raw.await_kind(PING).await, None);
+    raw.closed().await;
     victim.finish().await;
 }
 
 // ConnEstablish.
-
-/// What the hostile member would say if it meant well.
-fn conn(folder: &PeerFolder) -> ConnEstablish {
-    let identity = folder.identity.identity();
-    ConnEstablish {
-        pki_id: identity.pki_id().to_vec().into(),
-        identity: identity.serialized().clone(),
-        tls_cert_hash: hash(folder).to_vec().into(),
-        probe: false,
-    }
-}
-
-fn envelope(by: &SigningIdentity, content: Content) -> Envelope {
-    sign(by, &GossipMessage::new(Tag::Empty, &[], 0, content)).unwrap()
-}
 
 /// A first message is refused: identities unproven, status 16 and one event.
 async fn refused(victim: &mut Victim, first: &[u8], told: &str) {
@@ -588,20 +571,6 @@ async fn absent_and_false_statements_are_refused() {
     victim.finish().await;
 }
 
-/// A signature over the payload that fits, with s in the upper half.
-fn high_s(victim: &Victim, envelope: &Envelope) -> Bytes {
-    let path = victim.dir.path().join("org/peer0/msp/keystore/priv_sk");
-    let key = PrivateKeyDer::from_pem_file(path).unwrap();
-    let key = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_der()).unwrap();
-    loop {
-        let signature = key.sign(&SystemRandom::new(), &envelope.payload).unwrap();
-        let judged = victim.folder.identity.identity().verify(&envelope.payload, signature.as_ref());
-        if judged == Err(IdentityFault::HighS) {
-            return signature.as_ref().to_vec().into();
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn identities_that_are_not_of_the_organisation_now_are_refused() {
     let mut victim = Victim::new().await;
@@ -633,32 +602,6 @@ async fn identities_that_are_not_of_the_organisation_now_are_refused() {
     call.hear().await.expect("a ConnEstablish");
     call.lives().await;
     victim.finish().await;
-}
-
-/// An enrolment certificate of the victim's own CA.
-fn certificate(victim: &Victim, key: &rcgen::KeyPair, from: SystemTime, to: SystemTime) -> Vec<u8> {
-    let named = |name: &str| {
-        let mut params = rcgen::CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, ORG);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params
-    };
-    let ca = std::fs::read_to_string(victim.dir.path().join("org/ca/ca.key")).unwrap();
-    let issuer = rcgen::Issuer::new(named(&format!("ca.{ORG}")), rcgen::KeyPair::from_pem(&ca).unwrap());
-    let mut params = named("peer66");
-    (params.not_before, params.not_after) = (from.into(), to.into());
-    params.signed_by(key, &issuer).unwrap().der().to_vec()
-}
-
-fn serialized(certificate: &[u8]) -> SerializedIdentity {
-    SerializedIdentity { mspid: ORG.to_owned(), id_bytes: pem_certificate(certificate).into_bytes().into() }
-}
-
-fn issued(victim: &Victim, from: SystemTime, to: SystemTime) -> SigningIdentity {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let certificate = certificate(victim, &key, from, to);
-    SigningIdentity::new(ORG, &certificate, &key.serialize_der()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -699,5 +642,155 @@ async fn a_first_message_of_another_kind_is_refused_and_a_second_statement_is_pa
     call.lives().await;
     drop(call);
     victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    victim.finish().await;
+}
+
+// The running session.
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_gossip_or_too_much_ends_the_session() {
+    let mut victim = Victim::new().await;
+    let limit = "message over the channel's receive limit";
+    let with =
+        |payload: &[u8]| Envelope { payload: payload.to_vec().into(), ..Envelope::default() }.encode_to_vec();
+    let cases = [
+        (vec![0xff; 50], "undecodable envelope"),
+        (vec![0x0a, 9, 1], "undecodable envelope"),
+        (vec![0x0b], "undecodable envelope"),
+        (with(&[0xff; 50]), "undecodable envelope"),
+        (with(&[0x42, 9, 1]), "undecodable envelope"),
+        (with(&[0x40, 9]), "undecodable envelope"),
+        (with(&[8; 11]), "undecodable envelope"),
+        (with(&[0, 0]), "undecodable envelope"),
+        (block(b"cast", 0, vec![7; LANE_LIMIT + 1]), limit),
+    ];
+    for (envelope, rule) in cases {
+        let mut call = victim.session().await;
+        call.say(&envelope);
+        victim.ends(Reason::Breach(rule), By::Us, "").await;
+        assert_eq!(call.status().await, Some(2));
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_wants_is_passed_over_or_acknowledged() {
+    let mut victim = Victim::new().await;
+    let mut call = victim.session().await;
+    let with =
+        |payload: &[u8]| Envelope { payload: payload.to_vec().into(), ..Envelope::default() }.encode_to_vec();
+    call.say(&[]);
+    call.say(&with(&[]));
+    // A content of the future, fields of the future, and no content.
+    call.say(&with(&[0xd2, 1, 2, 1, 2]));
+    call.say(&with(&[0xf8, 7, 1, 0xf1, 7, 1, 2, 3, 4, 5, 6, 7, 8]));
+    call.say(&with(&[8, 1, 18, 1, b'x', 24, 99]));
+    // Every content, with nothing or nonsense in it.
+    for content in 5..=25_u32 {
+        let key = [(content << 3 | 2) as u8 | 0x80, (content >> 4) as u8];
+        call.say(&with(&[&key[..], &[0]].concat()));
+        call.say(&with(&[&key[..], &[3, 0xff, 0xff, 0xff]].concat()));
+    }
+    call.say(&block(b"cast", 0, vec![7; LANE_LIMIT]));
+    call.say(&block(b"nowhere", 0, b"x".to_vec()));
+    call.say(&block(b"nowhere", 9, b"x".to_vec()));
+    let ack = decode_message(decode_envelope(call.hear().await.unwrap()).unwrap().payload).unwrap();
+    assert_eq!((ack.nonce, ack.content), (9, Some(Content::Ack(Acknowledgement::default()))));
+    call.lives().await;
+    drop(call);
+    victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    victim.finish().await;
+}
+
+/// How a peer may leave; each way is its own doing.
+fn goodbyes() -> Vec<Vec<u8>> {
+    let half = framed(&block(ECHO, 0, vec![7; 100]));
+    let mut all = vec![frame(DATA, END_STREAM, 1, &[]), frame(DATA, END_STREAM, 1, &half[..50])];
+    // An end in trailers.
+    all.push(frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0, 1, b'x', 1, b'y']));
+    all.extend((0..15).map(|code| frame(RST_STREAM, 0, 1, &[0, 0, 0, code])));
+    all.push(frame(RST_STREAM, 0, 1, &[0xff; 4]));
+    // In the middle of a frame's head, of its payload, of a message.
+    let data = frame(DATA, 0, 1, &half);
+    all.extend([0, 5, 9, 40].map(|cut| data[..cut].to_vec()));
+    all.push(frame(DATA, 0, 1, &half[..50]));
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_way_to_leave_is_told_as_the_peers_own() {
+    let mut victim = Victim::new().await;
+    let ends = |bytes: &[u8]| matches!(bytes, [_, _, _, RST_STREAM, ..] | [_, _, _, _, 1 | 5, ..]);
+    for bytes in goodbyes() {
+        for notify in [false, true] {
+            let mut raw = Raw::session(&mut victim).await;
+            raw.send(&bytes).await;
+            if ends(&bytes) {
+                // It need not close: we do.
+                victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+                raw.closed().await;
+            } else {
+                if notify {
+                    raw.tls.shutdown().await.unwrap();
+                }
+                drop(raw);
+                victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+            }
+        }
+        let mut raw = Raw::connect(&victim).await;
+        raw.send(&frame(HEADERS, END_HEADERS, 1, &head(STREAM_PATH))).await;
+        raw.send(&bytes).await;
+        let kept = ends(&bytes).then_some(raw);
+        victim.fails(Reason::RemoteClosed, "closed the connection").await;
+        drop(kept);
+    }
+    victim.finish().await;
+}
+
+/// A client that goes away opens no more streams; those it has run on.
+#[tokio::test(start_paused = true)]
+async fn going_away_ends_nothing_by_itself() {
+    let mut victim = Victim::new().await;
+    for code in [0, 1, 2, 11, 99] {
+        let mut raw = Raw::session(&mut victim).await;
+        raw.send(&frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code, b'\x1b', b'!'])).await;
+        raw.lives().await;
+        raw.send(&frame(DATA, END_STREAM, 1, &[])).await;
+        victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+    }
+    victim.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbled_records_end_a_session() {
+    let mut victim = Victim::new().await;
+    let mut raw = Raw::session(&mut victim).await;
+    raw.lives().await;
+    let record = [&[0x17, 3, 3, 0, 40][..], &[7; 40]].concat();
+    raw.tls.get_mut().0.write_all(&record).await.unwrap();
+    victim.ends(TLS, By::Us, "decrypt").await;
+    victim.finish().await;
+}
+
+/// On real sockets and a real clock: what was sent is lost, and the kernel says so.
+#[tokio::test]
+async fn a_reset_of_the_socket_is_told_as_the_peers_own() {
+    let mut victim = Victim::on(Arc::new(TcpNetwork), false).await;
+    for session in [false, true] {
+        let stream = TcpStream::connect(victim.switch.listening()[0].0).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        let tls = tls_over(Connection::tcp(stream).unwrap(), client_tls(&victim.folder)).await.unwrap();
+        let mut raw = Raw::open(tls).await;
+        raw.send(&frame(HEADERS, END_HEADERS, 1, &head(STREAM_PATH))).await;
+        if session {
+            raw.send(&frame(DATA, 0, 1, &framed(&establish(&victim.folder)))).await;
+            victim.added().await;
+            drop(raw);
+            victim.ends(Reason::RemoteClosed, By::Peer, "").await;
+        } else {
+            drop(raw);
+            victim.fails(Reason::RemoteClosed, "").await;
+        }
+    }
     victim.finish().await;
 }

@@ -2,6 +2,7 @@
 //! HTTP/2 and gRPC by hand.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
+pub mod proof;
 pub mod raw;
 
 use bytes::{Bytes, BytesMut};
@@ -120,7 +121,7 @@ impl Protocol for Lane {
 /// A node that listens, its friend that keeps asking, and the keys of a member that means harm.
 pub struct Victim {
     pub dir: tempfile::TempDir,
-    pub net: MemoryNetwork,
+    pub net: Arc<dyn Network>,
     pub switch: Switch,
     pub events: broadcast::Receiver<Event>,
     pub folder: PeerFolder,
@@ -133,9 +134,9 @@ pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-pub fn env(net: &MemoryNetwork, seed: u64) -> Env {
+pub fn env(net: &Arc<dyn Network>, seed: u64) -> Env {
     let now = now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    Env::seeded(Arc::new(net.clone()), now, seed)
+    Env::seeded(Arc::clone(net), now, seed)
 }
 
 impl Victim {
@@ -144,7 +145,11 @@ impl Victim {
     }
 
     pub async fn with(verify_clients: bool) -> Self {
-        let (dir, net) = (tempfile::tempdir().unwrap(), MemoryNetwork::default());
+        Self::on(Arc::new(MemoryNetwork::default()), verify_clients).await
+    }
+
+    pub async fn on(net: Arc<dyn Network>, verify_clients: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let mut folders = peers(&dir.path().join("org"), 3);
         let config = FabricConfig { verify_clients, ..FabricConfig::new(folders.pop().unwrap()) };
         let switch = SwitchBuilder::new(env(&net, 1))
@@ -169,10 +174,7 @@ impl Victim {
     }
 
     pub async fn tls_with(&self, config: ClientConfig) -> std::io::Result<Tls> {
-        let connection = self.connect().await;
-        let io = tokio::io::join(connection.reader, connection.writer);
-        let name = ServerName::try_from("localhost").unwrap();
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, io).await
+        tls_over(self.connect().await, config).await
     }
 
     pub async fn tls(&self) -> Tls {
@@ -244,7 +246,7 @@ impl Victim {
     /// The friend is served, and nothing happened.
     pub async fn echoes(&mut self) {
         let plan = EchoPlan { count: 1, size: 10, in_flight: 1 };
-        let echoed = timeout(Duration::from_secs(1), self.driver.echo(plan)).await;
+        let echoed = timeout(Duration::from_secs(5), self.driver.echo(plan)).await;
         assert_eq!(echoed.expect("no echo").unwrap().count, 1);
         assert!(self.events.is_empty(), "one event more: {:?}", self.events.try_recv());
     }
@@ -254,6 +256,12 @@ impl Victim {
         self.switch.stop().await;
         assert_eq!(self.switch.bytes_held(), 0);
     }
+}
+
+pub async fn tls_over(connection: Connection, config: ClientConfig) -> std::io::Result<Tls> {
+    let io = tokio::io::join(connection.reader, connection.writer);
+    let name = ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, io).await
 }
 
 /// The `h2` crate's client, driven by a task of its own.

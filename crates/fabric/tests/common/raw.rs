@@ -1,10 +1,11 @@
 //! HTTP/2 frames by hand.
 
-use super::{Tls, Victim, block, establish, framed};
+use super::{PATIENCE, Tls, Victim, block, establish, framed};
 use bytes::{Buf, BufMut, BytesMut};
 use switchboard_fabric::bench::ECHO;
 use switchboard_fabric::grpc::STREAM_PATH;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -77,7 +78,11 @@ pub struct Raw {
 impl Raw {
     /// TLS, the preface and the settings.
     pub async fn connect(victim: &Victim) -> Self {
-        let mut raw = Self { tls: victim.tls().await, src: BytesMut::new() };
+        Self::open(victim.tls().await).await
+    }
+
+    pub async fn open(tls: Tls) -> Self {
+        let mut raw = Self { tls, src: BytesMut::new() };
         let opening = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(SETTINGS, ACK, 0, &[])].concat();
         raw.send(&opening).await;
         raw
@@ -124,6 +129,12 @@ impl Raw {
                 None => return None,
             }
         }
+    }
+
+    /// The connection is closed, and nothing more is asked of us.
+    pub async fn closed(&mut self) {
+        let end = async { while self.next().await.is_some() {} };
+        timeout(PATIENCE, end).await.expect("still open");
     }
 
     /// The code of the GOAWAY that ends the connection.
