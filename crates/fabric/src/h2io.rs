@@ -4,12 +4,13 @@
 //!   reader ◀─ DATA frames, window given back as bytes are read        writer ─▶ DATA frames, as the peer's window allows
 //!   shutdown: a server ends with trailers `grpc-status: 0` (2 when the peer is at fault), a client with END_STREAM
 //! ```
-//! Limits: what is read waits in HTTP/2's window ([`STREAM_WINDOW`]), nothing is read ahead here. A task drives the
-//! connection; it ends when both halves are gone, within [`DRIVER_LINGER`].
+//! Limits: what is read waits in HTTP/2's window ([`STREAM_WINDOW`]), nothing is read ahead here. The connection is
+//! driven (`driver.rs`) until both halves are gone, and then for up to [`DRIVER_LINGER`].
 //!
 //! What breaks is the network's doing or the peer's: an `io::Error` cannot say which, so a [`Verdict`] goes with the
 //! connection, and the session's decoder tells it.
 
+use crate::driver::Driver;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 pub const STREAM_WINDOW: u32 = 4 << 20;
 /// Bytes a peer may send ahead on a connection.
 pub const CONNECTION_WINDOW: u32 = 8 << 20;
+/// A write of up to this many bytes (a TLS record) goes into the socket at once.
+const AT_ONCE: usize = 16 * 1024;
 /// How long a finished connection is driven on, to get its last frames out.
 pub const DRIVER_LINGER: Duration = Duration::from_secs(1);
 
@@ -69,10 +72,11 @@ pub(crate) fn is_alert(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData && error.to_string().starts_with("received fatal alert")
 }
 
-/// Ends the connection's task when the last holder is gone.
-#[derive(Debug, Clone)]
+/// Lets the connection end when the last holder is gone.
+#[derive(Clone)]
 pub struct DriverGuard {
     verdict: Verdict,
+    driver: Arc<Driver>,
     #[allow(dead_code)] // held for its drop
     held: Arc<watch::Sender<()>>,
 }
@@ -85,15 +89,25 @@ impl DriverGuard {
     }
 }
 
-/// A guard and the signal of its end.
+impl std::fmt::Debug for DriverGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DriverGuard").field("verdict", &self.verdict).finish_non_exhaustive()
+    }
+}
+
+/// Drives a connection: `work` is given the signal that nobody holds it any more, and where to say what it found.
 #[must_use]
-pub fn driver_guard() -> (DriverGuard, watch::Receiver<()>) {
-    let (tx, rx) = watch::channel(());
-    (DriverGuard { verdict: Verdict::default(), held: Arc::new(tx) }, rx)
+pub(crate) fn drive<F: Future<Output = ()> + Send + 'static>(
+    work: impl FnOnce(watch::Receiver<()>, Verdict) -> F,
+) -> DriverGuard {
+    let (held, signal) = watch::channel(());
+    let verdict = Verdict::default();
+    let driver = Driver::spawn(work(signal, verdict.clone()));
+    DriverGuard { verdict, driver, held: Arc::new(held) }
 }
 
 /// Resolves when every [`DriverGuard`] is gone.
-pub async fn released(mut guard: watch::Receiver<()>) {
+pub(crate) async fn released(mut guard: watch::Receiver<()>) {
     while guard.changed().await.is_ok() {}
 }
 
@@ -141,11 +155,18 @@ impl AsyncRead for StreamReader {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.chunk.is_empty() {
-            match ready!(self.recv.poll_data(cx)) {
-                Some(Ok(chunk)) => {
-                    let _ = self.recv.flow_control().release_capacity(chunk.len());
-                    self.chunk = chunk;
+            let Self { recv, guard, .. } = &mut *self;
+            let turn = guard.driver.turn();
+            turn.work();
+            let data = turn.read(cx, |cx| {
+                let data = recv.poll_data(cx);
+                if let Poll::Ready(Some(Ok(chunk))) = &data {
+                    let _ = recv.flow_control().release_capacity(chunk.len());
                 }
+                data
+            });
+            match ready!(data) {
+                Some(Ok(chunk)) => self.chunk = chunk,
                 Some(Err(error)) => {
                     self.verdict().judge(&error);
                     if self.verdict().fault().is_none() || std::mem::replace(&mut self.told, true) {
@@ -160,6 +181,12 @@ impl AsyncRead for StreamReader {
         buf.put_slice(self.chunk.get(..n).unwrap_or_default());
         self.chunk.advance(n);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.guard.driver.detach();
     }
 }
 
@@ -224,15 +251,20 @@ impl AsyncWrite for StreamWriter {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.send.reserve_capacity(buf.len());
+        let Self { send, guard, .. } = &mut *self;
+        let turn = guard.driver.turn();
+        send.reserve_capacity(buf.len());
         loop {
-            match ready!(self.send.poll_capacity(cx)) {
+            match ready!(send.poll_capacity(cx)) {
                 Some(Ok(0)) => {}
                 Some(Ok(n)) => {
                     let n = n.min(buf.len());
                     let data = Bytes::copy_from_slice(buf.get(..n).unwrap_or_default());
-                    self.send.send_data(data, false).map_err(broken)?;
-                    let _ = &self.guard;
+                    send.send_data(data, false).map_err(broken)?;
+                    // A large one goes out beside what is written next; a small one is on its way sooner like this.
+                    if n <= AT_ONCE {
+                        turn.work();
+                    }
                     return Poll::Ready(Ok(n));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
@@ -242,7 +274,7 @@ impl AsyncWrite for StreamWriter {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The connection's task writes as soon as there is something to write.
+        // A write puts its bytes into the socket; what did not fit the connection writes as soon as it can.
         Poll::Ready(Ok(()))
     }
 

@@ -19,6 +19,7 @@
 pub mod bench;
 pub mod cast;
 pub mod conn_establish;
+mod driver;
 pub mod gossip;
 pub mod grpc;
 pub mod h2io;

@@ -27,8 +27,8 @@ use crate::grpc::{
     STATUS_UNIMPLEMENTED, STATUS_UNKNOWN, STREAM_PATH,
 };
 use crate::h2io::{
-    CONNECTION_WINDOW, DRIVER_LINGER, DriverGuard, STREAM_WINDOW, StreamReader, StreamWriter, Verdict,
-    driver_guard, io_of, is_alert, released, rule_broken,
+    CONNECTION_WINDOW, DRIVER_LINGER, DriverGuard, STREAM_WINDOW, StreamReader, StreamWriter, Verdict, drive,
+    io_of, is_alert, released, rule_broken,
 };
 use crate::identity::TrustBundle;
 use crate::msp::PeerFolder;
@@ -218,9 +218,8 @@ impl Fabric {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADERS);
         let http2 = within(TLS_WITHIN, async { builder.handshake(tls).await.map_err(h2_failed) }).await?;
-        let (guard, signal) = driver_guard();
         let (streams, mut opened) = mpsc::channel(1);
-        tokio::spawn(drive_server(http2, streams, signal, guard.verdict().clone()));
+        let guard = drive(|signal, verdict| drive_server(http2, streams, signal, verdict));
         let stream = async { opened.recv().await.ok_or_else(|| over(guard.verdict())) };
         let (request, mut respond) = within(STREAM_WITHIN, stream).await?;
         if shown.hash.is_none() {
@@ -279,8 +278,7 @@ impl Fabric {
             .enable_push(false);
         let (mut requests, http2) =
             within(TLS_WITHIN, async { builder.handshake::<_, Bytes>(tls).await.map_err(h2_failed) }).await?;
-        let (guard, signal) = driver_guard();
-        tokio::spawn(drive_client(http2, signal, guard.verdict().clone()));
+        let guard = drive(|signal, verdict| drive_client(http2, signal, verdict));
         within(CONN_WITHIN, unary_ping(&mut requests, &whom.authority())).await?;
         let (established, writer, reader) = within(CONN_WITHIN, async {
             let request = request(STREAM_PATH, &whom.authority())?;

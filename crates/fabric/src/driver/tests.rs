@@ -1,0 +1,169 @@
+//! Whoever is there does the work, and no bell goes unheard.
+
+use super::*;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// A connection that counts its polls, keeps the waker of the last one, and ends when told.
+#[derive(Default)]
+struct Fake {
+    polls: AtomicUsize,
+    over: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    polled: Notify,
+}
+
+impl Fake {
+    fn driver(self: &Arc<Self>) -> Arc<Driver> {
+        let fake = Arc::clone(self);
+        Driver::spawn(poll_fn(move |cx| {
+            fake.polls.fetch_add(1, SeqCst);
+            *fake.waker.lock() = Some(cx.waker().clone());
+            fake.polled.notify_one();
+            if fake.over.load(SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        }))
+    }
+
+    /// Something happens on the connection.
+    fn happens(&self) {
+        let waker = self.waker.lock().clone();
+        waker.unwrap().wake();
+    }
+
+    async fn is_polled(&self) {
+        timeout(Duration::from_secs(10), self.polled.notified()).await.expect("nobody polls the connection");
+    }
+
+    fn polls(&self) -> usize {
+        self.polls.load(SeqCst)
+    }
+}
+
+/// Whether tasks that could run have run.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A reader that works, then finds nothing; how often it was woken is counted.
+struct Reader {
+    woken: Arc<Woken>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Reader {
+    fn new() -> Self {
+        let woken = Arc::<Woken>::default();
+        Self { waker: Waker::from(Arc::clone(&woken)), woken }
+    }
+
+    /// One read; `ready` is whether data is there.
+    fn read(&self, driver: &Driver, ready: bool) -> Option<Waker> {
+        let (turn, mut seen) = (driver.turn(), None);
+        turn.work();
+        let _ = turn.read(&Context::from_waker(&self.waker), |cx| {
+            seen = Some(cx.waker().clone());
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        });
+        seen
+    }
+
+    fn woken(&self) -> usize {
+        self.woken.0.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn the_task_works_while_there_is_no_reader_and_ends_with_the_connection() {
+    let fake = Arc::<Fake>::default();
+    let driver = fake.driver();
+    fake.is_polled().await;
+    for _ in 0..3 {
+        fake.happens();
+        fake.is_polled().await;
+    }
+    fake.over.store(true, SeqCst);
+    fake.happens();
+    fake.is_polled().await;
+    settle().await;
+    assert!(driver.work.lock().is_none());
+    assert_eq!(Arc::strong_count(&driver), 1, "the task is gone");
+}
+
+#[tokio::test]
+async fn a_waiting_reader_is_woken_instead_of_the_task() {
+    let fake = Arc::<Fake>::default();
+    let driver = fake.driver();
+    settle().await;
+    let reader = Reader::new();
+    let on_data = reader.read(&driver, false).unwrap();
+    let before = fake.polls();
+    fake.happens();
+    settle().await;
+    assert_eq!((fake.polls(), reader.woken()), (before, 1), "the reader alone");
+    // It finds data by its own work, and is not woken for it again.
+    reader.read(&driver, true);
+    assert_eq!((fake.polls(), reader.woken()), (before + 1, 1));
+    // While it is busy with that elsewhere, the task works.
+    fake.happens();
+    settle().await;
+    assert_eq!((fake.polls(), reader.woken()), (before + 2, 1));
+    reader.read(&driver, false);
+    on_data.wake();
+    assert_eq!(reader.woken(), 2, "data alone wakes it too");
+    driver.detach();
+    let before = fake.polls();
+    fake.happens();
+    settle().await;
+    assert_eq!((fake.polls(), reader.woken()), (before + 1, 2), "a reader that is gone is not woken");
+}
+
+#[tokio::test]
+async fn bells_during_a_turn_are_heard_after_it() {
+    let fake = Arc::<Fake>::default();
+    let driver = fake.driver();
+    settle().await;
+    let reader = Reader::new();
+    reader.read(&driver, false);
+    // A writer's turn: what it rings itself it does itself.
+    let turn = driver.turn();
+    fake.happens();
+    turn.work();
+    drop(turn);
+    assert_eq!(reader.woken(), 0);
+    // What rings after its work is for the reader.
+    let turn = driver.turn();
+    turn.work();
+    fake.happens();
+    assert_eq!(reader.woken(), 0);
+    drop(turn);
+    assert_eq!(reader.woken(), 1);
+}
+
+#[tokio::test]
+async fn who_finds_the_connection_taken_has_it_done_again() {
+    let fake = Arc::<Fake>::default();
+    let driver = fake.driver();
+    settle().await;
+    let reader = Reader::new();
+    reader.read(&driver, false);
+    let before = fake.polls();
+    let taken = driver.work.lock();
+    let turn = driver.turn();
+    turn.work();
+    drop(turn);
+    assert_eq!((fake.polls(), reader.woken()), (before, 1));
+    drop(taken);
+}
