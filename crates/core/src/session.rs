@@ -22,7 +22,7 @@ use crate::peer::{By, End, Peer};
 use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
 use crate::text::printable;
-use crate::wire::{Decoder, Encoder, InFrame, Liveness, OutFrame};
+use crate::wire::{Decoder, Encoder, Fault, InFrame, Liveness, OutFrame};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -373,8 +373,12 @@ async fn write_out(writer: &mut BoxWrite, out: &[u8], counter: &AtomicU64) -> st
     tokio::time::timeout(WRITE_LIMIT, writer.flush()).await?
 }
 
-/// What a failed read or write says: the peer is gone without a word, or the network is at fault.
+/// What a failed read or write says: the wire found the peer at fault, the peer is gone without a word, or the network
+/// is to blame.
 fn broken(error: &std::io::Error) -> End {
+    if let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref::<Fault>()) {
+        return at_fault(fault);
+    }
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let (reason, by) = match error.kind() {
         ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => (Reason::RemoteClosed, By::Peer),
@@ -505,11 +509,7 @@ impl Reading {
     }
 
     fn next_step(&mut self) -> Result<Option<Step>, End> {
-        let frame = self.decoder.decode(&mut self.buffer).map_err(|fault| End {
-            reason: fault.reason.clone(),
-            by: By::Us,
-            detail: Some(printable(&fault.detail.to_string())),
-        })?;
+        let frame = self.decoder.decode(&mut self.buffer).map_err(|fault| at_fault(&fault))?;
         let Some(frame) = frame else { return Ok(None) };
         let (lane, message) = match frame {
             InFrame::Part { wire_id, data, last } => {
@@ -601,6 +601,11 @@ async fn wait_for_room(inboxes: &Inboxes, index: usize, message: Bytes, limit: D
 /// The lane of a wire's channel number. Sessions share few channels, so a scan is the fastest map.
 fn find(lanes: &[RecvLane], wire_id: u64) -> Result<usize, End> {
     lanes.iter().position(|lane| lane.wire_id == wire_id).ok_or_else(|| breach("unknown channel"))
+}
+
+fn at_fault(fault: &Fault) -> End {
+    let detail = Some(printable(&fault.detail.to_string()));
+    End { reason: fault.reason.clone(), by: By::Us, detail }
 }
 
 fn breach(rule: &'static str) -> End {

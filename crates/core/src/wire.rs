@@ -198,7 +198,7 @@ pub struct Session {
     pub encoder: Box<dyn Encoder>,
     /// Bytes to frames.
     pub decoder: Box<dyn Decoder>,
-    /// The reading half.
+    /// The reading half. An `io::Error` that holds a [`Fault`] is that fault; so it is of the writing half.
     pub reader: BoxRead,
     /// The writing half.
     pub writer: BoxWrite,

@@ -7,8 +7,8 @@
 //! Limits: what is read waits in HTTP/2's window ([`STREAM_WINDOW`]), nothing is read ahead here. The connection is
 //! driven (`driver.rs`) until both halves are gone, and then for up to [`DRIVER_LINGER`].
 //!
-//! What breaks is the network's doing or the peer's: an `io::Error` cannot say which, so a [`Verdict`] goes with the
-//! connection, and the session's decoder tells it.
+//! What breaks is the network's doing or the peer's. Only who drives the connection sees which; a [`Verdict`] keeps it,
+//! and reads and writes that fail give it as a [`Fault`].
 
 use crate::driver::Driver;
 use bytes::{Buf, Bytes};
@@ -119,7 +119,11 @@ pub(crate) fn io_of(error: h2::Error) -> Option<io::Error> {
     Some(if cut { io::Error::new(io::ErrorKind::UnexpectedEof, error) } else { error })
 }
 
-fn broken(error: h2::Error) -> io::Error {
+fn broken(error: h2::Error, verdict: &Verdict) -> io::Error {
+    verdict.judge(&error);
+    if let Some(fault) = verdict.fault() {
+        return io::Error::other(fault);
+    }
     if !error.is_io() || error.get_io().is_some_and(is_alert) {
         return io::Error::new(io::ErrorKind::ConnectionReset, error);
     }
@@ -130,7 +134,6 @@ fn broken(error: h2::Error) -> io::Error {
 pub struct StreamReader {
     recv: RecvStream,
     chunk: Bytes,
-    told: bool,
     guard: DriverGuard,
 }
 
@@ -138,13 +141,7 @@ impl StreamReader {
     /// A reader; `chunk` is data that was taken off already.
     #[must_use]
     pub fn new(recv: RecvStream, chunk: Bytes, guard: DriverGuard) -> Self {
-        Self { recv, chunk, told: false, guard }
-    }
-
-    /// The connection's verdict. Once it is given a read gives one byte that means nothing, so that the decoder is asked.
-    #[must_use]
-    pub fn verdict(&self) -> &Verdict {
-        self.guard.verdict()
+        Self { recv, chunk, guard }
     }
 }
 
@@ -167,13 +164,7 @@ impl AsyncRead for StreamReader {
             });
             match ready!(data) {
                 Some(Ok(chunk)) => self.chunk = chunk,
-                Some(Err(error)) => {
-                    self.verdict().judge(&error);
-                    if self.verdict().fault().is_none() || std::mem::replace(&mut self.told, true) {
-                        return Poll::Ready(Err(broken(error)));
-                    }
-                    self.chunk = Bytes::from_static(&[0]);
-                }
+                Some(Err(error)) => return Poll::Ready(Err(broken(error, self.guard.verdict()))),
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -260,14 +251,14 @@ impl AsyncWrite for StreamWriter {
                 Some(Ok(n)) => {
                     let n = n.min(buf.len());
                     let data = Bytes::copy_from_slice(buf.get(..n).unwrap_or_default());
-                    send.send_data(data, false).map_err(broken)?;
+                    send.send_data(data, false).map_err(|error| broken(error, guard.verdict()))?;
                     // A large one goes out beside what is written next; a small one is on its way sooner like this.
                     if n <= AT_ONCE {
                         turn.work();
                     }
                     return Poll::Ready(Ok(n));
                 }
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                Some(Err(error)) => return Poll::Ready(Err(broken(error, guard.verdict()))),
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }

@@ -9,7 +9,7 @@
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
 use crate::grpc::{GrpcFault, PREFIX, STATUS_UNKNOWN, put_message, take_message};
-use crate::h2io::{Farewell, Verdict};
+use crate::h2io::Farewell;
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
 use switchboard::Reason;
@@ -67,7 +67,6 @@ pub struct EnvelopeDecoder {
     limit: usize,
     /// Where `cast` rides.
     cast: cast::ChannelName,
-    verdict: Verdict,
 }
 
 impl EnvelopeDecoder {
@@ -75,7 +74,7 @@ impl EnvelopeDecoder {
     #[must_use]
     pub fn new(channels: Vec<(u64, usize)>) -> Self {
         let limit = channels.iter().map(|(_, limit)| *limit).max().unwrap_or(0).min(MAX_MESSAGE);
-        Self { channels, limit, cast: cast::ChannelName::default(), verdict: Verdict::default() }
+        Self { channels, limit, cast: cast::ChannelName::default() }
     }
 
     /// Takes `cast` from another gossip channel.
@@ -84,20 +83,10 @@ impl EnvelopeDecoder {
         self.cast = channel;
         self
     }
-
-    /// Tells the verdict on the connection as soon as it is given.
-    #[must_use]
-    pub fn telling(mut self, verdict: Verdict) -> Self {
-        self.verdict = verdict;
-        self
-    }
 }
 
 impl Decoder for EnvelopeDecoder {
     fn decode<'a>(&'a mut self, src: &'a mut BytesMut) -> Result<Option<InFrame<'a>>, Fault> {
-        if let Some(fault) = self.verdict.fault() {
-            return Err(fault);
-        }
         let taken = take_message(src, self.limit).map_err(|fault| match fault {
             GrpcFault::Compressed => Fault::breach("gRPC compression", fault),
             GrpcFault::TooLarge { .. } => Fault::breach("message over the channel's receive limit", fault),

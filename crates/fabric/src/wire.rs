@@ -325,11 +325,7 @@ impl Fabric {
             info: info(established, shown),
             channels,
             encoder: Box::new(EnvelopeEncoder::new(writer.farewell().clone())),
-            decoder: Box::new(
-                EnvelopeDecoder::new(limits)
-                    .cast_on(self.config.cast_channel.clone())
-                    .telling(reader.verdict().clone()),
-            ),
+            decoder: Box::new(EnvelopeDecoder::new(limits).cast_on(self.config.cast_channel.clone())),
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
