@@ -4,8 +4,8 @@
 //! When a cap is reached a sender waits (or is told `Full`), and a received message ends that one
 //! session with [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that
 //! what waits to be sent never costs a session what it receives. A single message always fits into an empty
-//! ledger, so that a cap below a channel's limit cannot block for ever. Bytes inside sockets and codecs
-//! are not counted: those are bounded by the codecs.
+//! ledger, so that a cap below a channel's limit cannot block for ever. What has come of an incomplete frame counts when
+//! it is more than one read's 64 KiB. Bytes inside sockets are not counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -156,6 +156,7 @@ pub(crate) async fn run(parts: Parts) -> End {
         buffer: leftover,
         lanes,
         ledger,
+        waiting: 0,
         pulse: Arc::clone(&pulse),
     };
     let mut reading = Worker::spawn(reading.run());
@@ -422,6 +423,8 @@ struct Reading {
     buffer: BytesMut,
     lanes: Vec<RecvLane>,
     ledger: Arc<Ledger>,
+    /// Bytes of an incomplete frame that are on the ledger.
+    waiting: usize,
     pulse: Arc<Pulse>,
 }
 
@@ -454,15 +457,26 @@ impl Reading {
 
     /// Drops the messages that are not complete.
     fn release(&mut self) {
-        let held = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.partial).len()).sum();
-        self.ledger.give(held);
+        let held: usize = self.lanes.iter_mut().map(|lane| std::mem::take(&mut lane.partial).len()).sum();
+        self.ledger.give(held + std::mem::take(&mut self.waiting));
+    }
+
+    /// Puts what waits for the rest of its frame on the ledger, where it is more than any read leaves.
+    fn account(&mut self) -> Result<(), End> {
+        let waiting = if self.buffer.len() > READ_CHUNK { self.buffer.len() } else { 0 };
+        if !self.ledger.try_take(waiting) {
+            return Err(over_cap());
+        }
+        self.waiting = waiting;
+        Ok(())
     }
 
     async fn read_until_end(&mut self) -> End {
         loop {
-            match self.drain_buffer().await {
-                Ok(()) => {}
-                Err(end) => return end,
+            // From here on a message that is whole is on the ledger as such.
+            self.ledger.give(std::mem::take(&mut self.waiting));
+            if let Err(end) = self.drain_buffer().await.and_then(|()| self.account()) {
+                return end;
             }
             self.buffer.reserve(READ_CHUNK);
             match self.reader.read_buf(&mut self.buffer).await {

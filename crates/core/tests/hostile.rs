@@ -114,6 +114,37 @@ async fn leaving_without_a_word_or_in_mid_frame() {
     }
 }
 
+/// What waits for the rest of its frame is on the ledger: many peers that each begin a large one meet the cap.
+#[tokio::test(start_paused = true)]
+async fn incomplete_frames_count_and_end_at_the_cap() {
+    let begun = |victim: &Victim| victim.switch.bytes_held();
+    let mut victim = victim(Liveness::default(), open_limits()).await;
+    let mut hostile = victim.session().await;
+    hostile.writer.write_all(&frame(0, 0, 1 << 20, &vec![0; 1_000_000])).await.unwrap();
+    settle().await;
+    assert!((1_000_000..1_100_000).contains(&begun(&victim)), "{} bytes", begun(&victim));
+    hostile.writer.write_all(&vec![0; (1 << 20) - 1_000_000]).await.unwrap();
+    settle().await;
+    assert_eq!(begun(&victim), 0, "the whole message was taken");
+    hostile.writer.write_all(&frame(0, 0, 1 << 20, &vec![0; 1_000_000])).await.unwrap();
+    settle().await;
+    drop(hostile);
+    victim.ends(Reason::RemoteClosed, By::Peer).await;
+
+    let limits = Limits { bytes_per_peer: 500_000, ..open_limits() };
+    let mut victim = self::victim(Liveness::default(), limits).await;
+    victim.net.pipe(4096);
+    let mut hostile = victim.session().await;
+    // An echo that is not read waits behind another, so that the frame is not the one message that always fits.
+    for _ in 0..2 {
+        hostile.writer.write_all(&frame(0, 0, 100_000, &[0; 100_000])).await.unwrap();
+        settle().await;
+    }
+    assert!(begun(&victim) >= 100_000);
+    let _ = hostile.writer.write_all(&frame(0, 0, 1 << 20, &vec![0; 1_000_000])).await;
+    victim.ends(Reason::MemoryCap, By::Us).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_and_slow_drip_in_the_handshake_end_at_its_limit() {
     for drip in [false, true] {
