@@ -11,6 +11,7 @@ use crate::id::PeerId;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,6 +33,10 @@ pub struct Limits {
     pub trusted: BTreeSet<PeerId>,
     /// Accepted beyond the slots and not counted.
     pub unconditional: BTreeSet<PeerId>,
+    /// Bytes a second that may be sent to one peer (`cometbft p2p/conn/connection.go`, SendRate); none is no limit.
+    pub send_rate: Option<NonZeroU64>,
+    /// Bytes a second that are taken from one peer (`cometbft p2p/conn/connection.go`, RecvRate); none is no limit.
+    pub recv_rate: Option<NonZeroU64>,
     /// Bytes that may be held for one peer.
     pub bytes_per_peer: usize,
     /// Bytes that may be held for all peers.
@@ -48,6 +53,8 @@ impl Default for Limits {
             per_ip_interval: Duration::from_secs(30),
             trusted: BTreeSet::new(),
             unconditional: BTreeSet::new(),
+            send_rate: None,
+            recv_rate: None,
             bytes_per_peer: 64 << 20,
             bytes_total: 1 << 30,
         }

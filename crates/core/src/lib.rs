@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod memory;
 pub mod net;
 pub mod outgoing;
+mod pace;
 pub mod peer;
 pub mod protocol;
 pub mod reactor;

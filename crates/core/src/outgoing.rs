@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes gathered for one write. A high-priority message waits for at most this much.
-const BATCH_BYTES: usize = 64 * 1024;
+pub(crate) const BATCH_BYTES: usize = 64 * 1024;
 
 /// Why a message was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -240,8 +240,8 @@ impl Outgoing {
         self.wake.notify_one();
     }
 
-    /// Takes what the next write should hold. The goodbye comes when nothing else is left.
-    pub(crate) fn fill(&self, batch: &mut Batch, encoder: &dyn Encoder) {
+    /// Takes what the next write should hold, `most` bytes or one slice. The goodbye comes when nothing else is left.
+    pub(crate) fn fill(&self, batch: &mut Batch, encoder: &dyn Encoder, most: usize) {
         let mut state = self.state.lock();
         let times = state.decayed.elapsed().as_secs() / DECAY_EVERY.as_secs();
         if times > 0 {
@@ -252,7 +252,7 @@ impl Outgoing {
         batch.control.ping = std::mem::take(&mut state.control.ping);
         batch.control.pong = std::mem::take(&mut state.control.pong);
         let mut bytes = 0;
-        while bytes < BATCH_BYTES {
+        while bytes < most {
             let Some(pick) = state.scheduler.next(encoder) else { break };
             bytes += pick.cost;
             batch.picks.push(pick);

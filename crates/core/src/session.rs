@@ -17,13 +17,15 @@ use crate::inbox::{Delivery, Inboxes};
 use crate::io::ChannelIo;
 use crate::ledger::Ledger;
 use crate::net::{BoxRead, BoxWrite};
-use crate::outgoing::{Batch, Outgoing};
+use crate::outgoing::{BATCH_BYTES, Batch, Outgoing};
+use crate::pace::Pace;
 use crate::peer::{By, End, Peer};
 use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
 use crate::text::printable;
 use crate::wire::{Decoder, Encoder, Fault, InFrame, Liveness, OutFrame};
 use bytes::{Bytes, BytesMut};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,6 +80,14 @@ pub(crate) struct Parts {
     pub(crate) lanes: Vec<RecvLane>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) rates: Rates,
+}
+
+/// Bytes a second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rates {
+    pub(crate) send: Option<NonZeroU64>,
+    pub(crate) recv: Option<NonZeroU64>,
 }
 
 /// Marks of the session's clock, in microseconds since its start.
@@ -134,7 +144,9 @@ impl Drop for EndsWith {
 
 /// Runs a session to its end.
 pub(crate) async fn run(parts: Parts) -> End {
-    let Parts { peer, encoder, decoder, reader, writer, leftover, liveness, lanes, tasks, ledger } = parts;
+    let Parts { peer, encoder, decoder, reader, writer, leftover, liveness, lanes, tasks, ledger, rates } =
+        parts;
+    let (send_pace, recv_pace) = (Pace::new(rates.send), Pace::new(rates.recv));
     let outgoing = Arc::clone(&peer.inner.outgoing);
     let pulse = Arc::new(Pulse::default());
     let all_inboxes: Vec<_> = tasks.iter().map(|t| Arc::clone(&t.io.inboxes)).collect();
@@ -148,7 +160,8 @@ pub(crate) async fn run(parts: Parts) -> End {
             (name, result)
         });
     }
-    let mut writing = Worker::spawn(write_loop(peer.clone(), Arc::clone(&outgoing), encoder, writer));
+    let mut writing =
+        Worker::spawn(write_loop(peer.clone(), Arc::clone(&outgoing), encoder, writer, send_pace));
     let reading = Reading {
         peer: peer.clone(),
         decoder,
@@ -157,6 +170,7 @@ pub(crate) async fn run(parts: Parts) -> End {
         lanes,
         ledger,
         waiting: 0,
+        pace: recv_pace,
         pulse: Arc::clone(&pulse),
     };
     let mut reading = Worker::spawn(reading.run());
@@ -324,12 +338,13 @@ async fn write_loop(
     outgoing: Arc<Outgoing>,
     mut encoder: Box<dyn Encoder>,
     mut writer: BoxWrite,
+    mut pace: Pace,
 ) {
     let _ends = EndsWith(peer.clone());
     let mut out = BytesMut::with_capacity(READ_CHUNK);
     let mut batch = Batch::default();
     loop {
-        outgoing.fill(&mut batch, &*encoder);
+        outgoing.fill(&mut batch, &*encoder, pace.step(BATCH_BYTES));
         if batch.is_empty() {
             outgoing.wake.notified().await;
             continue;
@@ -348,6 +363,14 @@ async fn write_loop(
                 peer.end(broken(&error));
             }
             break;
+        }
+        if let Some(until) = pace.moved(out.len(), Instant::now()) {
+            tokio::select! {
+                biased;
+                // The goodbye, and what goes before it, is not held up.
+                _ = peer.ended() => pace = Pace::new(None),
+                () = tokio::time::sleep_until(until) => {}
+            }
         }
         if out.capacity() > KEEP_BUFFER {
             out = BytesMut::with_capacity(READ_CHUNK);
@@ -425,6 +448,7 @@ struct Reading {
     ledger: Arc<Ledger>,
     /// Bytes of an incomplete frame that are on the ledger.
     waiting: usize,
+    pace: Pace,
     pulse: Arc<Pulse>,
 }
 
@@ -479,11 +503,15 @@ impl Reading {
                 return end;
             }
             self.buffer.reserve(READ_CHUNK);
-            match self.reader.read_buf(&mut self.buffer).await {
+            let most = self.pace.step(usize::MAX) as u64;
+            match (&mut self.reader).take(most).read_buf(&mut self.buffer).await {
                 Ok(0) => return End { reason: Reason::RemoteClosed, by: By::Peer, detail: None },
                 Ok(n) => {
                     self.peer.inner.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
                     self.heard();
+                    if let Some(until) = self.pace.moved(n, Instant::now()) {
+                        tokio::time::sleep_until(until).await;
+                    }
                 }
                 Err(error) => return broken(&error),
             }

@@ -17,7 +17,7 @@ use crate::net::{Connection, Listener};
 use crate::outgoing::{Outgoing, Route};
 use crate::peer::{End, Inner, Peer, Shared, Stats};
 use crate::reason::Reason;
-use crate::session::{self, Parts, RecvLane, Task};
+use crate::session::{self, Parts, Rates, RecvLane, Task};
 use crate::text::printable;
 use crate::wire::{HandshakeError, Lanes, Session, Wire};
 use bytes::BytesMut;
@@ -489,6 +489,7 @@ impl Actor {
             lanes: recv,
             tasks,
             ledger: Arc::clone(ledger),
+            rates: Rates { send: self.limits.send_rate, recv: self.limits.recv_rate },
         };
         (peer, parts)
     }
