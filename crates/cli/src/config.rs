@@ -4,6 +4,7 @@ use crate::fail::Fail;
 use crate::wires::{KeyFile, KeySource, Kind};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use switchboard::AccessList;
@@ -46,6 +47,12 @@ pub(crate) struct Args {
     /// Most peers that may connect to this node.
     #[arg(long, env = "SWITCHBOARD_MAX_PEERS")]
     max_peers: Option<usize>,
+    /// Bytes a second sent to one peer at most (default: no limit; so is 0).
+    #[arg(long, env = "SWITCHBOARD_SEND_RATE")]
+    send_rate: Option<u64>,
+    /// Bytes a second taken from one peer at most (default: no limit; so is 0).
+    #[arg(long, env = "SWITCHBOARD_RECV_RATE")]
+    recv_rate: Option<u64>,
     /// A file to cast to the network; may be repeated.
     #[arg(long, env = "SWITCHBOARD_CAST", value_delimiter = ',')]
     cast: Vec<PathBuf>,
@@ -131,6 +138,8 @@ struct File {
     peer: Vec<String>,
     protocol: Vec<ProtocolName>,
     max_peers: Option<usize>,
+    send_rate: Option<u64>,
+    recv_rate: Option<u64>,
     cast: Vec<PathBuf>,
     cast_dir: Option<PathBuf>,
     access_allow: Vec<String>,
@@ -151,6 +160,8 @@ pub(crate) struct NodeConfig {
     pub(crate) peers: Vec<String>,
     pub(crate) protocols: Vec<ProtocolName>,
     pub(crate) max_peers: usize,
+    pub(crate) send_rate: Option<NonZeroU64>,
+    pub(crate) recv_rate: Option<NonZeroU64>,
     pub(crate) cast: Vec<PathBuf>,
     pub(crate) cast_dir: Option<PathBuf>,
     pub(crate) access: AccessList,
@@ -222,6 +233,8 @@ impl Args {
             peers: if self.peer.is_empty() { file.peer } else { self.peer },
             protocols,
             max_peers: self.max_peers.or(file.max_peers).unwrap_or(50),
+            send_rate: self.send_rate.or(file.send_rate).and_then(NonZeroU64::new),
+            recv_rate: self.recv_rate.or(file.recv_rate).and_then(NonZeroU64::new),
             cast: if self.cast.is_empty() { file.cast } else { self.cast },
             cast_dir: self.cast_dir.or(file.cast_dir),
             access: AccessList {

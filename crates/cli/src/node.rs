@@ -74,7 +74,13 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
     } else {
         None
     };
-    let limits = Limits { inbound: config.max_peers, outbound: config.max_peers.max(1), ..Limits::default() };
+    let limits = Limits {
+        inbound: config.max_peers,
+        outbound: config.max_peers.max(1),
+        send_rate: config.send_rate,
+        recv_rate: config.recv_rate,
+        ..Limits::default()
+    };
     let mut builder = SwitchBuilder::new(env).limits(limits).access(config.access.clone());
     for wire in &built {
         builder = builder.wire(Arc::clone(&wire.wire));

@@ -106,6 +106,20 @@ fn a_cast_goes_through_a_node() {
     }
 }
 
+/// 600 kB at 500 kB/s take a second; there is no upper bound, as the machine may be busy.
+#[test]
+fn a_rate_is_kept() {
+    for rate in ["--send-rate", "--recv-rate"] {
+        let args = ["--wire", "comet", "--listen", "127.0.0.1:0", "--protocol", "bench", rate, "500000"];
+        let (mut node, ready) = Program::node(&args);
+        let to = url(&ready, "comet");
+        let echo = ["bench", "echo", &to, "--count", "60", "--size", "10000", "--in-flight", "8"];
+        let took = client("comet", "", &echo).event("echo")["seconds"].as_f64().unwrap();
+        assert!(took > 0.9, "{rate}: {took} s");
+        assert_eq!(node.stop(), 0);
+    }
+}
+
 #[test]
 fn refusals_are_told_on_both_sides() {
     let common = ["--wire", "comet", "--listen", "127.0.0.1:0"];
