@@ -39,6 +39,12 @@ pub trait Protocol: Send + Sync + 'static {
     /// Name, version and channels.
     fn spec(&self) -> ProtocolSpec;
 
+    /// Called for a new peer before any of its protocols runs: a place to put typed data on it. Must not
+    /// wait. A panic here ends the session before it begins.
+    fn prepare(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
     /// Speaks with one peer until done, or until `io` says the session is over.
     ///
     /// `Ok` means this protocol is done with this peer: the session ends with

@@ -4,6 +4,9 @@
 //!   init_peer ─▶ (session starts) ─▶ add_peer ─▶ receive* ─▶ remove_peer
 //! ```
 //!
+//! No reactor of a peer hears `add_peer` before all have heard `init_peer`, so that one may find there what
+//! another put. Whoever heard `add_peer` hears `remove_peer`, once, however the session ends.
+//!
 //! Each peer's messages are handled one after the other, in a task of that peer and reactor: a slow
 //! `receive` delays this reactor with this peer, nobody else.
 
@@ -14,6 +17,7 @@ use crate::peer::{By, End, Peer};
 use crate::protocol::{Protocol, ProtocolError, ProtocolSpec};
 use crate::reason::Reason;
 use bytes::Bytes;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A protocol written as callbacks. Only `spec` and `receive` must be given.
@@ -21,7 +25,7 @@ pub trait Reactor: Send + Sync + 'static {
     /// Name, version and channels.
     fn spec(&self) -> ProtocolSpec;
 
-    /// Before anything else of this peer: a place to put typed data on it.
+    /// Before any reactor or protocol of this peer is called: a place to put typed data on it. Must not wait.
     fn init_peer(&self, peer: &Peer) {
         let _ = peer;
     }
@@ -31,7 +35,8 @@ pub trait Reactor: Send + Sync + 'static {
         let _ = peer;
     }
 
-    /// A message came. May wait; an error ends the session.
+    /// A message came. May wait; an error ends the session, but for [`ProtocolError::Closed`]: then this
+    /// reactor is done with this peer.
     fn receive<'a>(
         &'a self,
         peer: &'a Peer,
@@ -54,16 +59,21 @@ impl<R: Reactor> Protocol for Adapter<R> {
         self.0.spec()
     }
 
+    fn prepare(&self, peer: &Peer) {
+        self.0.init_peer(peer);
+    }
+
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
-            self.0.init_peer(&peer);
             let present = Present { reactor: Arc::clone(&self), peer };
             self.0.add_peer(&present.peer);
             while let Some((channel, message)) = io.recv().await {
                 let received = self.0.receive(&present.peer, channel, message).await;
                 if let Err(error) = received {
                     // The end is settled before remove_peer, so that it hears the true reason.
-                    present.peer.end(End::from_protocol(&self.0.spec().name, &error));
+                    if !matches!(error, ProtocolError::Closed) {
+                        present.peer.end(End::from_protocol(&self.0.spec().name, &error));
+                    }
                     return Err(error);
                 }
             }
@@ -85,6 +95,10 @@ impl<R: Reactor> Drop for Present<R> {
             let detail = Some("a callback of the reactor panicked".to_owned());
             self.peer.end(End { reason: Reason::ProtocolError, by: By::Us, detail });
         }
-        self.reactor.0.remove_peer(&self.peer, &self.peer.end_so_far());
+        let remove = || self.reactor.0.remove_peer(&self.peer, &self.peer.end_so_far());
+        // A second panic that left this drop would end the whole program. The hook has told of it.
+        if catch_unwind(AssertUnwindSafe(remove)).is_err() {
+            tracing::warn!(target: "switchboard::session", peer = %self.peer.id(), "remove_peer panicked");
+        }
     }
 }

@@ -26,6 +26,7 @@ use crate::text::printable;
 use crate::wire::{Decoder, Encoder, Fault, InFrame, Liveness, OutFrame};
 use bytes::{Bytes, BytesMut};
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -152,7 +153,7 @@ pub(crate) async fn run(parts: Parts) -> End {
     let all_inboxes: Vec<_> = tasks.iter().map(|t| Arc::clone(&t.io.inboxes)).collect();
 
     let mut protocols = JoinSet::new();
-    for Task { name, protocol, io } in tasks {
+    for Task { name, protocol, io } in prepare(&peer, tasks) {
         let (peer, inboxes) = (peer.clone(), Arc::clone(&io.inboxes));
         protocols.spawn(async move {
             let result = protocol.run(peer, io).await;
@@ -197,6 +198,18 @@ pub(crate) async fn run(parts: Parts) -> End {
     }
     all_inboxes.iter().for_each(|inboxes| inboxes.deafen());
     end
+}
+
+/// Lets every protocol prepare the peer before any runs; none runs when one panics.
+fn prepare(peer: &Peer, tasks: Vec<Task>) -> Vec<Task> {
+    for Task { name, protocol, .. } in &tasks {
+        if catch_unwind(AssertUnwindSafe(|| protocol.prepare(peer))).is_err() {
+            let detail = Some(printable(&format!("{name}: panicked while it prepared the peer")));
+            peer.end(End { reason: Reason::ProtocolError, by: By::Us, detail });
+            return Vec::new();
+        }
+    }
+    tasks
 }
 
 /// Waits for the first cause to end the session.
