@@ -5,6 +5,9 @@
 //!   others:   queue (bounded) ─▶ dialling ─▶ connected | forgotten; not again within 35 s
 //! ```
 //!
+//! Outbound slots bound both, but static peers that are trusted or unconditional: those are dialled beyond the
+//! slots, as they are let in beyond them, and bounded by the pending dials only.
+//!
 //! A pure state machine: the caller gives the time and randomness, does the dialling and reports.
 //! A static peer's back-off starts anew only after a session that lasted [`STEADY`], so that a peer
 //! that accepts and drops us is not dialled in a tight loop.
@@ -58,6 +61,15 @@ impl Static {
     }
 }
 
+/// How many dials may start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Outbound slots that are free.
+    pub(crate) free: usize,
+    /// Dials that may be under way beyond those that are.
+    pub(crate) pending: usize,
+}
+
 /// The dial scheduler's state.
 #[derive(Debug, Default)]
 pub(crate) struct DialPlan {
@@ -102,34 +114,39 @@ impl DialPlan {
         true
     }
 
-    /// Whom to dial now, given the free slots. `connected` tells whether an identity has a session
-    /// already (an inbound one, say): such a peer is not dialled.
+    /// Whom to dial now, given the room. `connected` tells whether an identity has a session already
+    /// (an inbound one, say): such a peer is not dialled. `passes` tells who is dialled beyond the free slots.
     pub(crate) fn next(
         &mut self,
         now: Instant,
-        slots: usize,
-        mut connected: impl FnMut(&PeerId) -> bool,
+        room: Room,
+        connected: impl Fn(&PeerId) -> bool,
+        passes: impl Fn(&PeerId) -> bool,
     ) -> Vec<Candidate> {
         let mut out = Vec::new();
+        let slots = room.free.min(room.pending);
         for entry in self.statics.values_mut() {
-            if out.len() >= slots {
-                return self.started(out);
+            let due = matches!(entry.phase, Phase::Waiting(at) if at <= now);
+            let most = if entry.id().as_ref().is_some_and(&passes) { room.pending } else { slots };
+            if !due || out.len() >= most {
+                continue;
             }
-            if matches!(entry.phase, Phase::Waiting(at) if at <= now) {
-                if entry.id().as_ref().is_some_and(&mut connected) {
-                    entry.phase = Phase::Waiting(now + BACKOFF_MOST);
-                    continue;
-                }
-                entry.phase = Phase::Dialling;
-                out.push(entry.candidate.clone());
+            if entry.id().as_ref().is_some_and(&connected) {
+                entry.phase = Phase::Waiting(now + BACKOFF_MOST);
+                continue;
             }
+            entry.phase = Phase::Dialling;
+            out.push(entry.candidate.clone());
         }
         while out.len() < slots {
             let Some(candidate) = self.queue.pop_front() else { break };
-            if candidate.id.as_ref().is_some_and(&mut connected) {
+            let k = key(&candidate);
+            // Another address of the same peer was tried a moment ago.
+            let lately = self.history.get(&k).is_some_and(|until| *until > now);
+            if lately || candidate.id.as_ref().is_some_and(&connected) {
                 continue;
             }
-            self.history.insert(key(&candidate), now + HISTORY);
+            self.history.insert(k, now + HISTORY);
             out.push(candidate);
         }
         self.started(out)
@@ -200,11 +217,11 @@ impl DialPlan {
         }
     }
 
-    /// When `next` may have something new to give.
-    pub(crate) fn wake(&self) -> Option<Instant> {
+    /// When `next` may have something new to give, of those static peers that could be dialled then.
+    pub(crate) fn wake(&self, could: impl Fn(Option<&PeerId>) -> bool) -> Option<Instant> {
         let waiting = |e: &Static| match e.phase {
-            Phase::Waiting(at) => Some(at),
-            Phase::Dialling | Phase::Connected => None,
+            Phase::Waiting(at) if could(e.id().as_ref()) => Some(at),
+            _ => None,
         };
         self.statics.values().filter_map(waiting).min()
     }

@@ -352,3 +352,90 @@ async fn a_session_that_replaces_a_dialled_one_keeps_its_slot() {
     assert_eq!(hub.local_id(MEMORY), Some(id(1)));
     finish(&[&hub, &b]).await;
 }
+
+/// Trusted and unconditional peers are let in beyond the slots; so they are dialled beyond them, where we are to
+/// keep them connected.
+#[tokio::test(start_paused = true)]
+async fn a_static_peer_that_passes_the_slots_is_dialled_when_they_are_full() {
+    let net = Net::default();
+    let limits = Limits {
+        outbound: 1,
+        trusted: BTreeSet::from([id(3)]),
+        unconditional: BTreeSet::from([id(2)]),
+        ..open_limits()
+    };
+    let hub = node(&net, 9).limits(limits).start().await.unwrap();
+    let mut others = Vec::new();
+    for n in 1..=4 {
+        others.push(node(&net, n).start().await.unwrap());
+    }
+    let mut events = hub.events();
+    hub.offer(address(&others[0])).await;
+    assert_eq!(added(&mut events).await.id(), id(1));
+    for other in &others {
+        hub.add_static(known(other)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let ids: Vec<_> = hub.peers().list().iter().map(switchboard::Peer::id).collect();
+    assert_eq!(ids, [id(1), id(2), id(3)]);
+    assert_eq!(net.connects.load(Ordering::Relaxed), 3);
+    // Lost, it is dialled again, though no slot is free.
+    hub.disconnect(&id(2), Reason::Requested);
+    dropped(&mut events).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(hub.peers().has(&id(2)));
+    finish(&others.iter().chain([&hub]).collect::<Vec<_>>()).await;
+}
+
+/// Whoever answers, it is not the one we asked for: that comes before anything else that is wrong with it. A
+/// static peer whose name leads to ourselves for a while is not forgotten.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_identity_is_wrong_also_when_it_is_ours_or_connected() {
+    let net = Net::default();
+    let (a, b) = (node(&net, 1).start().await.unwrap(), node(&net, 2).start().await.unwrap());
+    let mut events = a.events();
+    a.offer(address(&b)).await;
+    added(&mut events).await;
+    for (target, told_as_listener) in [(address(&a), 1), (address(&b), 0)] {
+        a.add_static(switchboard::Candidate { id: Some(id(77)), ..target.clone() }).await;
+        settle().await;
+        let told = drain(&mut events);
+        let failed: Vec<_> = told
+            .iter()
+            .filter_map(|event| match event {
+                Event::DialFailed { reason, retry_in, .. } => Some((reason.clone(), retry_in.is_some())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(failed, [(Reason::WrongIdentity, true)]);
+        assert_eq!(told.len(), 1 + told_as_listener, "{told:?}");
+        a.remove_static(switchboard::Candidate { id: Some(id(77)), ..target }).await;
+    }
+    assert_eq!(a.peers().len(), 1);
+    finish(&[&a, &b]).await;
+}
+
+/// The Switch's task hears of an end, however many commands it is given.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_commands_does_not_hide_an_end() {
+    let net = Net::default();
+    let (a, b) = (node(&net, 1).start().await.unwrap(), node(&net, 2).start().await.unwrap());
+    let mut events = a.events();
+    a.offer(address(&b)).await;
+    added(&mut events).await;
+    let flood = |switch: Switch| async move {
+        for _ in 0..200_000 {
+            switch.set_trusted(id(50), true).await;
+        }
+    };
+    let mut floods = tokio::task::JoinSet::new();
+    (0..4).for_each(|_| drop(floods.spawn(flood(a.clone()))));
+    assert!(a.disconnect(&id(2), Reason::Requested));
+    tokio::select! {
+        biased;
+        _ = dropped(&mut events) => {}
+        _ = floods.join_next() => panic!("the end was told after the flood"),
+    }
+    floods.shutdown().await;
+    finish(&[&a, &b]).await;
+}

@@ -7,7 +7,7 @@ use super::rules::{self, Candidature, Counts, Existing, Verdict};
 use crate::access::{AccessList, Limits, Throttle};
 use crate::candidate::Candidate;
 use crate::channel::ChannelSpec;
-use crate::dial::DialPlan;
+use crate::dial::{DialPlan, Room};
 use crate::event::Event;
 use crate::id::{Direction, PeerId};
 use crate::inbox::Inboxes;
@@ -179,20 +179,20 @@ impl Actor {
         }
         let mut waiters = Vec::new();
         loop {
-            // Without a free slot nothing is due: whatever frees one comes as a command or an end.
-            let wake = if self.dial_due() { self.plan.wake() } else { None };
+            let wake = self.dial_due();
             tokio::select! {
                 biased;
                 // An error means the last handle is gone.
                 _ = stopped.wait_for(|stop| *stop) => break,
+                // What ends is bounded by the slots, so it comes before commands, which need not be.
+                Some(ended) = self.sessions.join_next() => self.session_ended(ended),
+                Some(ended) = self.dials.join_next_with_id() => self.dial_ended(ended),
+                Some(_) = self.handshakes.join_next() => {}
                 command = inbox.recv() => match command {
                     Some(Command::Stopped(reply)) => waiters.push(reply),
                     Some(command) => self.handle(command),
                     None => break,
                 },
-                Some(ended) = self.sessions.join_next() => self.session_ended(ended),
-                Some(ended) = self.dials.join_next_with_id() => self.dial_ended(ended),
-                Some(_) = self.handshakes.join_next() => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -224,17 +224,17 @@ impl Actor {
                 // What they ended with concerns nobody any more.
                 Some(_) = self.dials.join_next() => {}
                 Some(_) = self.handshakes.join_next() => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    self.handshakes.shutdown().await;
+                    self.dials.shutdown().await;
+                    self.sessions.shutdown().await;
+                }
                 Some(command) = inbox.recv() => match command {
                     Command::Stopped(reply) => waiters.push(reply),
                     Command::Admit { admission, .. } => self.dismiss(*admission, Reason::Quitting),
                     // Everything else is answered by dropping its reply: the Switch is gone.
                     _ => {}
                 },
-                () = tokio::time::sleep_until(deadline) => {
-                    self.handshakes.shutdown().await;
-                    self.dials.shutdown().await;
-                    self.sessions.shutdown().await;
-                }
             }
         }
         for (id, entry) in std::mem::take(&mut self.entries) {
@@ -273,7 +273,7 @@ impl Actor {
                 let _ = reply.send(addrs);
             }
             Command::Identity { who: Proven { id, direction, remote, candidate }, reply } => {
-                let verdict = match self.judge(Candidature { id, direction }) {
+                let verdict = match self.judge(Candidature { id, direction }, candidate.as_ref()) {
                     Verdict::Refuse(reason) => Err(reason),
                     Verdict::Admit | Verdict::Replace => Ok(()),
                 };
@@ -318,8 +318,11 @@ impl Actor {
         Ok(Ticket { pending: Some(Arc::clone(&self.pending_inbound)), stopped })
     }
 
-    /// The second checkpoint, and part of the third.
-    fn judge(&self, who: Candidature) -> Verdict {
+    /// The second checkpoint, and part of the third. Another than the one we dialled is wrong, whoever it is.
+    fn judge(&self, who: Candidature, dialled: Option<&Candidate>) -> Verdict {
+        if dialled.and_then(|candidate| candidate.id).is_some_and(|wanted| wanted != who.id) {
+            return Verdict::Refuse(Reason::WrongIdentity);
+        }
         let Some(wire) = self.context.wires.get(who.id.wire()) else {
             return Verdict::Refuse(Reason::LocalFault);
         };
@@ -345,7 +348,7 @@ impl Actor {
         let verdict = if admission.session.channels.is_empty() && !idle {
             Verdict::Refuse(Reason::Useless)
         } else {
-            self.judge(who)
+            self.judge(who, admission.candidate.as_ref())
         };
         match verdict {
             Verdict::Admit => self.start(*admission, None),
@@ -525,22 +528,30 @@ impl Actor {
         self.context.emit(Event::Refused { remote, direction, id, reason: reason.clone() });
     }
 
-    /// Starts the dials that are due. `false` when no slot is left for more.
-    fn dial_due(&mut self) -> bool {
-        let busy = self.counts.outbound + self.plan.dialling();
-        let free = self.limits.outbound.saturating_sub(busy);
-        let slots = free.min(self.limits.pending_outbound.saturating_sub(self.plan.dialling()));
-        let entries = &self.entries;
-        let due = self.plan.next(Instant::now(), slots, |id| entries.contains_key(id));
-        let left = slots - due.len();
+    /// Starts the dials that are due; says when to look again, unless something frees a slot before.
+    fn dial_due(&mut self) -> Option<Instant> {
+        let under_way = self.plan.dialling();
+        let room = Room {
+            free: self.limits.outbound.saturating_sub(self.counts.outbound + under_way),
+            pending: self.limits.pending_outbound.saturating_sub(under_way),
+        };
+        let (entries, limits) = (&self.entries, &self.limits);
+        let passes = |id: &PeerId| limits.trusted.contains(id) || limits.unconditional.contains(id);
+        let due = self.plan.next(Instant::now(), room, |id| entries.contains_key(id), passes);
+        let started = due.len();
+        let wake = match room.pending > started {
+            true if room.free > started => self.plan.wake(|_| true),
+            true => self.plan.wake(|id| id.is_some_and(passes)),
+            false => None,
+        };
         for candidate in due {
-            let Some(stopped) = self.stopped.clone() else { return false };
+            let stopped = self.stopped.clone()?;
             tracing::debug!(target: "switchboard::dial", %candidate, "dialling");
             let ticket = Ticket { pending: None, stopped };
             let dial = self.dials.spawn(outbound(Arc::clone(&self.context), candidate.clone(), ticket));
             self.dialled.insert(dial.id(), candidate);
         }
-        left > 0
+        wake
     }
 
     fn dial_ended(&mut self, ended: Result<(task::Id, Option<Failure>), task::JoinError>) {
