@@ -430,21 +430,17 @@ fn encode(
     encoder: &mut dyn Encoder,
     out: &mut BytesMut,
 ) -> Result<(), crate::wire::EncodeError> {
+    // Given back first: whatever becomes of the encoder, nothing stays on the ledger.
+    batch.picks.iter().for_each(|pick| outgoing.sent(pick));
     if std::mem::take(&mut batch.control.pong) {
         encoder.encode(OutFrame::Pong, out)?;
     }
     if std::mem::take(&mut batch.control.ping) {
         encoder.encode(OutFrame::Ping, out)?;
     }
-    let mut result = Ok(());
     for pick in batch.picks.drain(..) {
-        if result.is_ok() {
-            result = encoder
-                .encode(OutFrame::Data { wire_id: pick.wire_id, data: &pick.data, last: pick.last }, out);
-        }
-        outgoing.sent(&pick);
+        encoder.encode(OutFrame::Data { wire_id: pick.wire_id, data: &pick.data, last: pick.last }, out)?;
     }
-    result?;
     if let Some(reason) = &batch.control.goodbye {
         encoder.encode(OutFrame::Goodbye(reason), out)?;
     }
