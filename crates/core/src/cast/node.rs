@@ -198,23 +198,39 @@ impl Shared {
         self.holds.read().get(&slot).cloned()
     }
 
-    fn fail(&self, slot: Slot, id: CastId, error: &io::Error) {
-        tracing::warn!(target: "switchboard::cast", %id, %error, "the store failed: giving up on this cast");
+    /// Gives a cast up, unless that was done already or this store is not its store any more.
+    fn fail(&self, slot: Slot, hold: &Arc<Hold>, error: &io::Error) {
+        let mut holds = self.holds.write();
+        if !holds.get(&slot).is_some_and(|now| Arc::ptr_eq(now, hold)) {
+            return;
+        }
+        holds.remove(&slot);
         self.with(|state| state.failed(slot));
-        self.holds.write().remove(&slot);
+        drop(holds);
+        self.gave_up(hold.header.id(), error);
+    }
+
+    fn gave_up(&self, id: CastId, error: &io::Error) {
+        tracing::warn!(target: "switchboard::cast", %id, %error, "the store failed: giving up on this cast");
         self.tell(CastEvent::Failed { id, error: error.to_string() });
     }
 
-    /// Makes or finds the store of a cast. May block.
+    /// Makes or finds the store of a cast, unless it is started here meanwhile. May block.
     fn open(&self, slot: Slot, header: Arc<Header>, hops: u8, resumed: bool) {
         let id = header.id();
         let opened = match self.factory.open(&header, hops) {
             Ok(opened) => opened,
-            Err(error) => return self.fail(slot, id, &error),
+            Err(error) if self.with(|state| state.unopened(slot)) => return self.gave_up(id, &error),
+            Err(_) => return,
         };
         let hold = Hold { header, store: opened.store, whole: Mutex::default() };
-        self.holds.write().insert(slot, Arc::new(hold));
-        self.with(|state| state.opened(slot, opened.pages, opened.held, opened.hops));
+        // Whoever hears of it now and asks for the store waits until it is there.
+        let mut holds = self.holds.write();
+        if !self.with(|state| state.opened(slot, opened.pages, opened.held, opened.hops)) {
+            return;
+        }
+        holds.insert(slot, Arc::new(hold));
+        drop(holds);
         let (held, total) = self.with(|state| state.progress(slot));
         if resumed || held > 0 {
             self.tell(CastEvent::Resumed { id, held, total });
@@ -238,7 +254,7 @@ impl Shared {
             return Err(ProtocolError::Breach("page differs from its header"));
         }
         if let Err(error) = hold.store.write_page(page, hashes) {
-            self.fail(slot, hold.header.id(), &error);
+            self.fail(slot, &hold, &error);
         }
         self.with(|state| state.page_stored(slot, page, hashes));
         Ok(())
@@ -258,7 +274,7 @@ impl Shared {
             return Err(ProtocolError::Breach("chunk differs from its page"));
         }
         if let Err(error) = hold.store.write(offset, data) {
-            self.fail(slot, hold.header.id(), &error);
+            self.fail(slot, &hold, &error);
             return Ok(());
         }
         let (fresh, (held, total)) = self.with(|state| (state.stored(slot, index), state.progress(slot)));
@@ -282,7 +298,7 @@ impl Shared {
             }
             let held = self.inner.lock().state.held_upto(slot, whole.next);
             if let Err(error) = whole.advance(&hold, held) {
-                return self.fail(slot, hold.header.id(), &error);
+                return self.fail(slot, &hold, &error);
             }
             if whole.next == chunks {
                 whole.over = true;
@@ -299,9 +315,9 @@ impl Shared {
         }
     }
 
-    fn finish(&self, slot: Slot, hold: &Hold, sha256: Hash) {
+    fn finish(&self, slot: Slot, hold: &Arc<Hold>, sha256: Hash) {
         if let Err(error) = hold.store.finish() {
-            return self.fail(slot, hold.header.id(), &error);
+            return self.fail(slot, hold, &error);
         }
         self.with(|state| state.finished(slot, sha256));
         let hops = self.with(|state| state.describe(slot)).map_or(u8::MAX, |(_, hops)| hops);
@@ -426,3 +442,6 @@ impl Shared {
         self.tell(CastEvent::Learned { id, name, bytes, hops, from });
     }
 }
+
+#[cfg(test)]
+mod tests;

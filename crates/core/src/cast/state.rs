@@ -218,17 +218,27 @@ impl State {
         Some(self.casts.len() - 1)
     }
 
-    /// The store is there, with what it held already.
-    pub(crate) fn opened(&mut self, slot: Slot, pages: Vec<Option<Bytes>>, held: Bits, hops: u8) {
-        let Some(cast) = self.casts.get_mut(slot) else { return };
+    /// The store is there, with what it held already. `false` when the cast was started here meanwhile.
+    pub(crate) fn opened(&mut self, slot: Slot, pages: Vec<Option<Bytes>>, held: Bits, hops: u8) -> bool {
+        let Some(cast) = self.casts.get_mut(slot) else { return false };
         let fits = pages.len() == cast.header.pages().len() && held.len() == cast.header.chunks();
         if cast.phase != Phase::Opening || !fits {
-            return;
+            return false;
         }
         cast.phase = Phase::Ready;
         cast.low = held.next_clear(0).unwrap_or(held.len());
         (cast.pages, cast.held, cast.hops) = (pages, held, hops);
         self.wake_all();
+        true
+    }
+
+    /// The store cannot be made. `false` when the cast was started here meanwhile.
+    pub(crate) fn unopened(&mut self, slot: Slot) -> bool {
+        let opening = self.casts.get(slot).is_some_and(|cast| cast.phase == Phase::Opening);
+        if opening {
+            self.failed(slot);
+        }
+        opening
     }
 
     /// The store failed. Peers that ask hear `missing`.
