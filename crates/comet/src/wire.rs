@@ -402,6 +402,8 @@ async fn write_and_read(
     src.reserve(READ_CHUNK);
     loop {
         tokio::select! {
+            biased;
+            // What we have to say is bounded; what they say need not be.
             written = writer.write(out), if !out.is_empty() => {
                 match written.map_err(io)? {
                     0 => return Err(HandshakeError::Closed(stage)),

@@ -123,9 +123,10 @@ fn a_chain_over_devp2p_is_the_same_twice() {
 }
 
 #[test]
-fn a_chain_over_comet_heals() {
-    // Not compared by hash: the handshake's `select!` draws its order from tokio's own generator.
-    plausible(run::once(23, over_comet).0);
+fn a_chain_over_comet_is_the_same_twice() {
+    let (times, audit) = run::twice(23, over_comet);
+    plausible(times);
+    assert_ne!(audit.hash, run::once(24, over_comet).1.hash);
 }
 
 /// Two nodes of one organisation. Keys and TLS draw on the operating system, so runs differ in their bytes.

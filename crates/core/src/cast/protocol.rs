@@ -168,9 +168,11 @@ impl Protocol for CastProtocol {
                 tokio::try_join!(session.read_news(&mut io), session.read_chunks(chunks)).map(|_| ())
             };
             tokio::select! {
-                ended = read => ended,
+                biased;
+                // Writers stop at full queues and at what was asked for, which only the readers add to.
                 ended = session.write_news() => ended,
                 ended = session.write_chunks() => ended,
+                ended = read => ended,
             }
         })
     }
@@ -219,6 +221,8 @@ impl Session {
         let failed = |e: tokio::task::JoinError| ProtocolError::Failed(Box::new(e));
         loop {
             tokio::select! {
+                biased;
+                // No more than what was received can be done.
                 Some(done) = jobs.join_next(), if !jobs.is_empty() => done.map_err(failed)??,
                 bytes = inbox.recv(), if jobs.len() < JOBS => {
                     let Some(bytes) = bytes else { break };
