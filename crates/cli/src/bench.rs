@@ -10,9 +10,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use switchboard::bench::{BulkPlan, EchoPlan, Payload};
+use switchboard::bench::{BenchError, BulkPlan, EchoPlan, Payload};
 use switchboard::text::printable;
-use switchboard::{Candidate, Env, Event, Switch, SwitchBuilder};
+use switchboard::{Candidate, Env, Event, SendError, Switch, SwitchBuilder};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -41,11 +41,11 @@ enum Job {
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
         count: u64,
         /// Bytes of each.
-        #[arg(long, default_value_t = 1_024)]
-        size: usize,
+        #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(..=MAX_SIZE))]
+        size: u64,
         /// Messages under way at once.
-        #[arg(long, default_value_t = 1)]
-        in_flight: usize,
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+        in_flight: u64,
     },
     /// One way, counted by the other side.
     #[command(
@@ -55,11 +55,11 @@ enum Job {
         #[command(flatten)]
         to: To,
         /// Bytes in all.
-        #[arg(long, default_value_t = 64 << 20)]
+        #[arg(long, default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1..))]
         bytes: u64,
         /// Bytes of a message.
-        #[arg(long, default_value_t = 65_536)]
-        size: usize,
+        #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u64).range(1..=MAX_SIZE))]
+        size: u64,
         /// What the bytes are.
         #[arg(long, value_enum, default_value_t = Content::Random)]
         payload: Content,
@@ -99,6 +99,8 @@ enum Content {
     Zeros,
 }
 
+/// Largest message that can be asked for: more than any wire carries.
+const MAX_SIZE: u64 = 128 << 20;
 /// How long until the session must be there.
 const SESSION_LIMIT: Duration = Duration::from_secs(15);
 
@@ -108,7 +110,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         Job::Serve(args) => crate::node::run(args.only(ProtocolName::Bench), output).await?,
         Job::Echo { to, count, size, in_flight } => {
             let (switch, mut driver) = session(&to, &env).await?;
-            let r = driver.echo(EchoPlan { count, size, in_flight }).await.map_err(Fail::job)?;
+            let plan = EchoPlan { count, size: size as usize, in_flight: in_flight as usize };
+            let r = driver.echo(plan).await.map_err(series)?;
             switch.stop().await;
             let value = json!({"event": "echo", "size": r.size, "count": r.count, "ok": true, "seconds": r.seconds,
                 "rate": r.rate, "p50_us": r.p50_us, "p99_us": r.p99_us, "max_us": r.max_us});
@@ -124,7 +127,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
                 Content::Zeros => Payload::Zeros,
             };
             let (switch, mut driver) = session(&to, &env).await?;
-            let r = driver.bulk(BulkPlan { bytes, size, payload }).await.map_err(Fail::job)?;
+            let plan = BulkPlan { bytes, size: size as usize, payload };
+            let r = driver.bulk(plan).await.map_err(series)?;
             switch.stop().await;
             let mut value = json!({"event": "bulk", "sent_bytes": r.sent_bytes, "sent_msgs": r.sent_msgs,
                 "seconds": r.seconds, "mb_per_s": r.mb_per_s});
@@ -152,6 +156,16 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         }
     }
     Ok(())
+}
+
+/// Why a series gave no result, and whether that is the operator's to change.
+fn series(error: BenchError) -> Fail {
+    match error {
+        BenchError::Send(SendError::TooLarge { .. }) => {
+            Fail::usage(format!("{error}: choose a smaller --size"))
+        }
+        other => Fail::job(other),
+    }
 }
 
 impl To {

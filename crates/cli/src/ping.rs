@@ -91,8 +91,9 @@ fn describe(who: &Value) -> String {
 
 /// Sends a ping of the wire and waits for its pong, answering pings on the way.
 async fn round_trip(session: &mut Session) -> Result<Duration, Fail> {
-    send(session, OutFrame::Ping).await?;
+    // Before it is sent: the pong may be there when the write returns.
     let began = Instant::now();
+    send(session, OutFrame::Ping).await?;
     loop {
         let frame = session.decoder.decode(&mut session.leftover);
         match frame
