@@ -9,6 +9,27 @@
 //! Protocol.send ─▶ Lane ─▶ Scheduler ─▶ Wire encoder ─▶ one write for many frames ─▶ socket
 //! socket ─▶ Wire decoder ─▶ reassembly ─▶ Channel inbox ─▶ Protocol.recv
 //! ```
+//!
+//! The words, one meaning each:
+//!
+//! | word | is | where |
+//! |---|---|---|
+//! | Switch | the one place that knows the peers and decides who becomes one | [`Switch`] |
+//! | Checkpoints | the three moments at which the Switch decides, each with a Reason | [`switch`] |
+//! | Peer | a connected node, as programs and protocols see it | [`Peer`] |
+//! | PeerId | who a peer is: bytes that its wire proves | [`PeerId`] |
+//! | PeerSet | the connected peers: listed, filtered, looked up | [`PeerSet`] |
+//! | Candidate | somebody who may be dialled | [`Candidate`] |
+//! | Protocol | a task for each peer that shares it | [`Protocol`] |
+//! | Reactor | the same as callbacks | [`Reactor`] |
+//! | Channel | one ordered flow of messages, with its priority and limits | [`channel`], [`ChannelSpec`] |
+//! | Lane | a channel's send queue in one session | [`outgoing`], [`wire::Lanes`] |
+//! | Scheduler | which lane sends next | [`scheduler::Scheduler`] |
+//! | Wire | a network's handshake, framing and identity | [`wire::Wire`] |
+//! | Session | a finished handshake, then the tasks that run it | [`wire::Session`], [`session`] |
+//! | Ledger | bytes held, for each peer and in all | [`ledger::Ledger`] |
+//! | Reason | why something happened | [`Reason`] |
+//! | Event | what the Switch tells the program | [`Event`] |
 
 pub mod access;
 pub mod bench;
@@ -49,7 +70,7 @@ pub use peer::{By, End, Peer};
 pub use protocol::{Protocol, ProtocolError, ProtocolSpec};
 pub use reactor::Reactor;
 pub use reason::Reason;
-pub use switch::{Switch, SwitchBuilder};
+pub use switch::{PeerSet, Switch, SwitchBuilder};
 
 /// A boxed future, so that traits with async methods stay usable as trait objects.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
