@@ -240,7 +240,8 @@ impl Outgoing {
         self.wake.notify_one();
     }
 
-    /// Takes what the next write should hold, `most` bytes or one slice. The goodbye comes when nothing else is left.
+    /// Takes what the next write should hold: `most` bytes of messages or one slice, and none when that is 0. The
+    /// goodbye comes when nothing else is left.
     pub(crate) fn fill(&self, batch: &mut Batch, encoder: &dyn Encoder, most: usize) {
         let mut state = self.state.lock();
         let times = state.decayed.elapsed().as_secs() / DECAY_EVERY.as_secs();

@@ -4,9 +4,9 @@
 //!   moved n bytes ─▶ paid for until  max(paid, now − BURST) + n ÷ rate  ─▶ wait until then
 //! ```
 //! A pause of up to [`BURST`] is made up for. What is moved at a time is a tenth of a second's worth at most, so that
-//! pings and goodbyes do not wait long; a single frame may be more, and is waited for afterwards. A limit on
-//! receiving leaves bytes in the socket, so that the sender feels it. (The same limits as cometbft libs/flowrate, by
-//! another method: no samples, no clock but ours.)
+//! goodbyes do not wait long; a single frame may be more, and is waited for afterwards. Pings and pongs never wait.
+//! A limit on receiving leaves bytes in the socket, so that the sender feels it. (The same limits as cometbft
+//! libs/flowrate, by another method: no samples, no clock but ours.)
 
 use std::num::NonZeroU64;
 use std::time::Duration;

@@ -356,10 +356,22 @@ async fn write_loop(
     let _ends = EndsWith(peer.clone());
     let mut out = BytesMut::with_capacity(READ_CHUNK);
     let mut batch = Batch::default();
+    // Until when messages wait for their turn; pings and pongs do not.
+    let mut rest = None;
     loop {
-        outgoing.fill(&mut batch, &*encoder, pace.step(BATCH_BYTES));
+        outgoing.fill(&mut batch, &*encoder, if rest.is_some() { 0 } else { pace.step(BATCH_BYTES) });
         if batch.is_empty() {
-            outgoing.wake.notified().await;
+            let Some(until) = rest else {
+                outgoing.wake.notified().await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                // The goodbye, and what goes before it, is not held up.
+                _ = peer.ended() => (pace, rest) = (Pace::new(None), None),
+                () = tokio::time::sleep_until(until) => rest = None,
+                () = outgoing.wake.notified() => {}
+            }
             continue;
         }
         let encoded = encode(&mut batch, &outgoing, &mut *encoder, &mut out);
@@ -377,14 +389,7 @@ async fn write_loop(
             }
             break;
         }
-        if let Some(until) = pace.moved(out.len(), Instant::now()) {
-            tokio::select! {
-                biased;
-                // The goodbye, and what goes before it, is not held up.
-                _ = peer.ended() => pace = Pace::new(None),
-                () = tokio::time::sleep_until(until) => {}
-            }
-        }
+        rest = pace.moved(out.len(), Instant::now());
         if out.capacity() > KEEP_BUFFER {
             out = BytesMut::with_capacity(READ_CHUNK);
         }

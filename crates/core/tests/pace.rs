@@ -82,3 +82,29 @@ async fn the_goodbye_does_not_wait_for_its_turn() {
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     finish(&[&b]).await;
 }
+
+/// A message that takes a minute at this rate holds up no ping and no pong: neither side takes the other for dead.
+#[tokio::test(start_paused = true)]
+async fn a_large_message_at_a_slow_rate_does_not_hold_up_pings() {
+    let net = Net::default();
+    let alive = Liveness {
+        ping_every: Some(Duration::from_secs(2)),
+        pong_within: Some(Duration::from_secs(1)),
+        idle_limit: Some(Duration::from_secs(3)),
+    };
+    let limits = Limits { send_rate: NonZeroU64::new(1000), ..open_limits() };
+    let (asks, mut handed) = handed("echo", vec![ChannelSpec::new(0, 1)]);
+    let a = living(&net.host([10, 0, 0, 1]), 1, alive).limits(limits).protocol(asks).start().await.unwrap();
+    let b = living(&net.host([10, 0, 0, 2]), 2, alive).protocol(echo("echo")).start().await.unwrap();
+    let (peer, _) = join(&a, &b).await;
+    let mut io = handed.recv().await.unwrap().1;
+    let start = Instant::now();
+    io.send(C0, Bytes::from_static(&[7; 60_000])).await.unwrap();
+    io.send(C0, Bytes::from_static(b"after")).await.unwrap();
+    assert_eq!(io.recv().await.unwrap().1.len(), 60_000);
+    assert_eq!(io.recv().await.unwrap().1, b"after"[..]);
+    assert!((59..63).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(!peer.is_over());
+    assert!(peer.stats().rtt.is_some_and(|rtt| rtt < Duration::from_millis(100)), "{:?}", peer.stats());
+    finish(&[&a, &b]).await;
+}
