@@ -40,6 +40,9 @@ pub(crate) struct Args {
 /// Most nodes of one wire: one process has so many files.
 const MAX_NODES: usize = 100;
 
+/// Most steps a node reports of one cast: hundredths, and its end.
+const STEPS: usize = 104;
+
 /// One node that has the file.
 struct Arrival {
     hops: u8,
@@ -56,14 +59,18 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         None => std::env::current_exe()
             .map_err(|e| Fail::job(format!("cannot find this program's own file: {e}: use --cast")))?,
     };
-    let (sha256, bytes) = hash(&file)
-        .map_err(|e| Fail::usage(format!("cannot read {}: {e}: give another --cast", file.display())))?;
+    // Taken before anything starts, so that no signal is missed.
+    let stop = stop_signal(false)?;
+    tokio::pin!(stop);
+    let (sha256, bytes) = tokio::select! {
+        hashed = hash(file.clone()) => hashed
+            .map_err(|e| Fail::usage(format!("cannot read {}: {e}: give another --cast", file.display())))?,
+        () = &mut stop => return Err(Fail::job("interrupted")),
+    };
     let mut wires = if args.wire.is_empty() { Kind::ALL.to_vec() } else { args.wire };
     wires.sort_unstable();
     wires.dedup();
-    let stop = stop_signal(false)?;
     let data = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
-    tokio::pin!(stop);
     let start = async {
         let mut rings = Vec::new();
         for wire in wires {
@@ -113,11 +120,11 @@ async fn work(
     let mut failures = Vec::new();
     for ring in rings {
         let view = View::new(ring.wire, nodes, output);
-        let arrived = collect(ring, nodes, file, deadline, &view).await?;
+        let (arrived, late) = collect(ring, nodes, file, deadline, &view).await?;
         view.close();
         let mut wrong = nodes - 1 - arrived.len();
         for (node, arrival) in &arrived {
-            let found = hash(&arrival.path);
+            let found = hash(arrival.path.clone()).await;
             let ok = found.as_ref().is_ok_and(|found| *found == cast);
             wrong += usize::from(!ok);
             output.event(
@@ -126,24 +133,30 @@ async fn work(
                 "",
             );
         }
-        let seconds = arrived.values().map(|a| a.after.as_secs_f64()).fold(0.0, f64::max);
-        let hops = arrived.values().map(|a| a.hops).max().unwrap_or(0);
-        // The file over the time until the last node had it.
-        let rate = bytes as f64 / 1e6 / seconds.max(1e-9);
-        let verdict = if wrong == 0 {
-            "every node has the exact bytes".to_owned()
-        } else {
-            format!("{wrong} nodes lack the file (see --timeout)")
+        // Where a node lacks the file there is no time in which all had it.
+        let whole = (wrong == 0).then(|| {
+            let seconds = arrived.values().map(|a| a.after.as_secs_f64()).fold(0.0, f64::max);
+            // The file over the time until the last node had it.
+            let rate = bytes as f64 / 1e6 / seconds.max(1e-9);
+            (seconds, rate, arrived.values().map(|a| a.hops).max().unwrap_or(0))
+        });
+        let verdict = match (wrong, late) {
+            (0, _) => "every node has the exact bytes".to_owned(),
+            (_, true) => format!("{wrong} of {nodes} nodes lack the file: time was up, raise --timeout"),
+            (_, false) => format!("{wrong} of {nodes} nodes lack the file"),
         };
         output.event(
-            &json!({"event": "result", "wire": ring.wire.name(), "nodes": nodes, "bytes": bytes, "seconds": seconds,
-                "mb_per_s": rate, "hops": hops, "ok": wrong == 0, "wrong": wrong}),
+            &json!({"event": "result", "wire": ring.wire.name(), "nodes": nodes, "bytes": bytes,
+                "seconds": whole.map(|w| w.0), "mb_per_s": whole.map(|w| w.1), "hops": whole.map(|w| w.2),
+                "ok": wrong == 0, "wrong": wrong}),
             "",
         );
         let name = ring.wire.name();
-        table.push_str(&format!(
-            "\n{name:<8} {nodes:>5} {bytes:>12} {seconds:>9.3} {rate:>9.1} {hops:>5}  {verdict}"
-        ));
+        let figures = match whole {
+            Some((seconds, rate, hops)) => format!("{seconds:>9.3} {rate:>9.1} {hops:>5}"),
+            None => format!("{:>9} {:>9} {:>5}", "-", "-", "-"),
+        };
+        table.push_str(&format!("\n{name:<8} {nodes:>5} {bytes:>12} {figures}  {verdict}"));
         if wrong > 0 {
             failures.push(format!("{name}: {verdict}"));
         }
@@ -154,19 +167,20 @@ async fn work(
     if failures.is_empty() { Ok(()) } else { Err(Fail::job(failures.join("; "))) }
 }
 
-/// Waits until every node has the file, or time is up.
+/// Waits until every node has the file, or time is up; who has it, and whether time was up.
 async fn collect(
     ring: &Ring,
     nodes: usize,
     file: &Path,
     deadline: Instant,
     view: &View,
-) -> Result<BTreeMap<usize, Arrival>, Fail> {
-    let (tx, mut steps) = mpsc::channel(256);
-    ring.cast(file, &tx).await?;
-    drop(tx);
+) -> Result<(BTreeMap<usize, Arrival>, bool), Fail> {
+    // Room for all there will be: nobody waits for the terminal.
+    let (tx, mut steps) = mpsc::channel(nodes * STEPS);
     let mut arrived = BTreeMap::new();
     let waiting = async {
+        ring.cast(file, &tx).await?;
+        drop(tx);
         while arrived.len() < nodes - 1 {
             let Some(Step { wire, node, what }) = steps.recv().await else { break };
             view.show(wire, node, &what);
@@ -176,10 +190,13 @@ async fn collect(
                 What::Progress { .. } => {}
             }
         }
+        Ok(())
     };
     // Whoever is late is told in the table.
-    let _ = timeout_at(deadline, waiting).await;
-    Ok(arrived)
+    let in_time = timeout_at(deadline, waiting).await;
+    let late = in_time.is_err();
+    in_time.unwrap_or(Ok(()))?;
+    Ok((arrived, late))
 }
 
 /// Live progress: bars on a terminal, JSON, or a line per node.
@@ -222,8 +239,8 @@ impl View {
                 if let Some(bar) = bar {
                     bar.finish();
                 }
-                let text =
-                    format!("{wire} node {node}: complete after {:.3} s, {hops} hops", after.as_secs_f64());
+                let (seconds, hop) = (after.as_secs_f64(), if *hops == 1 { "hop" } else { "hops" });
+                let text = format!("{wire} node {node}: complete after {seconds:.3} s, {hops} {hop}");
                 (
                     json!({"event": "complete", "wire": wire.name(), "node": node, "hops": hops, "seconds": after.as_secs_f64()}),
                     text,
@@ -245,8 +262,12 @@ impl View {
     }
 }
 
-/// SHA-256 and length of a file.
-fn hash(path: &Path) -> std::io::Result<([u8; 32], u64)> {
+/// SHA-256 and length of a file, read beside the tasks that must go on.
+async fn hash(path: PathBuf) -> std::io::Result<([u8; 32], u64)> {
+    tokio::task::spawn_blocking(move || hash_now(&path)).await.map_err(std::io::Error::other)?
+}
+
+fn hash_now(path: &Path) -> std::io::Result<([u8; 32], u64)> {
     let mut file = std::fs::File::open(path)?;
     let (mut hash, mut total, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {

@@ -2,7 +2,8 @@
 #![cfg(test)]
 
 mod common;
-use common::{Program, must, noise, text};
+use common::{Program, failed, must, noise, run_with, text};
+use serde_json::Value;
 
 #[test]
 fn every_node_gets_the_file() {
@@ -38,6 +39,50 @@ fn an_empty_file_is_a_file() {
     let file = dir.path().join("empty");
     std::fs::write(&file, "").unwrap();
     must(&["up", "--wire", "comet", "--nodes", "3", "--cast", text(&file)]);
+}
+
+/// No figures are made up for those who did not get it; two networks at once do not meet; nothing stays.
+#[test]
+fn what_is_late_is_told_and_nothing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, scratch) = (dir.path().join("file"), dir.path().join("scratch"));
+    std::fs::create_dir(&scratch).unwrap();
+    std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    let vars = [("TMPDIR", text(&scratch))];
+    let args = ["up", "--json", "--wire", "devp2p", "--nodes", "3", "--timeout", "1", "--cast", text(&file)];
+    let mut other = Program::start(&args, &vars);
+    let late = run_with(&args, &vars);
+    failed(&late, &args, 1, "time was up, raise --timeout");
+    let result = late.event("result");
+    assert_eq!(
+        (&result["ok"], &result["seconds"], &result["mb_per_s"]),
+        (&false.into(), &Value::Null, &Value::Null)
+    );
+    let of_a_node = late.json().into_iter().filter(|v| v["event"] == "progress" && v["node"] == 1).count();
+    assert!(of_a_node <= 101, "{of_a_node} lines of progress");
+    assert_eq!(other.exit(), 1);
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+}
+
+#[test]
+fn an_interrupt_ends_it_at_any_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, scratch) = (dir.path().join("file"), dir.path().join("scratch"));
+    std::fs::create_dir(&scratch).unwrap();
+    std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    let args = ["up", "--json", "--wire", "comet", "--nodes", "2", "--cast", text(&file)];
+    for (signal, event) in [("INT", None), ("TERM", Some("network")), ("INT", Some("progress"))] {
+        let mut up = Program::start(&args, &[("TMPDIR", text(&scratch))]);
+        match event {
+            Some(event) => drop(up.wait(event)),
+            // It reads the file.
+            None => std::thread::park_timeout(std::time::Duration::from_millis(200)),
+        }
+        up.signal(signal);
+        assert_eq!(up.exit(), 1);
+        assert_eq!(up.log(), "switchboard: interrupted\n");
+        assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+    }
 }
 
 #[test]
