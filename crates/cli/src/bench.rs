@@ -64,7 +64,8 @@ enum Job {
         #[arg(long, value_enum, default_value_t = Content::Random)]
         payload: Content,
     },
-    /// Whole handshakes, a new identity each.
+    /// Whole handshakes, a new identity each. With --key-file all have that one, and the node may refuse those that
+    /// come before it has seen the last one go; they are counted, as the handshake itself was whole.
     #[command(after_help = "Example:\n  switchboard bench handshakes URL --count 1000 --parallel 4")]
     Handshakes {
         #[command(flatten)]

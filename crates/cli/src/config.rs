@@ -66,12 +66,13 @@ pub(crate) struct Args {
     #[arg(long, alias = "deny", env = "SWITCHBOARD_ACCESS_DENY", value_delimiter = ',')]
     access_deny: Vec<Net>,
     /// Stop when standard input ends.
-    #[arg(long, env = "SWITCHBOARD_STDIN_STOP")]
-    stdin_stop: bool,
+    #[arg(long, env = "SWITCHBOARD_STDIN_STOP", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    stdin_stop: Option<bool>,
 }
 
 /// A protocol the command can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProtocolName {
     Bench,
@@ -144,7 +145,7 @@ struct File {
     cast_dir: Option<PathBuf>,
     access_allow: Vec<String>,
     access_deny: Vec<String>,
-    stdin_stop: bool,
+    stdin_stop: Option<bool>,
 }
 
 /// A node's settings, decided.
@@ -223,6 +224,8 @@ impl Args {
         if protocols.is_empty() {
             protocols.push(ProtocolName::Cast);
         }
+        protocols.sort_unstable();
+        protocols.dedup();
         let config = NodeConfig {
             listen: stronger(self.listen, &file.listen, "listen", &from)?,
             key_files: stronger(self.key_file, &file.key_file, "key-file", &from)?,
@@ -241,7 +244,7 @@ impl Args {
                 allow: nets(stronger(self.access_allow, &file.access_allow, "access-allow", &from)?),
                 deny: nets(stronger(self.access_deny, &file.access_deny, "access-deny", &from)?),
             },
-            stdin_stop: self.stdin_stop || file.stdin_stop,
+            stdin_stop: self.stdin_stop.or(file.stdin_stop).unwrap_or(false),
             wires,
         };
         config.check()

@@ -29,7 +29,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     let mut forms = wires::public_forms(args.wire, &args.key, &args.org, args.at)?;
     let text = forms.as_object().map(|fields| {
         let line = |(name, value): (&String, &serde_json::Value)| {
-            format!("{name:<12} {}", value.as_str().unwrap_or_default())
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{name:<12} {text}")
         };
         fields.iter().map(line).collect::<Vec<_>>().join("\n")
     });

@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// The file or, for fabric, the folder to make.
     #[arg(long)]
     out: PathBuf,
-    /// MSP id of the organisation (fabric).
-    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
-    org: String,
+    /// MSP id of the organisation (fabric; default: Org1MSP).
+    #[arg(long)]
+    org: Option<String>,
     /// Peers of the organisation (fabric; default: 1).
     #[arg(long)]
     peers: Option<usize>,
@@ -29,6 +29,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
+    let fabrics = [("--org", args.org.is_some()), ("--peers", args.peers.is_some())];
+    if let Some((flag, _)) = fabrics.iter().find(|(_, given)| *given && args.wire != Kind::Fabric) {
+        return Err(Fail::usage(format!("{flag} is for wire fabric: leave it out for {}", args.wire)));
+    }
     if args.out.exists() {
         let out = args.out.display();
         return Err(Fail::usage(format!(
@@ -40,14 +44,12 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         let folder = folder.display();
         return Err(Fail::usage(format!("there is no folder {folder}: make it, or choose another --out")));
     }
-    if args.wire != Kind::Fabric && args.peers.is_some() {
-        return Err(Fail::usage(format!("--peers is for wire fabric: leave it out for {}", args.wire)));
-    }
-    let make = |at: &Path| wires::keygen(args.wire, at, &args.org, args.peers.unwrap_or(1), &env);
+    let org = args.org.as_deref().unwrap_or(crate::config::DEFAULT_ORG);
+    let make = |at: &Path| wires::keygen(args.wire, at, org, args.peers.unwrap_or(1), &env);
     // An organisation's folder is put in its place whole by its maker.
     let mut made =
         if args.wire == Kind::Fabric { make(&args.out)? } else { placed(folder, &args.out, make)? };
-    let id = made["id"].as_str().unwrap_or(&args.org).to_owned();
+    let id = made["id"].as_str().unwrap_or(org).to_owned();
     if let Some(fields) = made.as_object_mut() {
         fields.insert("event".into(), "key".into());
         fields.insert("wire".into(), args.wire.name().into());

@@ -120,7 +120,7 @@ fn bad_arguments(error: &clap::Error) -> ExitCode {
     let given: Vec<_> = std::env::args().skip(1).collect();
     let said = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given".to_owned(),
-        _ => one_line(&error.to_string()),
+        _ => with_source(one_line(&error.to_string()), &given),
     };
     let output = Output::new(given.iter().any(|a| a == "--json"));
     output.failed(&Fail::usage(format!("{said}: see {} --help", command_of(&given))))
@@ -133,6 +133,18 @@ fn one_line(text: &str) -> String {
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
     let said = lines.join(" ");
     said.strip_prefix("error: ").unwrap_or(&said).to_owned()
+}
+
+/// Names the variable that a value came from, where no flag gave it.
+fn with_source(said: String, given: &[String]) -> String {
+    let ends = |c: char| !(c.is_ascii_lowercase() || c == '-');
+    let flag = said.split("--").nth(1).and_then(|rest| rest.split(ends).next()).unwrap_or_default();
+    let variable = format!("SWITCHBOARD_{}", flag.replace('-', "_").to_uppercase());
+    let flagged = given.iter().any(|arg| arg.split('=').next() == Some(&format!("--{flag}")));
+    match std::env::var_os(&variable) {
+        Some(_) if !flagged => format!("{said} (from {variable})"),
+        _ => said,
+    }
 }
 
 /// The command whose help speaks of these arguments, as in `switchboard bench echo`.

@@ -4,9 +4,11 @@ use crate::config::{Args, ListenAt, NodeConfig, ProtocolName};
 use crate::events::{cast_event, switch_event};
 use crate::fail::Fail;
 use crate::output::Output;
+use crate::ring::hundredths;
 use crate::wires::{self, Built, Settings};
 use serde_json::{Map, Value, json};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchboard::cast::{Cast, CastEvent, FileStores};
@@ -114,27 +116,34 @@ fn cast_dir(config: &NodeConfig, scratch: &mut Option<tempfile::TempDir>) -> Res
     Ok(scratch.insert(dir).path().to_owned())
 }
 
-/// Where a wire listens, if it does.
-fn listens(running: &Running, built: &Built) -> Option<std::net::SocketAddr> {
-    let serves = |wires: &Vec<&'static str>| wires.contains(&built.kind.name());
-    running.switch.listening().iter().find(|(_, wires)| serves(wires)).map(|(addr, _)| *addr)
+/// Everywhere a wire listens.
+fn listens(running: &Running, built: &Built) -> Vec<SocketAddr> {
+    let listening = running.switch.listening().iter();
+    listening.filter(|(_, wires)| wires.contains(&built.kind.name())).map(|(addr, _)| *addr).collect()
 }
 
 fn ready(running: &Running) -> Value {
     let mut fields = Map::new();
     fields.insert("event".into(), "ready".into());
     for built in &running.built {
-        fields.insert(built.kind.name().into(), (built.ready)(listens(running, built)));
+        let first = listens(running, built).first().copied();
+        fields.insert(built.kind.name().into(), (built.ready)(first));
     }
+    let at = |(addr, wires): &(SocketAddr, Vec<&str>)| json!({"address": addr.to_string(), "wires": wires});
+    fields.insert("listening".into(), running.switch.listening().iter().map(at).collect());
     Value::Object(fields)
 }
 
 fn ready_text(running: &Running) -> String {
-    let line = |built: &Built| match listens(running, built) {
-        Some(at) => format!("{:<7} {}", built.kind, (built.url)(at)),
-        None => format!("{:<7} does not listen", built.kind),
-    };
-    running.built.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut lines = Vec::new();
+    for built in &running.built {
+        let (name, all) = (built.kind.name(), listens(running, built));
+        if all.is_empty() {
+            lines.push(format!("{name:<7} does not listen"));
+        }
+        lines.extend(all.into_iter().map(|at| format!("{name:<7} {}", (built.url)(at))));
+    }
+    lines.join("\n")
 }
 
 fn print(event: Option<(Value, String)>, output: Output) {
@@ -150,7 +159,11 @@ async fn report(
     stop: impl Future<Output = ()>,
     output: Output,
 ) -> broadcast::Receiver<Event> {
-    let missed = |n: u64| output.event(&json!({"event": "missed", "count": n}), "");
+    let missed = |n: u64| {
+        output
+            .event(&json!({"event": "missed", "count": n}), &format!("{n} events came too fast to be told"));
+    };
+    let mut told = None;
     tokio::pin!(stop);
     loop {
         let next_cast = async {
@@ -167,6 +180,9 @@ async fn report(
                 Err(RecvError::Closed) => return switch,
             },
             event = next_cast => match event {
+                // Each hundredth once.
+                Ok(CastEvent::Progress { id, held, total })
+                    if told.replace((id, hundredths(held, total))) == Some((id, hundredths(held, total))) => {}
                 Ok(event) => print(cast_event(&event), output),
                 Err(RecvError::Lagged(n)) => missed(n),
                 Err(RecvError::Closed) => cast = None,

@@ -35,6 +35,15 @@ fn commands_and_flags() {
         (&["bench", "echo"], "see switchboard bench echo --help"),
         (&["bench", "echo", "comet://x", "--count", "0"], "--count"),
         (&["bench", "handshakes", "comet://x", "--parallel", "0"], "--parallel"),
+        (&["bench", "echo", "comet://x", "--in-flight", "0"], "--in-flight"),
+        (&["bench", "echo", "comet://x", "--size", "9999999999999"], "--size"),
+        (&["bench", "bulk", "comet://x", "--size", "0"], "--size"),
+        (&["bench", "bulk", "comet://x", "--bytes", "0"], "--bytes"),
+        (
+            &["keygen", "--wire", "comet", "--out", "/nowhere/key", "--org", "Org1MSP"],
+            "--org is for wire fabric",
+        ),
+        (&["up", "--timeout", "0"], "--timeout"),
         (&["bench", "bulk", "comet://x", "--payload", "gold"], "random, zeros"),
         (&["up", "--nodes", "1"], "use 2 to 100"),
         (&["up", "--nodes", "101"], "use 2 to 100"),
@@ -117,7 +126,11 @@ fn configuration_files() {
         bad(&["node", "--config", text(&file)], what);
     }
     bad(&["node", "--config", "/nowhere.toml"], "give another --config");
-    bad_with(&["node"], &[("SWITCHBOARD_LISTEN", "here")], "is not IP:PORT");
+    let listen = ("SWITCHBOARD_LISTEN", "here");
+    bad_with(&["node"], &[listen], "(from SWITCHBOARD_LISTEN): see switchboard node --help");
+    let said = bad_with(&["node", "--listen=there"], &[listen], "is not IP:PORT");
+    assert!(!said.contains("SWITCHBOARD"), "{said}");
+    bad_with(&["node"], &[("SWITCHBOARD_STDIN_STOP", "perhaps")], "(from SWITCHBOARD_STDIN_STOP)");
 }
 
 #[test]

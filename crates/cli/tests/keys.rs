@@ -118,7 +118,8 @@ fn a_data_folder_keeps_the_keys() {
 fn flags_pass_the_environment_and_that_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("node.toml");
-    let content = "wire = [\"comet\"]\nlisten = [\"127.0.0.1:0\"]\nmax-peers = 3\nstdin-stop = true\n";
+    let content = "wire = [\"comet\"]\nlisten = [\"127.0.0.1:0\"]\nmax-peers = 3\nstdin-stop = true\n\
+        protocol = [\"cast\", \"cast\"]\n";
     std::fs::write(&config, content).unwrap();
     let wires = |args: &[&str], vars: &[(&str, &str)]| {
         let all = [&["node", "--json", "--config", text(&config)], args].concat();
@@ -131,4 +132,33 @@ fn flags_pass_the_environment_and_that_the_file() {
     assert_eq!(wires(&[], &[]), "comet");
     assert_eq!(wires(&[], &[("SWITCHBOARD_WIRE", "devp2p,fabric")]), "devp2p,fabric");
     assert_eq!(wires(&["--wire", "devp2p"], &[("SWITCHBOARD_WIRE", "fabric")]), "devp2p");
+
+    // A flag without a value, said twice over: the end of input means what the strongest says.
+    let ends = |args: &[&str], variable: &str| {
+        let all = [&["node", "--json", "--config", text(&config)], args].concat();
+        let mut node = Program::start(&all, &[("SWITCHBOARD_STDIN_STOP", variable)]);
+        node.wait("ready");
+        node.close_stdin();
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
+        let ended = node.has_ended();
+        node.signal("TERM");
+        assert_eq!(node.exit(), 0);
+        ended
+    };
+    assert!(!ends(&[], "no"), "the environment passes the file");
+    assert!(!ends(&["--stdin-stop=false"], "1"), "a flag passes the environment");
+}
+
+#[test]
+fn every_address_is_shown() {
+    let (mut node, ready) =
+        Program::node(&["--wire", "comet", "--listen", "127.0.0.1:0", "--listen", "comet=127.0.0.1:0"]);
+    let listening = ready["listening"].as_array().unwrap();
+    assert_eq!(listening.len(), 2, "{ready:#}");
+    assert!(
+        listening.iter().all(|at| at["wires"][0] == "comet" && at["address"] != "127.0.0.1:0"),
+        "{ready:#}"
+    );
+    assert_ne!(listening[0]["address"], listening[1]["address"]);
+    assert_eq!(node.stop(), 0);
 }

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 mod common;
-use common::{Ended, Program, must, noise, run, text, url};
+use common::{Ended, Program, failed, must, noise, run, text, url};
 use std::path::Path;
 
 const WIRES: [&str; 3] = ["devp2p", "comet", "fabric"];
@@ -65,6 +65,9 @@ fn ping_and_bench_on_one_port() {
         let shakes = client(wire, &theirs, &shakes).event("handshakes");
         assert_eq!(shakes["count"], 6);
         assert!(shakes["rate"].as_f64().unwrap() > 0.0, "{shakes:#}");
+        // Over what any wire carries to this channel, or this wire to any.
+        let large = [&["bench", "echo", &url, "--size", "134217728"][..], &key(wire, &theirs)].concat();
+        failed(&run(&large), &large, 2, "choose a smaller --size");
     }
     assert_eq!(node.stop(), 0);
     for wire in WIRES {

@@ -23,7 +23,7 @@ fn key(source: &KeySource, env: &Env) -> Result<NodeKey, Fail> {
         KeySource::File(path) => NodeKey::load(path).map_err(Fail::usage),
         KeySource::Data(data) => {
             let path = KeySource::in_data(data, "node_key.json")?;
-            NodeKey::load_or_create(&path, || env.random()).map_err(Fail::usage)
+            NodeKey::load_or_create(&path, || env.random()).map_err(KeySource::data_fails)
         }
         KeySource::Throwaway => NodeKey::from_seed(&env.random()).map_err(Fail::job),
     }

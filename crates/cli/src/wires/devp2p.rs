@@ -20,7 +20,7 @@ fn key(source: &KeySource, env: &Env) -> Result<NodeKey, Fail> {
         KeySource::File(path) => NodeKey::load(path).map_err(Fail::usage),
         KeySource::Data(data) => {
             let path = KeySource::in_data(data, "nodekey")?;
-            NodeKey::load_or_create(&path, || env.random()).map_err(Fail::usage)
+            NodeKey::load_or_create(&path, || env.random()).map_err(KeySource::data_fails)
         }
         KeySource::Throwaway => Ok(NodeKey::generate(|| env.random())),
     }
@@ -58,7 +58,8 @@ pub(super) fn keygen(out: &Path, env: &Env) -> Result<Value, Fail> {
 
 pub(super) fn public_forms(path: &Path, at: SocketAddr) -> Result<Value, Fail> {
     let key = NodeKey::load(path).map_err(Fail::usage)?;
-    let record = Record::signed(&key, 1, at.ip(), Some(at.port()), Some(at.port()));
+    // No UDP port, as in the enode: nothing answers discovery there.
+    let record = Record::signed(&key, 1, at.ip(), Some(at.port()), None);
     let wire = Devp2p::new(Devp2pConfig::new(Arc::new(key)));
     let enode = wire.enode(at);
     Ok(json!({

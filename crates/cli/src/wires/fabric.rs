@@ -25,7 +25,7 @@ fn folder(source: &KeySource, org: &str, env: &Env) -> Result<PeerFolder, Fail> 
         KeySource::Data(data) => {
             let own = KeySource::in_data(data, OWN_ORG)?;
             if !own.exists() {
-                keygen::keygen(&own, org, 1, env.wall()).map_err(Fail::usage)?;
+                keygen::keygen(&own, org, 1, env.wall()).map_err(KeySource::data_fails)?;
             }
             load(&own.join("peer0"))
         }
@@ -85,7 +85,7 @@ pub(super) fn public_forms(path: &Path, org: &str) -> Result<Value, Fail> {
         "pki_id": hex::encode(identity.pki_id()),
         "msp": identity.mspid(),
         "subject": identity.subject(),
-        "expires_unix": expires.to_string(),
+        "expires_unix": expires,
     }))
 }
 

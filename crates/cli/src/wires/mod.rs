@@ -102,6 +102,11 @@ impl KeySource {
         })?;
         Ok(data.join(name))
     }
+
+    /// A key that cannot be made or read in the data folder.
+    fn data_fails(error: impl fmt::Display) -> Fail {
+        Fail::usage(format!("{error}: correct that, or choose another --data"))
+    }
 }
 
 /// The key of a client of one wire: its file, or one for this once where strangers are welcome.

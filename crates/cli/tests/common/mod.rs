@@ -170,10 +170,20 @@ impl Program {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
+    /// Closes its standard input.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.stdin.take());
+    }
+
     /// Closes its standard input and waits for its end.
     pub(crate) fn stop(&mut self) -> i32 {
-        drop(self.stdin.take());
+        self.close_stdin();
         self.exit()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end.
