@@ -3,6 +3,8 @@
 
 mod common;
 use common::{Ended, Program, failed, must, noise, run, text, url};
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 
 const WIRES: [&str; 3] = ["devp2p", "comet", "fabric"];
@@ -156,4 +158,39 @@ fn signals_and_the_end_of_input_stop_a_node() {
         assert_eq!((&dropped["reason"], &dropped["by"]), (&"quitting".into(), &"peer".into()), "{dropped:#}");
     }
     assert_eq!(server.stop(), 0);
+}
+
+/// Whatever comes in: nothing in the output or the log acts on a terminal, and the fullest log breaks nothing.
+#[test]
+fn what_strangers_say_reaches_no_terminal() {
+    let args = ["node", "--log", "trace", "--stdin-stop", "--listen", "127.0.0.1:0"];
+    let mut node = Program::start(&args, &[]);
+    let urls = [node.line(), node.line(), node.line()];
+    let comet =
+        urls[1].strip_prefix("comet   ").or(urls[1].strip_prefix("comet ")).unwrap().trim().to_owned();
+    let (_, at) = comet.split_once('@').unwrap();
+    let starts: [&[u8]; 5] = [b"", b"\x16\x03\x01\x00\x20", b"\x22\x0a\x20", b"\x01\x90\x04", b"GET /"];
+    for start in starts {
+        let mut stranger = TcpStream::connect(at).unwrap();
+        let _ = stranger.write_all(&[start, &b"\x1b[2J\x07\r\n\xff\x9b".repeat(60)].concat());
+        drop(stranger);
+        let told = node.line();
+        assert!(told.contains("127.0.0.1"), "{told}");
+    }
+    // One that shakes hands: its network's name is told to whom refuses it.
+    let name = "\u{1b}[2Jelsewhere\r\u{202e}";
+    let (mut dialler, _) =
+        Program::node(&["--wire", "comet", "--peer", &comet, "--network", name, "--log", "trace"]);
+    let failed = dialler.wait("dial_failed").to_string();
+    let told = node.line();
+    assert!(told.contains("elsewhere"), "{told}");
+    assert_eq!((dialler.stop(), node.stop()), (0, 0));
+    let logs = [failed, dialler.log(), node.log()];
+    let said = node.seen().iter().filter_map(|line| line.as_str().map(str::to_owned));
+    let all: Vec<String> = said.chain(logs).collect();
+    assert!(all.last().unwrap().len() > 1_000, "a full log");
+    for text in all {
+        let acts = |c: &char| (c.is_control() && *c != '\n') || *c == '\u{202e}';
+        assert_eq!(text.chars().find(acts), None, "{text}");
+    }
 }

@@ -154,6 +154,14 @@ impl Program {
         }
     }
 
+    /// The next line as it stands, of a command that was not asked for JSON.
+    pub(crate) fn line(&mut self) -> String {
+        match self.next("next line") {
+            Value::String(line) => line,
+            other => panic!("{other:#}"),
+        }
+    }
+
     /// The next line of this event.
     pub(crate) fn wait(&mut self, event: &str) -> Value {
         loop {
