@@ -489,6 +489,10 @@ impl Wire for Comet {
         true
     }
 
+    fn check(&self, offer: &Offer) -> Result<(), String> {
+        self.channels(offer).map(drop).map_err(|error| error.to_string())
+    }
+
     fn accept(
         &self,
         connection: Connection,

@@ -7,7 +7,10 @@ use std::time::Duration;
 use switchboard::bench::{BulkPlan, EchoPlan, Payload};
 use switchboard::memory::MemoryNetwork;
 use switchboard::wire::Wire;
-use switchboard::{Env, Event, Reason, Switch, SwitchBuilder};
+use switchboard::{
+    BoxFuture, ChannelIo, ChannelSpec, Env, Event, Peer, Protocol, ProtocolError, ProtocolSpec, Reason,
+    Switch, SwitchBuilder,
+};
 use switchboard_comet::bench::{Bench, Driver};
 use switchboard_comet::key::NodeKey;
 use switchboard_comet::{Comet, CometConfig};
@@ -106,4 +109,45 @@ async fn rates_hold_a_whole_session() {
     driver.bulk(plan).await.unwrap();
     let took = start.elapsed().as_secs_f64();
     assert!((4.9..6.0).contains(&took), "{took} s for 5 s worth of bytes");
+}
+
+/// A program whose protocols do not fit on this wire hears of it at the start, not with each peer.
+#[tokio::test(start_paused = true)]
+async fn protocols_that_do_not_fit_are_told_at_the_start() {
+    struct Idle(&'static str, u16);
+    impl Protocol for Idle {
+        fn spec(&self) -> ProtocolSpec {
+            ProtocolSpec::new(self.0, 1, vec![ChannelSpec::new(self.1, 1)])
+        }
+
+        fn run(self: Arc<Self>, peer: Peer, _: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
+            Box::pin(async move {
+                peer.ended().await;
+                Ok(())
+            })
+        }
+    }
+    for (first, second, expected) in [
+        (
+            0x20,
+            0x20,
+            "these protocols do not fit: comet: channel 0x20 stands there twice: change the setting of that name",
+        ),
+        (
+            0x20,
+            0x100,
+            "these protocols do not fit: comet: protocol b has channel 0x100; this wire's channels are 0 to 0xff",
+        ),
+        (0x20, 0x21, ""),
+    ] {
+        let config = CometConfig::new(Arc::new(NodeKey::from_seed(&[1; 32]).unwrap()), "net");
+        let started = SwitchBuilder::new(Env::seeded(Arc::new(MemoryNetwork::default()), 0, 1))
+            .wire(Arc::new(Comet::new(config).unwrap()))
+            .protocol(Arc::new(Idle("a", first)))
+            .protocol(Arc::new(Idle("b", second)))
+            .start()
+            .await;
+        let error = started.err().map_or_else(String::new, |error| error.to_string());
+        assert_eq!(error, expected);
+    }
 }

@@ -240,7 +240,9 @@ async fn supervise(
                 match watch.tick(Instant::now(), heard) {
                     Tick::Nothing => {}
                     Tick::Ping => {
-                        pulse.pong.store(start.elapsed().as_micros() as u64 + 1, Ordering::Relaxed);
+                        // Measured from the first ping that is not answered yet.
+                        let now = start.elapsed().as_micros() as u64 + 1;
+                        let _ = pulse.pong.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
                         outgoing.ping();
                     }
                     Tick::Dead(reason) => peer.end(End { reason, by: By::Us, detail: None }),

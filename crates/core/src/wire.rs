@@ -62,6 +62,15 @@ pub trait Wire: Send + Sync + 'static {
         Lanes::PerChannel
     }
 
+    /// Whether this wire can carry the protocols registered for it: asked once, at the start.
+    ///
+    /// # Errors
+    /// A sentence that says what does not fit, and why.
+    fn check(&self, offer: &Offer) -> Result<(), String> {
+        let _ = offer;
+        Ok(())
+    }
+
     /// Runs the responder's handshake. The wire bounds each of its steps in time.
     fn accept(
         &self,

@@ -439,3 +439,22 @@ async fn a_flood_of_commands_does_not_hide_an_end() {
     floods.shutdown().await;
     finish(&[&a, &b]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_static_peer_of_a_wire_that_is_not_there_is_told_at_the_start() {
+    let net = Net::default();
+    let other = switchboard::Candidate { wire: "other", ..at("10.0.0.2".into(), 7, None) };
+    let error = node(&net, 1).static_peer(other.clone()).start().await.unwrap_err().to_string();
+    assert_eq!(error, "static peer other://10.0.0.2:7 names wire other, which is not configured");
+    // Given later, nobody is connected to for nothing.
+    let node = node(&net, 1).start().await.unwrap();
+    let mut events = node.events();
+    node.offer(other).await;
+    let failed = until(&mut events, |event| match event {
+        Event::DialFailed { reason, detail, .. } => Some((reason.clone(), detail.clone())),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(failed.await, (Reason::LocalFault, "local fault: no such wire on this node".into()));
+    assert_eq!(net.connects.load(Ordering::Relaxed), 0);
+    finish(&[&node]).await;
+}

@@ -311,6 +311,33 @@ async fn counters_count() {
     finish(&[&here, &there]).await;
 }
 
+/// A round trip longer than the time between two pings is measured from the ping that was answered.
+#[tokio::test(start_paused = true)]
+async fn a_round_trip_may_be_longer_than_the_time_between_pings() {
+    let (world, net) = net();
+    let every = Duration::from_secs(2);
+    let pings = switchboard::wire::Liveness { ping_every: Some(every), pong_within: None, idle_limit: None };
+    let here = living(&net, 1, pings).protocol(echo("p")).start().await.unwrap();
+    let there = builder(&net, 2).protocol(echo("p")).start().await.unwrap();
+    world.gate(true);
+    here.offer(address(&there)).await;
+    settle().await;
+    let line = world.lines().pop().unwrap();
+    // Their hello of 13 bytes passes, their pong waits.
+    line.to_listener.allow(u64::MAX);
+    line.to_dialler.allow(13);
+    tokio::time::sleep(every + Duration::from_millis(2500)).await;
+    let peer = here.peers().get(&id(2)).unwrap();
+    assert_eq!(peer.stats().rtt, None);
+    line.to_dialler.allow(u64::MAX);
+    settle().await;
+    let rtt = peer.stats().rtt.unwrap();
+    assert!((2400..2600).contains(&rtt.as_millis()), "{rtt:?}");
+    tokio::time::sleep(every).await;
+    assert!(peer.stats().rtt.unwrap() < Duration::from_millis(10), "the next one is quick again");
+    finish(&[&here, &there]).await;
+}
+
 /// No flush timer: what is sent arrives without the clock moving; many frames are one write.
 #[tokio::test(start_paused = true)]
 async fn a_message_leaves_at_once_and_many_leave_in_one_write() {

@@ -58,10 +58,10 @@ pub enum StartError {
     /// Two wires of one name.
     #[error("wire {0} is configured twice")]
     WireTwice(WireName),
-    /// A listener or protocol names a wire the Switch does not have.
+    /// A listener, protocol or static peer names a wire the Switch does not have.
     #[error("{what} names wire {wire}, which is not configured")]
     UnknownWire {
-        /// Which listener or protocol.
+        /// Which listener, protocol or static peer.
         what: String,
         /// The wire.
         wire: WireName,
@@ -82,6 +82,9 @@ pub enum StartError {
         /// The channel.
         channel: crate::channel::ChannelId,
     },
+    /// A wire cannot carry the protocols registered for it.
+    #[error("these protocols do not fit: {0}")]
+    Unfit(String),
     /// An address cannot be bound.
     #[error("cannot listen on {addr}: {error}{}", hint(.error))]
     Listen {
@@ -197,6 +200,7 @@ impl SwitchBuilder {
         for listen in &self.listen {
             listen.wires.iter().try_for_each(|w| known(w, format!("listener {}", listen.addr)))?;
         }
+        self.statics.iter().try_for_each(|c| known(c.wire, format!("static peer {c}")))?;
         let mut seen = BTreeSet::new();
         for Registered { only, offered, .. } in &self.protocols {
             only.map_or(Ok(()), |w| known(w, format!("protocol {}", offered.name)))?;
@@ -220,6 +224,14 @@ impl SwitchBuilder {
     /// [`StartError`]; then nothing is left listening.
     pub async fn start(self) -> Result<Switch, StartError> {
         self.check()?;
+        let mut offers = BTreeMap::new();
+        for wire in &self.wires {
+            let fits = |r: &&Registered| r.only.is_none_or(|only| only == wire.name());
+            let protocols = self.protocols.iter().filter(fits).map(|r| r.offered.clone()).collect();
+            let offer = Offer { protocols };
+            wire.check(&offer).map_err(StartError::Unfit)?;
+            offers.insert(wire.name(), Arc::new(offer));
+        }
         let mut listeners: Vec<Served> = Vec::new();
         for ListenSpec { addr, wires } in &self.listen {
             let listener = self.env.net().listen(*addr).await;
@@ -229,12 +241,6 @@ impl SwitchBuilder {
         }
         let listening: Vec<_> =
             listeners.iter().map(|(l, w)| (l.local_addr(), w.iter().map(|w| w.name()).collect())).collect();
-        let mut offers = BTreeMap::new();
-        for wire in &self.wires {
-            let fits = |r: &&Registered| r.only.is_none_or(|only| only == wire.name());
-            let protocols = self.protocols.iter().filter(fits).map(|r| r.offered.clone()).collect();
-            offers.insert(wire.name(), Arc::new(Offer { protocols }));
-        }
         let (commands, inbox) = mpsc::channel(COMMAND_BACKLOG);
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (stop, stopped) = Stop::new();

@@ -239,11 +239,11 @@ async fn connect(context: &Context, candidate: &Candidate) -> Result<Connection,
 
 async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Option<Failure> {
     let result = async {
-        let connection = connect(&context, &candidate).await?;
-        let remote = connection.remote;
         let Some(wire) = context.wires.get(candidate.wire) else {
             return Err(HandshakeError::Local("no such wire on this node".into()));
         };
+        let connection = connect(&context, &candidate).await?;
+        let remote = connection.remote;
         let upgrade = context.upgrade(candidate.wire, remote, Some(candidate.clone()));
         let handshake = wire.dial(connection, candidate.clone(), upgrade);
         let session = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await;
