@@ -29,13 +29,13 @@ pub(crate) struct Args {
     /// Folder for keys and received files; without it keys are thrown away at the end.
     #[arg(long, env = "SWITCHBOARD_DATA")]
     data: Option<PathBuf>,
-    /// Network name (chain id) on wires that have one.
+    /// Network name (chain id) on wires that have one (default: switchboard).
     #[arg(long, env = "SWITCHBOARD_NETWORK")]
     network: Option<String>,
-    /// MSP id of our organisation on the fabric wire.
+    /// MSP id of our organisation on the fabric wire (default: Org1MSP).
     #[arg(long, env = "SWITCHBOARD_ORG")]
     org: Option<String>,
-    /// Gossip channel that casts ride on, on the fabric wire.
+    /// Gossip channel that casts ride on, on the fabric wire (default: cast).
     #[arg(long, env = "SWITCHBOARD_CHANNEL")]
     channel: Option<String>,
     /// A peer to keep connected, by URL; may be repeated.
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Protocols to run: bench, cast; may be repeated (default: cast).
     #[arg(long, env = "SWITCHBOARD_PROTOCOL", value_delimiter = ',')]
     protocol: Vec<ProtocolName>,
-    /// Most peers that may connect to this node.
+    /// Most peers that may connect to this node, and that it looks for (default: 50).
     #[arg(long, env = "SWITCHBOARD_MAX_PEERS")]
     max_peers: Option<usize>,
     /// Bytes a second sent to one peer at most (default: no limit; so is 0).

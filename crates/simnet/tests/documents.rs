@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
@@ -13,6 +13,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/cast.md",
     "docs/dependencies.md",
     "fuzz/README.md",
+    "interop/README.md",
 ];
 /// Folders of the repository: what is quoted and starts so is a path.
 const FOLDERS: [&str; 7] = ["crates/", "docs/", "interop/", "fuzz/", "benches/", "examples/", ".ci/"];
@@ -110,6 +111,8 @@ fn the_life_of_a_message_uses_the_names_and_numbers_of_the_code() {
         ("WriteTimeout", "reason.rs", "WriteTimeout"),
         ("SlowProtocol", "reason.rs", "SlowProtocol"),
         ("MemoryCap", "reason.rs", "MemoryCap"),
+        ("send_rate (none)", "access.rs", "send_rate: None"),
+        ("recv_rate (none)", "access.rs", "recv_rate: None"),
         ("DropNew", "channel.rs", "DropNew"),
     ] {
         assert!(page.contains(word), "ARCHITECTURE.md does not say {word:?}");
