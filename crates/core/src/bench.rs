@@ -20,12 +20,11 @@ use crate::inbox::Inbox;
 use crate::io::ChannelSender;
 use crate::outgoing::SendError;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Longest wait for a reply or a report.
@@ -279,7 +278,7 @@ pub trait Sink: Send {
 
 /// Where an echo series' replies come from. A wire that wraps payloads unwraps them here.
 pub trait Source: Send {
-    /// The next reply's payload.
+    /// The next reply's payload. Safe to drop half-way.
     fn recv(&mut self) -> impl Future<Output = Result<Bytes, BenchError>> + Send;
 }
 
@@ -297,6 +296,32 @@ impl Source for Inbox {
     }
 }
 
+/// What has come back of an echo series.
+struct Replies<'a> {
+    messages: &'a Messages,
+    /// When those that are still out were sent.
+    under_way: VecDeque<Instant>,
+    taken: u64,
+    latencies: Latencies,
+}
+
+impl Replies<'_> {
+    fn take(&mut self, reply: &Bytes) -> Result<(), BenchError> {
+        let sent = self.under_way.pop_front().ok_or(BenchError::Malformed("a reply nobody asked for"))?;
+        self.latencies.record(sent.elapsed());
+        let (number, expected) = (self.taken, self.messages.get(self.taken));
+        if *reply != expected {
+            return Err(BenchError::Differs { number, got: reply.len(), sent: expected.len() });
+        }
+        self.taken += 1;
+        Ok(())
+    }
+}
+
+async fn next(source: &mut impl Source) -> Result<Bytes, BenchError> {
+    tokio::time::timeout(PATIENCE, source.recv()).await.map_err(|_| BenchError::Silence)?
+}
+
 /// Runs an echo series. Sending and receiving run side by side, so that full buffers on the way cannot block both.
 ///
 /// # Errors
@@ -307,32 +332,32 @@ pub async fn run_echo(
     source: &mut impl Source,
 ) -> Result<EchoResult, BenchError> {
     let messages = Messages::new(plan.size, Payload::Random);
-    let window = Semaphore::new(plan.in_flight.clamp(1, Semaphore::MAX_PERMITS));
-    let started: Mutex<VecDeque<Instant>> = Mutex::default();
+    let in_flight = u64::try_from(plan.in_flight.max(1)).unwrap_or(u64::MAX);
+    let mut replies = Replies {
+        messages: &messages,
+        under_way: VecDeque::new(),
+        taken: 0,
+        latencies: Latencies::default(),
+    };
     let begin = Instant::now();
-    let sending = async {
-        for n in 0..plan.count {
-            window.acquire().await.map_err(|_| BenchError::Ended)?.forget();
-            started.lock().push_back(Instant::now());
-            sink.send(messages.get(n)).await?;
-        }
-        Ok::<_, BenchError>(())
-    };
-    let receiving = async {
-        let mut latencies = Latencies::default();
-        for number in 0..plan.count {
-            let reply =
-                tokio::time::timeout(PATIENCE, source.recv()).await.map_err(|_| BenchError::Silence)??;
-            if reply != messages.get(number) {
-                return Err(BenchError::Differs { number, got: reply.len(), sent: plan.size });
+    let mut sent = 0;
+    while replies.taken < plan.count {
+        // One future does both: two that woke each other would go through the runtime's queue every time.
+        while sent < plan.count && sent - replies.taken < in_flight {
+            replies.under_way.push_back(Instant::now());
+            let mut sending = pin!(sink.send(messages.get(sent)));
+            sent += 1;
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut sending => break done?,
+                    reply = next(source) => replies.take(&reply?)?,
+                }
             }
-            let sent = started.lock().pop_front().ok_or(BenchError::Malformed("a reply nobody asked for"))?;
-            latencies.record(sent.elapsed());
-            window.add_permits(1);
         }
-        Ok(latencies)
-    };
-    let ((), latencies) = tokio::try_join!(sending, receiving)?;
+        replies.take(&next(source).await?)?;
+    }
+    let latencies = replies.latencies;
     let seconds = begin.elapsed().as_secs_f64();
     Ok(EchoResult {
         count: plan.count,
