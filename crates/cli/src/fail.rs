@@ -29,6 +29,13 @@ impl Fail {
     }
 }
 
+/// A folder that goes with its owner.
+pub(crate) fn scratch() -> Result<tempfile::TempDir, Fail> {
+    tempfile::tempdir().map_err(|e| {
+        Fail::usage(format!("no temporary folder: {e}: set TMPDIR to a folder that can be written"))
+    })
+}
+
 impl fmt::Display for Fail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Usage(text) | Self::Job(text)) = self;

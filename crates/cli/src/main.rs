@@ -95,7 +95,10 @@ fn main() -> ExitCode {
     // Whatever a task still holds is not worth waiting for.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match output::lost() {
+            None => ExitCode::SUCCESS,
+            Some(error) => output.failed(&Fail::job(format!("cannot write to standard output: {error}"))),
+        },
         Err(fail) => output.failed(&fail),
     }
 }
@@ -117,7 +120,8 @@ fn bad_arguments(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let given: Vec<_> = std::env::args().skip(1).collect();
+    // Not all of them need be text.
+    let given: Vec<_> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let said = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given".to_owned(),
         _ => with_source(one_line(&error.to_string()), &given),

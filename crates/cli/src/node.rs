@@ -2,7 +2,7 @@
 
 use crate::config::{Args, ListenAt, NodeConfig, ProtocolName};
 use crate::events::{cast_event, switch_event};
-use crate::fail::Fail;
+use crate::fail::{self, Fail};
 use crate::output::Output;
 use crate::ring::hundredths;
 use crate::wires::{self, Built, Settings};
@@ -112,7 +112,7 @@ fn cast_dir(config: &NodeConfig, scratch: &mut Option<tempfile::TempDir>) -> Res
     if let Some(data) = &config.data {
         return Ok(data.join("cast"));
     }
-    let dir = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
+    let dir = fail::scratch()?;
     Ok(scratch.insert(dir).path().to_owned())
 }
 

@@ -3,8 +3,17 @@
 
 use crate::fail::Fail;
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+
+/// The first result that could not be written.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Why a result was lost, if one was. A reader that went away wanted no more: that is no reason to fail.
+pub(crate) fn lost() -> Option<&'static std::io::Error> {
+    LOST.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
+}
 
 /// Where results go, and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -29,15 +38,16 @@ impl Output {
     /// An event: its JSON, or its text where it has one.
     pub(crate) fn event(self, value: &Value, text: &str) {
         let mut out = std::io::stdout().lock();
-        // A reader that went away is no reason to fail.
-        let _ = if self.json {
+        let written = if self.json {
             writeln!(out, "{value}")
         } else if text.is_empty() {
             Ok(())
         } else {
             writeln!(out, "{text}")
         };
-        let _ = out.flush();
+        if let Err(error) = written.and_then(|()| out.flush()) {
+            let _ = LOST.set(error);
+        }
     }
 
     /// Says why a command failed; gives its exit code.

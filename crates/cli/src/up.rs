@@ -1,6 +1,6 @@
 //! `up`: the main job. A local network on every wire, a real file through each, and proof.
 
-use crate::fail::Fail;
+use crate::fail::{Fail, scratch};
 use crate::node::stop_signal;
 use crate::output::Output;
 use crate::ring::{Ring, Step, What};
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let mut wires = if args.wire.is_empty() { Kind::ALL.to_vec() } else { args.wire };
     wires.sort_unstable();
     wires.dedup();
-    let data = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
+    let data = scratch()?;
     let start = async {
         let mut rings = Vec::new();
         for wire in wires {

@@ -5,7 +5,9 @@ mod common;
 use common::{bad, bad_with, failed, must, run, text};
 use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 const ID: &str = "5ac6dfb8b80d66d4632966bdd63dbe2a789e13b3";
 
@@ -52,6 +54,36 @@ fn commands_and_flags() {
     ] {
         bad(args, what);
     }
+}
+
+/// Arguments need not be text, and folders need not be there.
+#[test]
+fn what_the_system_hands_over() {
+    let odd = std::ffi::OsStr::from_bytes(b"\xff\x1b[2J");
+    for args in [["node", "--network"], ["up", "--nodes"], ["ping", "--count"]] {
+        let ended = Command::new(env!("CARGO_BIN_EXE_switchboard")).args(args).arg(odd).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        assert_eq!(ended.stderr.iter().filter(|b| **b == b'\n' || **b == 0x1b).count(), 1, "{ended:?}");
+    }
+    for args in [&["up"][..], &["node", "--protocol", "cast"]] {
+        bad_with(args, &[("TMPDIR", "/nowhere")], "set TMPDIR to a folder that can be written");
+    }
+    // A disk that is full; a reader that had enough.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut help = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    let ended = help.args(["id", "--help"]).stdout(full.try_clone().unwrap()).status().unwrap();
+    assert_eq!(ended.code(), Some(0), "help that nobody reads");
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    must(&["keygen", "--wire", "comet", "--out", text(&key)]);
+    let id = ["id", "--wire", "comet", "--key", text(&key)];
+    let told = Command::new(env!("CARGO_BIN_EXE_switchboard")).args(id).stdout(full).output().unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("cannot write to standard output"), "{told:?}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let told = Command::new(env!("CARGO_BIN_EXE_switchboard")).args(id).stdout(writer).output().unwrap();
+    assert_eq!((told.status.code(), told.stderr.len()), (Some(0), 0), "{told:?}");
 }
 
 #[test]

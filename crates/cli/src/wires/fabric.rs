@@ -1,7 +1,7 @@
 //! fabric for the command line.
 
 use super::{BenchDriver, Built, KeySource, Kind, Settings};
-use crate::fail::Fail;
+use crate::fail::{Fail, scratch};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn folder(source: &KeySource, org: &str, env: &Env) -> Result<PeerFolder, Fail> 
             load(&own.join("peer0"))
         }
         KeySource::Throwaway => {
-            let scratch = tempfile::tempdir().map_err(|e| Fail::job(format!("no temporary folder: {e}")))?;
+            let scratch = scratch()?;
             let own = scratch.path().join(OWN_ORG);
             keygen::keygen(&own, org, 1, env.wall()).map_err(Fail::usage)?;
             load(&own.join("peer0"))
