@@ -52,7 +52,8 @@ pub(crate) fn switch_event(event: &Event) -> Option<(Value, String)> {
         }
         Event::Refused { remote, direction, id, reason } => (
             json!({"event": "refused", "remote": remote.to_string(), "direction": direction.as_str(),
-                "id": id.map(|id| id.to_string()), "reason": reason.code(), "text": reason.to_string()}),
+                "wire": id.map(|id| id.wire()), "id": id.map(|id| id.to_string()), "reason": reason.code(),
+                "text": reason.to_string()}),
             format!("refused {remote}: {reason}"),
         ),
         Event::HandshakeFailed { remote, direction, wire, reason, detail } => (

@@ -55,7 +55,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         fields.insert("wire".into(), args.wire.name().into());
         fields.insert("file".into(), Value::from(args.out.display().to_string()));
     }
-    output.event(&json!(made), &format!("{} key {} for {id}", args.wire, args.out.display()));
+    let peers = made["peers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let folders = peers.map(|peer| format!("\npeer folder {peer}")).collect::<String>();
+    output.event(&json!(made), &format!("{} key {} for {id}{folders}", args.wire, args.out.display()));
     Ok(())
 }
 

@@ -54,7 +54,8 @@ fn comet_keys_are_cometbfts() {
 fn fabric_keys_are_an_organisations_folders() {
     let dir = tempfile::tempdir().unwrap();
     let org = dir.path().join("org7");
-    must(&["keygen", "--wire", "fabric", "--out", text(&org), "--org", "Org7MSP", "--peers", "2"]);
+    let made = must(&["keygen", "--wire", "fabric", "--out", text(&org), "--org", "Org7MSP", "--peers", "2"]);
+    assert!(made.stdout.ends_with(&format!("peer folder {}/peer1\n", text(&org))), "{}", made.stdout);
     for peer in ["peer0", "peer1"] {
         let peer = org.join(peer);
         for folder in ["signcerts", "keystore", "cacerts", "tlscacerts"] {
