@@ -76,6 +76,7 @@ enum Command {
     Up(up::Args),
 }
 
+/// Messages come and go by the megabyte; the system's allocator gives the pages back each time, and faults them in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
