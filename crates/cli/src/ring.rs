@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::cast::{Cast, CastEvent, CastId, FileStores};
-use switchboard::{Env, Limits, Switch, SwitchBuilder};
+use switchboard::text::printable;
+use switchboard::{Env, Event, Limits, Switch, SwitchBuilder};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, timeout};
 
@@ -92,18 +93,28 @@ impl Ring {
     /// Waits until every node has its neighbours.
     async fn joined(&self) -> Result<(), Fail> {
         let wanted = self.nodes.len().saturating_sub(1).min(2);
+        let mut last = String::new();
         let joined = async {
             for node in &self.nodes {
                 let mut events = node.switch.events();
                 while node.switch.peers().len() < wanted {
-                    let _ = events.recv().await;
+                    let Ok(Event::DialFailed { detail, .. }) = events.recv().await else { continue };
+                    last = printable(&detail);
+                    // Waiting would not help against that.
+                    if is_crowded(&last) {
+                        return;
+                    }
                 }
             }
+            last.clear();
         };
-        let slow = |_| {
-            Fail::job(format!("the {} ring did not form within {} s", self.wire, CONNECT_LIMIT.as_secs()))
-        };
-        timeout(CONNECT_LIMIT, joined).await.map_err(slow)
+        let late = timeout(CONNECT_LIMIT, joined).await.is_err();
+        if late || !last.is_empty() {
+            let (wire, limit) = (self.wire, CONNECT_LIMIT.as_secs());
+            let why = if last.is_empty() { "nobody answered" } else { &last };
+            return Err(Fail::job(format!("the {wire} ring did not form within {limit} s: {why}")));
+        }
+        Ok(())
     }
 
     /// Casts a file from the first node; steps of the others go to `steps`.
@@ -164,4 +175,9 @@ async fn follow(
 /// Progress in steps that are worth a line.
 pub(crate) fn hundredths(held: u32, total: u32) -> u64 {
     u64::from(held) * 100 / u64::from(total.max(1))
+}
+
+/// Whether a failure says that this process may open no more files.
+pub(crate) fn is_crowded(text: &str) -> bool {
+    text.contains("(os error 24)")
 }

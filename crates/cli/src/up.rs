@@ -3,7 +3,7 @@
 use crate::fail::{Fail, scratch};
 use crate::node::stop_signal;
 use crate::output::Output;
-use crate::ring::{Ring, Step, What};
+use crate::ring::{Ring, Step, What, is_crowded};
 use crate::wires::Kind;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         Ok::<_, Fail>(rings)
     };
     let rings = tokio::select! {
-        rings = start => rings?,
+        rings = start => rings.map_err(|fail| crowded(fail, args.nodes))?,
         () = &mut stop => return Err(Fail::job("interrupted")),
     };
     output.event(
@@ -101,6 +101,17 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         ring.stop().await;
     }
     result
+}
+
+/// Says what to change where the system gives no more files, whatever was to be opened.
+fn crowded(fail: Fail, nodes: usize) -> Fail {
+    if is_crowded(&fail.to_string()) {
+        let more = "use fewer --nodes, or allow more with ulimit -n";
+        return Fail::usage(format!(
+            "{nodes} nodes on each wire need more open files than there may be: {more}"
+        ));
+    }
+    fail
 }
 
 /// Casts on one wire after the other, so that each has the machine to itself, and shows the table.

@@ -34,6 +34,15 @@ fn every_node_gets_the_file() {
 }
 
 #[test]
+fn too_few_files_for_so_many_nodes() {
+    let up = format!("ulimit -n 48; exec {} up --nodes 40", env!("CARGO_BIN_EXE_switchboard"));
+    let ended = std::process::Command::new("sh").args(["-c", &up]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((ended.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+    assert!(said.contains("use fewer --nodes"), "{said}");
+}
+
+#[test]
 fn an_empty_file_is_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("empty");
