@@ -136,13 +136,14 @@ impl Inboxes {
             bytes += std::mem::take(&mut queue.bytes);
             queue.items.clear();
         }
-        drop(state);
-        self.ledger.give(bytes);
-        self.room.notify_one();
+        self.release(state, bytes);
     }
 
-    fn finish_pop(&self, len: usize) {
-        self.ledger.give(len);
+    /// Gives back what was taken out before the queue shows the room: else what comes into it might find the
+    /// ledger full, which ends the session.
+    fn release(&self, state: parking_lot::MutexGuard<'_, State>, bytes: usize) {
+        self.ledger.give(bytes);
+        drop(state);
         self.room.notify_one();
     }
 
@@ -159,8 +160,7 @@ impl Inboxes {
         let Some((_, message)) = queue.items.pop_front() else { return Err(false) };
         queue.bytes -= message.len();
         let id = queue.spec.id;
-        drop(state);
-        self.finish_pop(message.len());
+        self.release(state, message.len());
         Ok((id, message))
     }
 
@@ -186,8 +186,7 @@ impl Inboxes {
             return Err((!closed).then(|| Arc::clone(&queue.wake)));
         };
         queue.bytes -= message.len();
-        drop(state);
-        self.finish_pop(message.len());
+        self.release(state, message.len());
         Ok(message)
     }
 
@@ -208,8 +207,7 @@ impl Inboxes {
         queue.deaf = true;
         queue.items.clear();
         let bytes = std::mem::take(&mut queue.bytes);
-        drop(state);
-        self.finish_pop(bytes);
+        self.release(state, bytes);
     }
 
     fn set_apart(&self, id: ChannelId) -> Option<usize> {

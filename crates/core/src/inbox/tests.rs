@@ -163,3 +163,35 @@ async fn nothing_is_lost_between_threads() {
     let ((), one, any) = timeout(Duration::from_secs(60), all).await.expect("somebody was not woken");
     assert_eq!((one, any, ledger.held()), (EACH, EACH, 0));
 }
+
+/// Where the window says that there is room, the ledger says so too: what is taken out is given back at once.
+#[test]
+fn a_window_as_large_as_the_ledger_is_never_over_it() {
+    let ledger = Ledger::new(1000);
+    let inboxes = Arc::new(Inboxes::new(&[ChannelSpec::new(0, 1).recv_window(1000)], Arc::clone(&ledger)));
+    let reader = std::thread::spawn({
+        let inboxes = Arc::clone(&inboxes);
+        move || loop {
+            match inboxes.try_recv() {
+                Some((_, message)) if message.len() == 1 => return,
+                Some(_) => {}
+                None => std::thread::yield_now(),
+            }
+        }
+    });
+    for n in 1..=50_000 {
+        let mut message = bytes(if n == 50_000 { 1 } else { 250 });
+        loop {
+            match inboxes.deliver(0, message) {
+                Delivery::Full(back, _) => {
+                    message = back;
+                    std::thread::yield_now();
+                }
+                Delivery::Queued { .. } => break,
+                other => panic!("{other:?} with {} bytes held", ledger.held()),
+            }
+        }
+    }
+    reader.join().unwrap();
+    assert_eq!(ledger.held(), 0);
+}
