@@ -61,6 +61,16 @@ pub(crate) fn switch_event(event: &Event) -> Option<(Value, String)> {
                 "wire": wire, "reason": reason.code(), "text": reason.to_string(), "detail": detail}),
             format!("handshake with {remote} failed: {detail}"),
         ),
+        Event::Probed { remote, id } => (
+            json!({"event": "probed", "wire": id.wire(), "id": id.to_string(), "remote": remote.to_string()}),
+            format!("{remote} asked who we are: {} {id}", id.wire()),
+        ),
+        Event::AcceptFailed { listening, detail } => (
+            json!({"event": "accept_failed", "listening": listening.to_string(), "detail": detail}),
+            format!(
+                "cannot accept connections on {listening}: {detail}: if files ran out, raise the limit (ulimit -n)"
+            ),
+        ),
         Event::DialFailed { candidate, reason, detail, retry_in } => (
             json!({"event": "dial_failed", "wire": candidate.wire, "to": candidate.to_string(),
                 "reason": reason.code(), "text": reason.to_string(), "detail": detail,

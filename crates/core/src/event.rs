@@ -5,7 +5,9 @@
 //! | a session began, ended | [`Event::PeerAdded`], [`Event::PeerDropped`], always in pairs |
 //! | somebody dialled us: our rules refused | [`Event::Refused`] |
 //! | somebody dialled us: anything else went wrong | [`Event::HandshakeFailed`] |
+//! | somebody dialled us only to learn who we are | [`Event::Probed`] |
 //! | a dial of ours led to no session, whoever refused | [`Event::DialFailed`] |
+//! | connections wait that we cannot accept | [`Event::AcceptFailed`] |
 
 use crate::candidate::Candidate;
 use crate::id::{Direction, PeerId, WireName};
@@ -49,6 +51,21 @@ pub enum Event {
         /// Why.
         reason: Reason,
         /// The error's words, escaped.
+        detail: String,
+    },
+    /// Somebody connected, proved an identity, asked who we are, and left.
+    Probed {
+        /// The other end.
+        remote: SocketAddr,
+        /// Who it is.
+        id: PeerId,
+    },
+    /// The system gives us no connections where we listen, mostly for want of files. Told once, until one was accepted
+    /// again; we go on trying.
+    AcceptFailed {
+        /// Where we listen.
+        listening: SocketAddr,
+        /// What the system said.
         detail: String,
     },
     /// A dial did not lead to a session. The only event of that dial, also when we refused whom we reached.

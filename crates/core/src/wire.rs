@@ -387,6 +387,9 @@ pub enum HandshakeError {
     /// Our gate refused the peer. Only for its verdicts: what a wire itself finds wrong is [`HandshakeError::Peer`].
     #[error("refused by us: {0}")]
     RefusedByUs(Reason),
+    /// The peer proved who it is and only asked who we are; it wants no session.
+    #[error("{0} only asked who we are")]
+    Probed(PeerId),
     /// A step took too long.
     #[error("the {} handshake timed out", .0.as_str())]
     Timeout(Stage),
@@ -432,6 +435,7 @@ impl HandshakeError {
         match self {
             Self::Peer { fault, .. } => fault.reason.clone(),
             Self::RefusedByPeer(reason) | Self::RefusedByUs(reason) => reason.clone(),
+            Self::Probed(_) => Reason::Requested,
             Self::Timeout(_) => Reason::HandshakeTimeout,
             Self::Closed(_) => Reason::RemoteClosed,
             Self::Io { .. } => Reason::NetworkError,

@@ -6,14 +6,19 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::net::Net;
 use common::*;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use switchboard::memory::MemoryWire;
-use switchboard::net::Connection;
+use switchboard::net::{Connection, Listener, Network};
 use switchboard::wire::{
     AddressError, Decoder, EncodeError, Encoder, Fault, HandshakeError, InFrame, OutFrame, Session, Sniff,
     Upgrade, Wire,
 };
-use switchboard::{BoxFuture, By, Candidate, ChannelSpec, Env, PeerId, Reason, SwitchBuilder, WireName};
+use switchboard::{
+    BoxFuture, By, Candidate, ChannelSpec, Env, Event, PeerId, Reason, SwitchBuilder, WireName,
+};
 
 /// The wire in memory with a flaw: its codec panics at a message that begins so.
 struct Flawed(MemoryWire, &'static [u8]);
@@ -144,4 +149,74 @@ async fn a_decoder_that_panics_ends_one_session_and_leaves_nothing() {
     assert_eq!(hub.bytes_held(), 0);
     round_trip(&mut handed.recv().await.unwrap().1, b"still here").await;
     finish(&[&hub, &bad, &good]).await;
+}
+
+/// A network whose listeners have no files to give, now and then.
+struct Starved {
+    inner: Arc<dyn Network>,
+    failures: Arc<AtomicUsize>,
+}
+
+struct StarvedListener {
+    inner: Arc<dyn Listener>,
+    failures: Arc<AtomicUsize>,
+}
+
+impl Listener for StarvedListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Connection>> {
+        Box::pin(async {
+            let take = |left: usize| left.checked_sub(1);
+            if self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                return Err(io::Error::other("no files"));
+            }
+            self.inner.accept().await
+        })
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.inner.local_addr()
+    }
+}
+
+impl Network for Starved {
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn Listener>>> {
+        Box::pin(async move {
+            let inner = self.inner.listen(addr).await?;
+            let listener = StarvedListener { inner, failures: Arc::clone(&self.failures) };
+            Ok(Arc::new(listener) as Arc<dyn Listener>)
+        })
+    }
+
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Connection>> {
+        self.inner.connect(addr)
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        self.inner.resolve(host, port)
+    }
+}
+
+/// However often accepting fails, it is told once until it works again; then whoever waited is served.
+#[tokio::test(start_paused = true)]
+async fn a_listener_without_files_is_told_once_and_tries_again() {
+    let (net, failures) = (Net::default(), Arc::new(AtomicUsize::new(0)));
+    let host: Arc<dyn Network> =
+        Arc::new(Starved { inner: net.host([10, 0, 0, 1]), failures: Arc::clone(&failures) });
+    let a = builder(&host, 1).protocol(echo("echo")).start().await.unwrap();
+    let mut events = a.events();
+    for n in 2..5 {
+        // The accept under way is the inner one; the next fail.
+        failures.store(5, Ordering::Relaxed);
+        let b = builder(&net.host([10, 0, 0, n]), n).protocol(echo("echo")).start().await.unwrap();
+        join(&b, &a).await;
+        let c = builder(&net.host([10, 0, 1, n]), n + 10).protocol(echo("echo")).start().await.unwrap();
+        join(&c, &a).await;
+        let told = drain(&mut events);
+        let failed = |e: &&Event| matches!(e, Event::AcceptFailed { listening, detail } if *listening == a.listening()[0].0 && detail == "no files");
+        assert_eq!(told.iter().filter(failed).count(), 1, "{told:?}");
+        finish(&[&b, &c]).await;
+        settle().await;
+        drain(&mut events);
+    }
+    finish(&[&a]).await;
 }

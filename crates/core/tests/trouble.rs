@@ -93,7 +93,7 @@ async fn node(n: u8, counting: Counting) -> Switch {
         .wire(Arc::new(MemoryWire::new(&[n])))
         .limits(limits)
         .protocol(Arc::new(Adapter(counting)))
-        .protocol(echo("echo"))
+        .protocol(sink("talk", vec![ChannelSpec::new(0, 1)]))
         .listen(([127, 0, 0, 1], 0).into(), &[])
         .start()
         .await
@@ -124,7 +124,7 @@ async fn misbehave(switch: Switch, n: u8, others: Vec<Candidate>) {
                 let _ = peer.try_send("count", C0, Bytes::from_static(&[255]));
             }
             2..5 => {
-                let _ = switch.broadcast("echo", C0, &vec![1; size].into());
+                let _ = switch.broadcast("talk", C0, &vec![1; size].into());
             }
             5..8 => {
                 let send = peer.send("count", C0, vec![2; size].into());
@@ -132,7 +132,7 @@ async fn misbehave(switch: Switch, n: u8, others: Vec<Candidate>) {
             }
             8 => tokio::time::sleep(Duration::from_millis(roll(8))).await,
             _ => {
-                let _ = peer.send("echo", C0, vec![3; size].into()).await;
+                let _ = peer.send("talk", C0, vec![3; size].into()).await;
             }
         }
     }

@@ -11,8 +11,8 @@
 //! (fabric gossip/comm/comm_impl.go)
 //!
 //! Limits: first messages of at most 128 KiB, [`MAX_STREAMS`] streams a connection, of which one is a GossipStream; headers of
-//! at most 16 KiB. A probe is authenticated, answered and ended with OK; it becomes no session and is told as a
-//! connection the peer closed. It keeps its place among the handshakes for up to [`PROBE_LINGER`], so that the prober can
+//! at most 16 KiB. A probe is authenticated, answered and ended with OK; it becomes no session and is told as
+//! what it is. It keeps its place among the handshakes for up to [`PROBE_LINGER`], so that the prober can
 //! measure round trips. A dialled peer that proves another PKI-ID than the one asked for is refused, also one of the
 //! same organisation, which Go peers would go on with: whoever dials by PKI-ID means that peer. A peer we refuse is told by status:
 //! 16 when it proved nothing, 7 when the Switch does not want it, 2 when it breaks a rule in its session.
@@ -246,7 +246,7 @@ impl Fabric {
             writer.end_with(STATUS_OK);
             // The driver answers further Pings; nobody can open a stream any more, so this waits for its end.
             let _ = timeout(PROBE_LINGER, opened.recv()).await;
-            return Err(HandshakeError::Closed(Stage::Protocol));
+            return Err(HandshakeError::Probed(peer));
         }
         if let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await {
             writer.end_with(STATUS_PERMISSION_DENIED);

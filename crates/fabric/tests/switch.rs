@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use switchboard::bench::{BulkPlan, EchoPlan, Payload};
 use switchboard::net::connect_host;
+use switchboard::wire::Wire;
 use switchboard::{Candidate, Env, Event, Reason, Switch, SwitchBuilder};
 use switchboard_fabric::bench;
 use switchboard_fabric::keygen::keygen;
@@ -56,9 +57,12 @@ async fn echo_bulk_and_probe() {
     let mut probed = probe(connection, &at, &third, &env).await.unwrap();
     assert_eq!(Some(probed.peer), server.local_id("fabric"));
     probed.ping().await.unwrap();
-    drop(probed);
-
     let mut events = server.events();
+    drop(probed);
+    match events.recv().await.unwrap() {
+        Event::Probed { id, .. } => assert_eq!(id, third.local_id()),
+        other => panic!("{other:?}"),
+    }
     client.stop().await;
     loop {
         if let Event::PeerDropped { end, .. } = events.recv().await.unwrap() {

@@ -112,15 +112,20 @@ pub(crate) async fn accept_loop(
     wires: Vec<Arc<dyn Wire>>,
 ) {
     let wires: Arc<[Arc<dyn Wire>]> = wires.into();
+    let (listening, mut told) = (listener.local_addr(), false);
     loop {
         let connection = match listener.accept().await {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::warn!(target: "switchboard::switch", %error, "cannot accept a connection: trying again");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(target: "switchboard::switch", %listening, %error, "cannot accept connections: trying again");
+                    context.emit(Event::AcceptFailed { listening, detail: printable(&error.to_string()) });
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        told = false;
         let wires = Arc::clone(&wires);
         // One at a time: a flood waits in the system's queue, not in ours.
         if context.ask(|reply| Command::Accepted { connection, wires, reply }).await.is_none() {
@@ -153,6 +158,7 @@ pub(crate) async fn inbound(
         Ok(session) => {
             let _ = admit(&context, session, Direction::Inbound, remote, None, ticket).await;
         }
+        Err(HandshakeError::Probed(id)) => context.emit(Event::Probed { remote, id }),
         Err(error) => context.failed(remote, Direction::Inbound, wire_name, &error),
     }
 }
