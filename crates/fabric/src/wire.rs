@@ -500,6 +500,9 @@ async fn drive_server<T: Stream>(
     tokio::pin!(released, unanswered);
     loop {
         tokio::select! {
+            biased;
+            () = &mut released => break,
+            () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
             accepted = http2.accept() => {
                 let (request, mut respond) = match accepted {
                     Some(Ok(opened)) => opened,
@@ -517,8 +520,6 @@ async fn drive_server<T: Stream>(
                     _ => answer(&mut respond, STATUS_UNIMPLEMENTED),
                 }
             }
-            () = &mut released => break,
-            () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
         }
     }
     http2.graceful_shutdown();
@@ -535,6 +536,7 @@ async fn drive_client<T: Stream>(
     let (released, unanswered) = (released(guard), keep_alive(http2.ping_pong()));
     tokio::pin!(http2);
     tokio::select! {
+        biased;
         ended = &mut http2 => return ended.map_or_else(|error| verdict.judge(&error), drop),
         () = released => {}
         () = unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
