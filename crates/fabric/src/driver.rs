@@ -30,6 +30,8 @@ struct State {
     /// The reader, while it waits for data.
     reader: Option<Waker>,
     task: Option<Waker>,
+    /// The work is done.
+    over: bool,
 }
 
 #[derive(Default)]
@@ -107,11 +109,7 @@ impl Driver {
             let turn = own.turn();
             turn.work();
             drop(turn);
-            if own.work.try_lock().is_some_and(|work| work.is_none()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if own.bell.0.lock().over { Poll::Ready(()) } else { Poll::Pending }
         }));
         driver
     }
@@ -142,8 +140,12 @@ impl Turn<'_> {
         let Some(future) = work.as_mut() else { return };
         if future.as_mut().poll(&mut Context::from_waker(&self.0.on_work)).is_ready() {
             *work = None;
-            // The task finds out, and ends.
-            let task = self.0.bell.0.lock().task.clone();
+            let task = {
+                let mut state = self.0.bell.0.lock();
+                state.over = true;
+                state.task.clone()
+            };
+            // It ends now, whoever did the last of the work.
             task.into_iter().for_each(Waker::wake);
         }
     }

@@ -167,3 +167,27 @@ async fn who_finds_the_connection_taken_has_it_done_again() {
     assert_eq!((fake.polls(), reader.woken()), (before, 1));
     drop(taken);
 }
+
+/// Whoever finishes, the task ends, also when it runs at the very moment the connection is still taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_task_ends_whoever_did_the_last_of_the_work() {
+    for _ in 0..500 {
+        let fake = Arc::<Fake>::default();
+        let driver = fake.driver();
+        fake.is_polled().await;
+        let reader = Reader::new();
+        reader.read(&driver, false);
+        fake.over.store(true, SeqCst);
+        let turn = driver.turn();
+        fake.happens();
+        turn.work();
+        drop(turn);
+        reader.read(&driver, true);
+        let gone = async {
+            while Arc::strong_count(&driver) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), gone).await.expect("the task stays");
+    }
+}
