@@ -7,14 +7,16 @@
 //! Every measurement starts a server and a client as processes of their own on loopback, so that both
 //! sides pay for the same things; the order alternates, so that a machine that grows slower does not
 //! favour either. The table shows medians and the range of each side.
-//! It does not measure networks with delay or loss, nor many peers at once.
+//! The last line is what the machine itself gives. It does not measure networks with delay or loss, nor many peers at once.
 #![allow(clippy::print_stdout, clippy::panic)] // a report for people; a failed measurement ends the run
 
 mod cases;
+mod machine;
 mod table;
 
 use cases::{Case, all_cases};
 use clap::Parser;
+use machine::{Awake, round_trips};
 use std::process::ExitCode;
 use table::Row;
 
@@ -32,11 +34,18 @@ struct Args {
     /// A tenth of the work, to see that everything runs.
     #[arg(long)]
     quick: bool,
+    /// Keep the processors awake, as on a machine that does other things too (needs `nice` and `sh`).
+    #[arg(long)]
+    awake: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let wanted = |case: &Case| args.only.as_ref().is_none_or(|only| case.name.contains(only.as_str()));
+    let _awake = args.awake.then(|| Awake::new().unwrap_or_else(|e| panic!("cannot start nice: {e}")));
+    let bare: Vec<f64> = (0..args.rounds.max(1))
+        .map(|_| round_trips(20_000).unwrap_or_else(|e| panic!("no loopback: {e}")))
+        .collect();
     let mut rows = Vec::new();
     for case in all_cases(args.quick).into_iter().filter(wanted) {
         eprintln!("{} …", case.name);
@@ -53,5 +62,6 @@ fn main() -> ExitCode {
         rows.push(Row::new(&case, ours, theirs));
     }
     table::print(&rows);
+    table::print_limit(bare);
     ExitCode::SUCCESS
 }

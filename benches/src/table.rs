@@ -56,3 +56,14 @@ pub(crate) fn print(rows: &[Row]) {
         println!("{name:<44} {:>30} {:>30} {ratio:>7.2}x  {target}", show(&row.ours), show(&row.theirs));
     }
 }
+
+/// What no protocol can pass with one message in flight.
+pub(crate) fn print_limit(bare: Vec<f64>) {
+    let f = figures(bare);
+    let us = 1e6 / f.median;
+    println!();
+    println!(
+        "bare TCP, 1 KiB, 1 in flight: {:.1}/s ({:.1}..{:.1}), {us:.1} us each: the most this machine gives, as it is now",
+        f.median, f.least, f.most
+    );
+}
