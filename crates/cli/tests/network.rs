@@ -152,6 +152,8 @@ fn signals_and_the_end_of_input_stop_a_node() {
     for signal in ["INT", "TERM"] {
         let (mut node, _) = Program::node(&["--wire", "devp2p", "--peer", &to]);
         server.wait("peer_added");
+        // The dialler's side of the handshake may end later; before that there is nobody to say goodbye to.
+        node.wait("peer_added");
         node.signal(signal);
         assert_eq!(node.exit(), 0);
         let dropped = server.wait("peer_dropped");
