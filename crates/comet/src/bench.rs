@@ -17,12 +17,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, Counter, EchoPlan, EchoResult, PATIENCE, Report, Sink, Source,
-    run_bulk, run_echo,
+    BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
+    Sink, Source, run_bulk, run_echo,
 };
 use switchboard::{
     BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Inbox, Overflow, Peer, Protocol,
-    ProtocolError, ProtocolSpec, SendError,
+    ProtocolError, ProtocolSpec,
 };
 use tokio::sync::mpsc;
 
@@ -42,8 +42,6 @@ const RECV_WINDOW: usize = 4 << 20;
 const SEND_QUEUE: usize = 100;
 /// Longest report read.
 const MAX_REPORT: usize = 1024;
-/// Sessions that may wait for whoever drives them.
-const DRIVERS: usize = 64;
 
 const KIND_DATA: u8 = 0;
 const KIND_START: u8 = 1;
@@ -59,21 +57,21 @@ struct ReportText {
 /// The protocol: answers everybody, and hands sessions to a driver if there is one.
 #[derive(Debug)]
 pub struct Bench {
-    drivers: Option<mpsc::Sender<Driver>>,
+    drivers: Drivers<Driver>,
 }
 
 impl Bench {
     /// Answers only.
     #[must_use]
     pub fn server() -> Arc<Self> {
-        Arc::new(Self { drivers: None })
+        Arc::new(Self { drivers: Drivers::none() })
     }
 
     /// Answers, and gives a [`Driver`] for each session that begins (the first 64 that wait).
     #[must_use]
     pub fn driven() -> (Arc<Self>, mpsc::Receiver<Driver>) {
-        let (drivers, sessions) = mpsc::channel(DRIVERS);
-        (Arc::new(Self { drivers: Some(drivers) }), sessions)
+        let (drivers, sessions) = Drivers::waiting();
+        (Arc::new(Self { drivers }), sessions)
     }
 }
 
@@ -91,11 +89,7 @@ impl Protocol for Bench {
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
-            if let Some(Ok(place)) = self.drivers.as_ref().map(|drivers| drivers.try_reserve())
-                && let Some((replies, reports)) = io.take(REPLY).zip(io.take(REPORT))
-            {
-                place.send(Driver { peer, sender: io.sender(), replies, reports });
-            }
+            self.drivers.offer(|| Ends::take(peer, &mut io, REPLY, REPORT).map(Driver));
             serve(&mut io).await
         })
     }
@@ -114,17 +108,10 @@ async fn serve(io: &mut ChannelIo) -> Result<(), ProtocolError> {
             _ => None,
         };
         if let Some((channel, answer)) = answer {
-            io.send(channel, answer).await.map_err(send_failed)?;
+            io.send(channel, answer).await?;
         }
     }
     Ok(())
-}
-
-fn send_failed(error: SendError) -> ProtocolError {
-    match error {
-        SendError::Closed => ProtocolError::Closed,
-        other => ProtocolError::Failed(other.into()),
-    }
 }
 
 /// Counts one message of the data channel; gives the report when it was asked for.
@@ -157,15 +144,9 @@ pub fn parse_report(message: &[u8]) -> Result<Report, BenchError> {
     Ok(Report { bytes: text.bytes, messages: text.msgs, nanos: text.ns })
 }
 
-/// Measures one session. Series run one after the other; after an error the session is of no further use, as late
-/// answers would be taken for those of the next series.
+/// Measures one session.
 #[derive(Debug)]
-pub struct Driver {
-    peer: Peer,
-    sender: ChannelSender,
-    replies: Inbox,
-    reports: Inbox,
-}
+pub struct Driver(Ends);
 
 struct Requests<'a>(&'a ChannelSender);
 
@@ -207,24 +188,19 @@ impl Driver {
     /// The peer at the other end.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.0.peer
+    }
+}
+
+impl Drive for Driver {
+    async fn echo(&mut self, plan: EchoPlan) -> Result<EchoResult, BenchError> {
+        let Ends { sender, replies, .. } = &mut self.0;
+        run_echo(plan, &mut Requests(sender), &mut Replies(replies)).await
     }
 
-    /// Runs a series of echoes.
-    ///
-    /// # Errors
-    /// The first thing that went wrong.
-    pub async fn echo(&mut self, plan: EchoPlan) -> Result<EchoResult, BenchError> {
-        run_echo(plan, &mut Requests(&self.sender), &mut Replies(&mut self.replies)).await
-    }
-
-    /// Sends a one-way flow and asks the peer what it counted.
-    ///
-    /// # Errors
-    /// The first thing that went wrong.
-    pub async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
-        self.sender.send(DATA, wrap(&[KIND_START])).await?;
-        let (sender, reports) = (&self.sender, &mut self.reports);
+    async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
+        let Ends { sender, reports, .. } = &mut self.0;
+        sender.send(DATA, wrap(&[KIND_START])).await?;
         let report = async {
             sender.send(DATA, wrap(&[KIND_END])).await?;
             parse_report(&reports.recv().await.ok_or(BenchError::Ended)?).map(Some)

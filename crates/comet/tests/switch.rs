@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::bench::{BulkPlan, EchoPlan, Payload};
+use switchboard::bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard::memory::MemoryNetwork;
 use switchboard::wire::Wire;
 use switchboard::{

@@ -15,6 +15,10 @@
 //!
 //! Does not protect from a peer that counts wrongly: a [`Report`] is the peer's word.
 
+mod driven;
+
+pub use driven::{Drive, Drivers, Ends};
+
 use crate::channel::ChannelId;
 use crate::inbox::Inbox;
 use crate::io::ChannelSender;

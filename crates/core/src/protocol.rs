@@ -3,6 +3,7 @@
 use crate::BoxFuture;
 use crate::channel::ChannelSpec;
 use crate::io::ChannelIo;
+use crate::outgoing::SendError;
 use crate::peer::Peer;
 use std::sync::Arc;
 
@@ -68,4 +69,14 @@ pub enum ProtocolError {
     /// The protocol failed for a reason of its own.
     #[error("{0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A message that cannot be sent ends the protocol; that the session is over is no failure.
+impl From<SendError> for ProtocolError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Closed => Self::Closed,
+            other => Self::Failed(other.into()),
+        }
+    }
 }

@@ -15,12 +15,11 @@ use crate::session::MAX_MESSAGE;
 use bytes::Bytes;
 use std::sync::Arc;
 use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, Counter, EchoPlan, EchoResult, PATIENCE, Report, Sink, Source,
+    BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
     run_bulk, run_echo,
 };
 use switchboard::{
-    BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Inbox, Overflow, Peer, Protocol,
-    ProtocolError, ProtocolSpec, SendError,
+    BoxFuture, ChannelId, ChannelIo, ChannelSpec, Overflow, Peer, Protocol, ProtocolError, ProtocolSpec,
 };
 use tokio::sync::mpsc;
 
@@ -32,29 +31,27 @@ pub const REPLY: ChannelId = ChannelId(1);
 pub const DATA: ChannelId = ChannelId(2);
 /// Requests for a report, and reports: who drives asks, who serves answers.
 pub const REPORT: ChannelId = ChannelId(3);
-/// Sessions that may wait for whoever drives them.
-const DRIVERS: usize = 64;
 /// Bytes that may wait to be counted or echoed.
 const RECV_WINDOW: usize = 4 << 20;
 
 /// The protocol: answers everybody, or hands sessions to a driver.
 #[derive(Debug)]
 pub struct Bench {
-    drivers: Option<mpsc::Sender<Driver>>,
+    drivers: Drivers<Driver>,
 }
 
 impl Bench {
     /// Answers only.
     #[must_use]
     pub fn server() -> Arc<Self> {
-        Arc::new(Self { drivers: None })
+        Arc::new(Self { drivers: Drivers::none() })
     }
 
     /// Gives a [`Driver`] for each session that begins (the first 64 that wait), which asks and is not asked.
     #[must_use]
     pub fn driven() -> (Arc<Self>, mpsc::Receiver<Driver>) {
-        let (drivers, sessions) = mpsc::channel(DRIVERS);
-        (Arc::new(Self { drivers: Some(drivers) }), sessions)
+        let (drivers, sessions) = Drivers::waiting();
+        (Arc::new(Self { drivers }), sessions)
     }
 }
 
@@ -71,11 +68,7 @@ impl Protocol for Bench {
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
-            if let Some(Ok(place)) = self.drivers.as_ref().map(|drivers| drivers.try_reserve())
-                && let Some((replies, reports)) = io.take(REPLY).zip(io.take(REPORT))
-            {
-                place.send(Driver { peer, sender: io.sender(), replies, reports });
-            }
+            self.drivers.offer(|| Ends::take(peer, &mut io, REPLY, REPORT).map(Driver));
             serve(&mut io).await
         })
     }
@@ -94,11 +87,7 @@ async fn serve(io: &mut ChannelIo) -> Result<(), ProtocolError> {
             REPORT => (REPORT, encode_report(counter.take())),
             _ => continue,
         };
-        match io.send(answer.0, answer.1).await {
-            Ok(()) => {}
-            Err(SendError::Closed) => return Err(ProtocolError::Closed),
-            Err(other) => return Err(ProtocolError::Failed(other.into())),
-        }
+        io.send(answer.0, answer.1).await?;
     }
     Ok(())
 }
@@ -124,37 +113,26 @@ pub fn decode_report(mut payload: &[u8]) -> Result<Report, BenchError> {
     read().map_err(|_| BenchError::Malformed("the report is no RLP list of three numbers"))
 }
 
-/// Measures one session. Series run one after the other; after an error the session is of no further use, as late
-/// answers would be taken for those of the next series.
+/// Measures one session.
 #[derive(Debug)]
-pub struct Driver {
-    peer: Peer,
-    sender: ChannelSender,
-    replies: Inbox,
-    reports: Inbox,
-}
+pub struct Driver(Ends);
 
 impl Driver {
     /// The peer that is measured.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.0.peer
+    }
+}
+
+impl Drive for Driver {
+    async fn echo(&mut self, plan: EchoPlan) -> Result<EchoResult, BenchError> {
+        let Ends { sender, replies, .. } = &mut self.0;
+        run_echo(plan, &mut (sender.clone(), REQUEST), replies).await
     }
 
-    /// Runs an echo series.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn echo(&mut self, plan: EchoPlan) -> Result<EchoResult, BenchError> {
-        run_echo(plan, &mut (self.sender.clone(), REQUEST), &mut self.replies).await
-    }
-
-    /// Runs a one-way flow and asks for the peer's count.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
-        let (sender, reports) = (self.sender.clone(), &mut self.reports);
+    async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
+        let Ends { sender, reports, .. } = &mut self.0;
         // A count left from before would be in the way; the answer shows that it is gone.
         sender.send(REPORT, Bytes::from_static(&[0xc0])).await?;
         reports.recv().await.ok_or(BenchError::Ended)?;
@@ -165,11 +143,3 @@ impl Driver {
         run_bulk(plan, &mut (sender.clone(), DATA), report).await
     }
 }
-
-// The trait is implemented for the pair above; named here so that the documentation links to it.
-const _: fn() = || {
-    fn is_sink<T: Sink>() {}
-    fn is_source<T: Source>() {}
-    is_sink::<(ChannelSender, ChannelId)>();
-    is_source::<Inbox>();
-};

@@ -15,9 +15,10 @@ use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult, PATIENCE, Sink, Source, run_bulk, run_echo,
+    BenchError, BulkPlan, BulkResult, Drive, Drivers, EchoPlan, EchoResult, PATIENCE, Sink, Source, run_bulk,
+    run_echo,
 };
-use switchboard::{BoxFuture, ProtocolError, SendError};
+use switchboard::{BoxFuture, ProtocolError};
 use tokio::sync::mpsc;
 
 /// Gossip channel of echoes.
@@ -26,19 +27,10 @@ pub const ECHO: &[u8] = b"echo";
 pub const BULK: &[u8] = b"bulk";
 /// Replies that may wait for their driver; more wait in the session.
 const REPLIES: usize = 256;
-/// Sessions that may wait for whoever drives them.
-const DRIVERS: usize = 64;
 
 /// Echoes and acknowledges.
 #[derive(Debug)]
 struct Server;
-
-fn ended(error: SendError) -> ProtocolError {
-    match error {
-        SendError::Closed => ProtocolError::Closed,
-        other => ProtocolError::Failed(other.into()),
-    }
-}
 
 impl Handler for Server {
     fn wants(&self, content: u32, _: &[u8]) -> bool {
@@ -52,12 +44,11 @@ impl Handler for Server {
     ) -> BoxFuture<'a, Result<(), ProtocolError>> {
         Box::pin(async move {
             if received.head.channel == ECHO {
-                link.send(DATA, received.envelope.clone()).await.map_err(ended)
+                link.send(DATA, received.envelope.clone()).await?;
             } else if received.head.nonce != 0 {
-                link.ack(received.head.nonce, "").await.map_err(ended)
-            } else {
-                Ok(())
+                link.ack(received.head.nonce, "").await?;
             }
+            Ok(())
         })
     }
 }
@@ -71,12 +62,12 @@ pub fn server() -> Arc<Gossip> {
 /// A client: gives a [`Driver`] for each session that begins (the first 64 that wait).
 #[must_use]
 pub fn driven() -> (Arc<Gossip>, mpsc::Receiver<Driver>) {
-    let (drivers, sessions) = mpsc::channel(DRIVERS);
+    let (drivers, sessions) = Drivers::waiting();
     (Gossip::new(vec![Arc::new(Client { drivers })]), sessions)
 }
 
 struct Client {
-    drivers: mpsc::Sender<Driver>,
+    drivers: Drivers<Driver>,
 }
 
 /// Where a session's replies go; kept with the peer.
@@ -86,8 +77,7 @@ impl Handler for Client {
     fn started(&self, link: &Link) {
         let (tx, replies) = mpsc::channel(REPLIES);
         link.peer().set(Replies(tx));
-        // When nobody takes it the session is only looked at.
-        let _ = self.drivers.try_send(Driver { link: link.clone(), replies });
+        self.drivers.offer(|| Some(Driver { link: link.clone(), replies }));
     }
 
     fn wants(&self, content: u32, channel: &[u8]) -> bool {
@@ -108,7 +98,7 @@ impl Handler for Client {
     }
 }
 
-/// Measures one session. Series run one after the other.
+/// Measures one session.
 #[derive(Debug)]
 pub struct Driver {
     link: Link,
@@ -169,20 +159,13 @@ impl Sink for Flow<'_> {
     }
 }
 
-impl Driver {
-    /// Runs an echo series.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn echo(&mut self, plan: EchoPlan) -> Result<EchoResult, BenchError> {
+impl Drive for Driver {
+    async fn echo(&mut self, plan: EchoPlan) -> Result<EchoResult, BenchError> {
         run_echo(plan, &mut Requests { link: &self.link, sent: 0 }, &mut Echoes(&mut self.replies)).await
     }
 
-    /// Runs a one-way flow up to the acknowledgement of its last message. There is no report: this wire has no count.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
+    /// There is no report: this wire has no count.
+    async fn bulk(&mut self, plan: BulkPlan) -> Result<BulkResult, BenchError> {
         let mut flow = Flow { link: &self.link, left: plan.messages(), number: 0 };
         run_bulk(plan, &mut flow, async { Ok(None) }).await
     }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use switchboard::bench::{BulkPlan, EchoPlan, Payload};
+use switchboard::bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard::net::connect_host;
 use switchboard::wire::Wire;
 use switchboard::{Candidate, Env, Event, Reason, Switch, SwitchBuilder};

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::bench::{BulkPlan, EchoPlan, Payload};
+use switchboard::bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard::wire::Wire;
 use switchboard::{Protocol, Switch, SwitchBuilder};
 use switchboard_comet::{Comet, CometConfig};

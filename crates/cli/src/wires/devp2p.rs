@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
 use switchboard::cast::ChannelMap;
 use switchboard::wire::{HandshakeError, Session};
-use switchboard::{BoxFuture, Candidate, Env, Protocol};
-use switchboard_devp2p::bench::{Bench, Driver};
+use switchboard::{Candidate, Env, Protocol};
+use switchboard_devp2p::bench::Bench;
 use switchboard_devp2p::enr::Record;
 use switchboard_devp2p::{Devp2p, Devp2pConfig, NodeKey};
 use tokio::sync::mpsc;
@@ -85,14 +84,4 @@ pub(super) async fn probe(
 pub(super) fn bench_client() -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
     let (bench, drivers) = Bench::driven();
     (bench, super::forward(drivers))
-}
-
-impl BenchDriver for Driver {
-    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>> {
-        Box::pin(Self::echo(self, plan))
-    }
-
-    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>> {
-        Box::pin(Self::bulk(self, plan))
-    }
 }

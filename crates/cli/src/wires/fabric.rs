@@ -5,10 +5,9 @@ use crate::fail::{Fail, scratch};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
-use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
 use switchboard::wire::{HandshakeError, Wire};
-use switchboard::{BoxFuture, Candidate, Env, Protocol};
-use switchboard_fabric::bench::{Driver, driven, server};
+use switchboard::{Candidate, Env, Protocol};
+use switchboard_fabric::bench::{driven, server};
 use switchboard_fabric::cast::ChannelName;
 use switchboard_fabric::keygen;
 use switchboard_fabric::wire::Probed;
@@ -102,14 +101,4 @@ pub(super) async fn probe(
 pub(super) fn bench_client() -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
     let (bench, drivers) = driven();
     (bench, super::forward(drivers))
-}
-
-impl BenchDriver for Driver {
-    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>> {
-        Box::pin(Self::echo(self, plan))
-    }
-
-    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>> {
-        Box::pin(Self::bulk(self, plan))
-    }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::bench::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
+use switchboard::bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
 use switchboard::cast::ChannelMap;
 use switchboard::net::{Connection, connect_host};
 use switchboard::wire::{HandshakeError, OpenGate, Session, Stage, Upgrade, Wire};
@@ -246,6 +246,16 @@ pub(crate) enum Probe {
 pub(crate) trait BenchDriver: Send {
     fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>>;
     fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>>;
+}
+
+impl<D: Drive> BenchDriver for D {
+    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>> {
+        Box::pin(Drive::echo(self, plan))
+    }
+
+    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>> {
+        Box::pin(Drive::bulk(self, plan))
+    }
 }
 
 /// Passes the sessions of a wire's own driver type on under the common trait.

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use switchboard::bench::EchoPlan;
+use switchboard::bench::{Drive, EchoPlan};
 use switchboard::channel::ChannelSpec;
 use switchboard::io::ChannelIo;
 use switchboard::memory::MemoryNetwork;
