@@ -4,7 +4,6 @@ use crate::config::{Args, ListenAt, NodeConfig, ProtocolName};
 use crate::events::{cast_event, switch_event};
 use crate::fail::{self, Fail};
 use crate::output::Output;
-use crate::ring::hundredths;
 use crate::wires::{self, Built, Settings};
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -163,7 +162,6 @@ async fn report(
         output
             .event(&json!({"event": "missed", "count": n}), &format!("{n} events came too fast to be told"));
     };
-    let mut told = None;
     tokio::pin!(stop);
     loop {
         let next_cast = async {
@@ -180,9 +178,6 @@ async fn report(
                 Err(RecvError::Closed) => return switch,
             },
             event = next_cast => match event {
-                // Each hundredth once.
-                Ok(CastEvent::Progress { id, held, total })
-                    if told.replace((id, hundredths(held, total))) == Some((id, hundredths(held, total))) => {}
                 Ok(event) => print(cast_event(&event), output),
                 Err(RecvError::Lagged(n)) => missed(n),
                 Err(RecvError::Closed) => cast = None,

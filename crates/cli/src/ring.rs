@@ -139,7 +139,7 @@ impl Ring {
     }
 }
 
-/// Reports one node's progress with one cast, each hundredth once.
+/// Reports one node's progress with one cast.
 async fn follow(
     wire: Kind,
     node: usize,
@@ -148,16 +148,9 @@ async fn follow(
     mut events: broadcast::Receiver<CastEvent>,
     steps: mpsc::Sender<Step>,
 ) {
-    let mut told = None;
     loop {
         let what = match events.recv().await {
-            Ok(CastEvent::Progress { id, held, total }) if id == cast => {
-                let share = hundredths(held, total);
-                if told.replace(share) == Some(share) {
-                    continue;
-                }
-                What::Progress { held, total }
-            }
+            Ok(CastEvent::Progress { id, held, total }) if id == cast => What::Progress { held, total },
             Ok(CastEvent::Done { id, hops, path, .. }) if id == cast => {
                 What::Done { hops, path: path.unwrap_or_default(), after: began.elapsed() }
             }
@@ -170,11 +163,6 @@ async fn follow(
             return;
         }
     }
-}
-
-/// Progress in steps that are worth a line.
-pub(crate) fn hundredths(held: u32, total: u32) -> u64 {
-    u64::from(held) * 100 / u64::from(total.max(1))
 }
 
 /// Whether a failure says that this process may open no more files.

@@ -203,6 +203,12 @@ impl Identity {
         &self.subject
     }
 
+    /// When the certificate expires, in seconds since 1970.
+    #[must_use]
+    pub fn expires_unix(&self) -> u64 {
+        self.not_after().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
     /// When the certificate expires.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {

@@ -336,7 +336,6 @@ impl Fabric {
 
 fn info(established: &Established, shown: &Shown) -> RemoteInfo {
     let identity = &established.identity;
-    let expires = identity.not_after().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     RemoteInfo {
         name: identity.mspid().to_owned(),
         capabilities: vec!["gossip".to_owned()],
@@ -346,7 +345,7 @@ fn info(established: &Established, shown: &Shown) -> RemoteInfo {
             ("msp", identity.mspid().to_owned()),
             ("pki_id", hex::encode(identity.pki_id())),
             ("subject", identity.subject().to_owned()),
-            ("expires_unix", expires.to_string()),
+            ("expires_unix", identity.expires_unix().to_string()),
             ("tls", shown.version.clone()),
             ("alpn", shown.alpn.clone()),
         ],

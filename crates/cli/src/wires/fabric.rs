@@ -79,12 +79,11 @@ pub(super) fn network_keys(data: &Path, count: usize, env: &Env) -> Result<Vec<K
 pub(super) fn public_forms(path: &Path, org: &str) -> Result<Value, Fail> {
     let folder = PeerFolder::load(path, org).map_err(Fail::usage)?;
     let identity = folder.identity.identity();
-    let expires = identity.not_after().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     Ok(json!({
         "pki_id": hex::encode(identity.pki_id()),
         "msp": identity.mspid(),
         "subject": identity.subject(),
-        "expires_unix": expires,
+        "expires_unix": identity.expires_unix(),
     }))
 }
 
