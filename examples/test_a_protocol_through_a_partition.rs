@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::{
     BoxFuture, ChannelId, ChannelSpec, Event, Peer, ProtocolError, ProtocolSpec, Reactor, Switch,
-    SwitchBuilder, reactor::Adapter, wire::Wire,
+    SwitchBuilder, protocol::reactor::Adapter, wire::Wire,
 };
 use switchboard_devp2p::{Devp2p, Devp2pConfig, NodeKey};
 use switchboard_simnet::{Link, SimNet, run};

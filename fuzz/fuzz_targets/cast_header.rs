@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use switchboard::cast::Header;
+use switchboard_cast::Header;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = Header::decode(Bytes::copy_from_slice(bytes), 40_000) {

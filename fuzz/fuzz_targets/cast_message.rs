@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use switchboard::cast::{Lane, Message};
+use switchboard_cast::{Lane, Message};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((lane, rest)) = bytes.split_first() else { return };

@@ -10,9 +10,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use switchboard::bench::{BenchError, BulkPlan, EchoPlan, Payload};
 use switchboard::text::printable;
 use switchboard::{Candidate, Env, Event, SendError, Switch, SwitchBuilder};
+use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 

@@ -1,9 +1,9 @@
 //! Events of a Switch and of casts, as JSON and as text. All remote text is escaped.
 
 use serde_json::{Value, json};
-use switchboard::cast::CastEvent;
 use switchboard::text::printable;
 use switchboard::{Event, Peer};
+use switchboard_cast::CastEvent;
 
 fn peer(peer: &Peer) -> Value {
     let info = peer.info();

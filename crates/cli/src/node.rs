@@ -10,8 +10,8 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use switchboard::cast::{Cast, CastEvent, FileStores};
 use switchboard::{Env, Event, Limits, Switch, SwitchBuilder};
+use switchboard_cast::{Cast, CastEvent, FileStores};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
@@ -69,7 +69,7 @@ async fn start(config: &NodeConfig) -> Result<Running, Fail> {
         let wrong = |e| {
             Fail::usage(format!("cannot keep casts in {}: {e}: choose another --cast-dir", dir.display()))
         };
-        let cast = Cast::new(switchboard::cast::Config::default(), FileStores::new(&dir).map_err(wrong)?);
+        let cast = Cast::new(switchboard_cast::Config::default(), FileStores::new(&dir).map_err(wrong)?);
         cast.resume().await.map_err(wrong)?;
         Some(cast)
     } else {

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::cast::{Cast, CastEvent, CastId, FileStores};
 use switchboard::text::printable;
 use switchboard::{Env, Event, Limits, Switch, SwitchBuilder};
+use switchboard_cast::{Cast, CastEvent, CastId, FileStores};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, timeout};
 
@@ -75,7 +75,7 @@ impl Ring {
         let built = wires::build(wire, &settings, &env)?;
         let stores =
             FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;
-        let cast = Cast::new(switchboard::cast::Config::default(), stores);
+        let cast = Cast::new(switchboard_cast::Config::default(), stores);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let switch = SwitchBuilder::new(env)
             .wire(Arc::clone(&built.wire))

@@ -16,13 +16,13 @@ use crate::proto::{unwrap, unwrap_slice, wrap};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
-    Sink, Source, run_bulk, run_echo,
-};
 use switchboard::{
     BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Inbox, Overflow, Peer, Protocol,
     ProtocolError, ProtocolSpec,
+};
+use switchboard_bench::{
+    BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
+    Sink, Source, run_bulk, run_echo,
 };
 use tokio::sync::mpsc;
 

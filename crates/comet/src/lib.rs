@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`proto`] [`key`] [`netaddress`] [`secret_connection`] [`node_info`] [`packet`] [`flow_rate`] | codecs: bytes in, bytes out; the caller gives randomness and time |
+//! | [`proto`] [`key`] [`netaddress`] [`secret_connection`] [`node_info`] [`packet`] | codecs: bytes in, bytes out; the caller gives randomness and time |
 //! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
 //! | [`mod@bench`] | a protocol to measure with |
@@ -36,7 +36,6 @@
 
 pub mod bench;
 pub mod decoders;
-pub mod flow_rate;
 pub mod key;
 pub mod netaddress;
 pub mod node_info;
@@ -44,7 +43,6 @@ pub mod packet;
 pub mod proto;
 pub mod secret_connection;
 pub mod session;
-pub mod throttle;
 pub mod wire;
 
 pub use key::{NodeId, NodeKey};

@@ -23,7 +23,6 @@ use crate::node_info::{InvalidNodeInfo, NodeInfo, ProtocolVersion};
 use crate::packet::Era;
 use crate::secret_connection::{Handshake, Secured};
 use crate::session::{ChannelSet, CometDecoder, CometEncoder, MAX_MESSAGE, secret_fault};
-use crate::throttle::{limit_read, limit_write};
 use bytes::{Buf, Bytes, BytesMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,10 +66,6 @@ pub struct CometConfig {
     pub rpc_address: String,
     /// † Which packets are spoken.
     pub era: Era,
-    /// Bytes a second sent to one peer; 0 (the default) for no limit. See [`crate::flow_rate`].
-    pub send_rate: u64,
-    /// Bytes a second received from one peer; 0 (the default) for no limit.
-    pub recv_rate: u64,
     /// Time for the key exchange (cometbft p2p/transport.go `defaultHandshakeTimeout`).
     pub secure_within: Duration,
     /// Time for the exchange of NodeInfo (the same constant).
@@ -80,7 +75,7 @@ pub struct CometConfig {
 }
 
 impl CometConfig {
-    /// The network's own defaults, except that rates are not limited.
+    /// The network's own defaults. Rates are the Switch's matter (`Limits::send_rate`).
     #[must_use]
     pub fn new(key: Arc<NodeKey>, network: &str) -> Self {
         Self {
@@ -93,8 +88,6 @@ impl CometConfig {
             tx_index: "off".to_owned(),
             rpc_address: String::new(),
             era: Era::Protobuf,
-            send_rate: 0,
-            recv_rate: 0,
             secure_within: Duration::from_secs(3),
             node_info_within: Duration::from_secs(3),
             liveness: Liveness {
@@ -381,8 +374,8 @@ impl Secure {
             channels,
             encoder: Box::new(CometEncoder::new(secured.sealer, config.era, largest)),
             decoder: Box::new(CometDecoder::new(secured.opener, config.era, shared, ignored, &secured.plain)),
-            reader: limit_read(connection.reader, config.recv_rate),
-            writer: limit_write(connection.writer, config.send_rate),
+            reader: connection.reader,
+            writer: connection.writer,
             leftover: src,
             liveness: config.liveness,
         }

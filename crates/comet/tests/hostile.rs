@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::memory::MemoryNetwork;
+use switchboard::net::memory::MemoryNetwork;
 use switchboard::net::{Connection, Network};
 use switchboard::wire::Wire;
 use switchboard::{Env, Event, Reason, Switch, SwitchBuilder};

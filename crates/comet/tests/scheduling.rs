@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use std::num::NonZeroU32;
-use switchboard::scheduler::Scheduler;
+use switchboard::session::scheduler::Scheduler;
 use switchboard_comet::key::NodeKey;
 use switchboard_comet::packet::Era;
 use switchboard_comet::secret_connection::{Handshake, Sealer};

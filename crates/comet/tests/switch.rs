@@ -2,15 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::bench::{BulkPlan, Drive, EchoPlan, Payload};
-use switchboard::memory::MemoryNetwork;
+use switchboard::net::memory::MemoryNetwork;
 use switchboard::wire::Wire;
 use switchboard::{
-    BoxFuture, ChannelIo, ChannelSpec, Env, Event, Peer, Protocol, ProtocolError, ProtocolSpec, Reason,
-    Switch, SwitchBuilder,
+    BoxFuture, ChannelIo, ChannelSpec, Env, Event, Limits, Peer, Protocol, ProtocolError, ProtocolSpec,
+    Reason, Switch, SwitchBuilder,
 };
+use switchboard_bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard_comet::bench::{Bench, Driver};
 use switchboard_comet::key::NodeKey;
 use switchboard_comet::{Comet, CometConfig};
@@ -24,6 +25,15 @@ struct Node {
 }
 
 async fn node(net: &MemoryNetwork, seed: u8, change: impl FnOnce(&mut CometConfig)) -> Node {
+    limited(net, seed, change, Limits::default()).await
+}
+
+async fn limited(
+    net: &MemoryNetwork,
+    seed: u8,
+    change: impl FnOnce(&mut CometConfig),
+    limits: Limits,
+) -> Node {
     let mut config = CometConfig::new(Arc::new(NodeKey::from_seed(&[seed; 32]).unwrap()), "bench-net");
     config.moniker = format!("node {seed}");
     change(&mut config);
@@ -32,6 +42,7 @@ async fn node(net: &MemoryNetwork, seed: u8, change: impl FnOnce(&mut CometConfi
     let switch = SwitchBuilder::new(Env::seeded(Arc::new(net.clone()), 1_700_000_000, seed.into()))
         .wire(Arc::clone(&comet) as Arc<dyn Wire>)
         .protocol(bench)
+        .limits(limits)
         .listen(SocketAddr::from(([10, 0, 0, seed], 26_656)), &[])
         .start()
         .await
@@ -100,7 +111,8 @@ async fn another_network_is_refused_with_a_reason() {
 #[tokio::test(start_paused = true)]
 async fn rates_hold_a_whole_session() {
     let net = MemoryNetwork::default();
-    let mut a = node(&net, 1, |c| c.send_rate = 100_000).await;
+    let limits = Limits { send_rate: NonZeroU64::new(100_000), ..Limits::default() };
+    let mut a = limited(&net, 1, |_| {}, limits).await;
     let b = node(&net, 2, |_| {}).await;
     a.switch.add_static(a.switch.parse(&b.address).unwrap()).await;
     let mut driver = driver(&mut a).await;

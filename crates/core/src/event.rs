@@ -11,8 +11,8 @@
 
 use crate::candidate::Candidate;
 use crate::id::{Direction, PeerId, WireName};
-use crate::peer::{End, Peer};
 use crate::reason::Reason;
+use crate::switch::peer::{End, Peer};
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -22,54 +22,40 @@
 //! | Candidate | somebody who may be dialled | [`Candidate`] |
 //! | Protocol | a task for each peer that shares it | [`Protocol`] |
 //! | Reactor | the same as callbacks | [`Reactor`] |
-//! | Channel | one ordered flow of messages, with its priority and limits | [`channel`], [`ChannelSpec`] |
-//! | Lane | a channel's send queue in one session | [`outgoing`], [`wire::Lanes`] |
-//! | Scheduler | which lane sends next | [`scheduler::Scheduler`] |
+//! | Channel | one ordered flow of messages, with its priority and limits | [`protocol::channel`], [`ChannelSpec`] |
+//! | Lane | a channel's send queue in one session | [`session::outgoing`], [`wire::Lanes`] |
+//! | Scheduler | which lane sends next | [`session::scheduler::Scheduler`] |
 //! | Wire | a network's handshake, framing and identity | [`wire::Wire`] |
 //! | Session | a finished handshake, then the tasks that run it | [`wire::Session`], [`session`] |
-//! | Ledger | bytes held, for each peer and in all | [`ledger::Ledger`] |
+//! | Ledger | bytes held, for each peer and in all | [`session::ledger::Ledger`] |
 //! | Reason | why something happened | [`Reason`] |
 //! | Event | what the Switch tells the program | [`Event`] |
 
-pub mod access;
-pub mod bench;
 pub mod candidate;
-pub mod cast;
-pub mod channel;
-pub mod dial;
 pub mod env;
 pub mod event;
 pub mod id;
-pub mod inbox;
-pub mod io;
-pub mod ledger;
-pub mod memory;
 pub mod net;
-pub mod outgoing;
-mod pace;
-pub mod peer;
 pub mod protocol;
-pub mod reactor;
 pub mod reason;
-pub mod scheduler;
 pub mod session;
 pub mod switch;
 pub mod text;
 pub mod wire;
 
-pub use access::{AccessList, Limits};
 pub use candidate::Candidate;
-pub use channel::{ChannelId, ChannelSpec, Overflow};
 pub use env::Env;
 pub use event::Event;
 pub use id::{Direction, PeerId, WireName};
-pub use inbox::Inbox;
-pub use io::{ChannelIo, ChannelSender};
-pub use outgoing::SendError;
-pub use peer::{By, End, Peer};
-pub use protocol::{Protocol, ProtocolError, ProtocolSpec};
-pub use reactor::Reactor;
+pub use protocol::{
+    ChannelId, ChannelIo, ChannelSender, ChannelSpec, Overflow, Protocol, ProtocolError, ProtocolSpec,
+    Reactor,
+};
 pub use reason::Reason;
+pub use session::inbox::Inbox;
+pub use session::outgoing::SendError;
+pub use switch::access::{AccessList, Limits};
+pub use switch::peer::{By, End, Peer};
 pub use switch::{PeerSet, Switch, SwitchBuilder};
 
 /// A boxed future, so that traits with async methods stay usable as trait objects.

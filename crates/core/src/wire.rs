@@ -10,10 +10,10 @@
 
 use crate::BoxFuture;
 use crate::candidate::Candidate;
-use crate::channel::{ChannelId, ChannelSpec};
 use crate::env::Env;
 use crate::id::{Direction, PeerId, WireName};
 use crate::net::{BoxRead, BoxWrite, Connection};
+use crate::protocol::channel::{ChannelId, ChannelSpec};
 use crate::reason::Reason;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use switchboard::memory::MEMORY;
+use switchboard::net::memory::MEMORY;
 use switchboard::{AccessList, Direction, Event, Limits, Reason, Switch, SwitchBuilder};
 use tokio::time::Instant;
 
@@ -136,7 +136,7 @@ async fn a_static_peer_comes_back_after_its_restart() {
     let net = Net::default();
     let host = net.host([10, 0, 0, 2]);
     let start = |port: u16| {
-        with_wire(&host, 2, switchboard::memory::MemoryWire::new(&[2]))
+        with_wire(&host, 2, switchboard::net::memory::MemoryWire::new(&[2]))
             .protocol(echo("p"))
             .listen(SocketAddr::from(([10, 0, 0, 2], port)), &[])
             .start()

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use switchboard::memory::MemoryWire;
+use switchboard::net::memory::MemoryWire;
 use switchboard::net::{Connection, Listener, Network};
 use switchboard::wire::{
     AddressError, Decoder, EncodeError, Encoder, Fault, HandshakeError, InFrame, OutFrame, Session, Sniff,

@@ -8,7 +8,7 @@ use common::net::Net;
 use common::*;
 use std::num::NonZeroU64;
 use std::time::Duration;
-use switchboard::channel::ChannelSpec;
+use switchboard::protocol::channel::ChannelSpec;
 use switchboard::wire::Liveness;
 use switchboard::{By, Limits, Reason};
 use tokio::time::Instant;

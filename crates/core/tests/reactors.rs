@@ -10,9 +10,9 @@ use common::*;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::channel::{ChannelId, ChannelSpec};
+use switchboard::protocol::channel::{ChannelId, ChannelSpec};
+use switchboard::protocol::reactor::Adapter;
 use switchboard::protocol::{ProtocolError, ProtocolSpec};
-use switchboard::reactor::Adapter;
 use switchboard::{BoxFuture, End, Event, Peer, Reactor, Reason, Switch};
 use tokio::sync::broadcast;
 

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use switchboard::channel::{ChannelId, ChannelSpec};
-use switchboard::memory::MEMORY;
-use switchboard::outgoing::SEND_TIMEOUT;
+use switchboard::net::memory::MEMORY;
+use switchboard::protocol::channel::{ChannelId, ChannelSpec};
+use switchboard::protocol::reactor::Adapter;
 use switchboard::protocol::{ProtocolError, ProtocolSpec};
-use switchboard::reactor::Adapter;
+use switchboard::session::outgoing::SEND_TIMEOUT;
 use switchboard::{BoxFuture, By, Direction, End, Peer, Reactor, Reason, SendError, Switch};
 use tokio::time::Instant;
 

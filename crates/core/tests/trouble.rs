@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use switchboard::channel::{ChannelId, ChannelSpec, Overflow};
-use switchboard::memory::MemoryWire;
 use switchboard::net::TcpNetwork;
+use switchboard::net::memory::MemoryWire;
+use switchboard::protocol::channel::{ChannelId, ChannelSpec, Overflow};
+use switchboard::protocol::reactor::Adapter;
 use switchboard::protocol::{ProtocolError, ProtocolSpec};
-use switchboard::reactor::Adapter;
 use switchboard::{
     BoxFuture, Candidate, End, Env, Event, Limits, Peer, Reactor, Reason, Switch, SwitchBuilder,
 };

@@ -14,12 +14,12 @@ const WORDS: [(&str, &str); 16] = [
     ("Candidate", "Candidate"),
     ("Protocol", "Protocol"),
     ("Reactor", "Reactor"),
-    ("Channel", "channel"),
-    ("Lane", "outgoing"),
-    ("Scheduler", "scheduler::Scheduler"),
+    ("Channel", "protocol::channel"),
+    ("Lane", "session::outgoing"),
+    ("Scheduler", "session::scheduler::Scheduler"),
     ("Wire", "wire::Wire"),
     ("Session", "wire::Session"),
-    ("Ledger", "ledger::Ledger"),
+    ("Ledger", "session::ledger::Ledger"),
     ("Reason", "Reason"),
     ("Event", "Event"),
 ];
@@ -48,14 +48,14 @@ fn every_word_of_the_design_is_on_the_first_page() {
 fn where_a_word_leads_it_is_said() {
     for (word, file) in [
         ("Checkpoints", "switch/mod.rs"),
-        ("channel", "channel.rs"),
-        ("lane", "outgoing.rs"),
-        ("lane", "scheduler.rs"),
-        ("struct Scheduler", "scheduler.rs"),
+        ("channel", "protocol/channel.rs"),
+        ("lane", "session/outgoing.rs"),
+        ("lane", "session/scheduler.rs"),
+        ("struct Scheduler", "session/scheduler.rs"),
         ("trait Wire", "wire.rs"),
         ("struct Session", "wire.rs"),
-        ("session", "session.rs"),
-        ("struct Ledger", "ledger.rs"),
+        ("session", "session/mod.rs"),
+        ("struct Ledger", "session/ledger.rs"),
     ] {
         assert!(source(file).contains(word), "{file} does not speak of {word:?}");
     }
@@ -75,10 +75,10 @@ fn the_words_are_names_in_the_code() {
         named::<switchboard::Candidate>(),
         named::<dyn switchboard::Protocol>(),
         named::<dyn switchboard::Reactor>(),
-        named::<switchboard::scheduler::Scheduler>(),
+        named::<switchboard::session::scheduler::Scheduler>(),
         named::<dyn switchboard::wire::Wire>(),
         named::<switchboard::wire::Session>(),
-        named::<switchboard::ledger::Ledger>(),
+        named::<switchboard::session::ledger::Ledger>(),
         named::<switchboard::Reason>(),
         named::<switchboard::Event>(),
     ];

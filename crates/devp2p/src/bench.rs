@@ -14,12 +14,12 @@ use crate::rlp;
 use crate::session::MAX_MESSAGE;
 use bytes::Bytes;
 use std::sync::Arc;
-use switchboard::bench::{
-    BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
-    run_bulk, run_echo,
-};
 use switchboard::{
     BoxFuture, ChannelId, ChannelIo, ChannelSpec, Overflow, Peer, Protocol, ProtocolError, ProtocolSpec,
+};
+use switchboard_bench::{
+    BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
+    run_bulk, run_echo,
 };
 use tokio::sync::mpsc;
 

@@ -14,11 +14,11 @@ use crate::message::{
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
-use switchboard::bench::{
+use switchboard::{BoxFuture, ProtocolError};
+use switchboard_bench::{
     BenchError, BulkPlan, BulkResult, Drive, Drivers, EchoPlan, EchoResult, PATIENCE, Sink, Source, run_bulk,
     run_echo,
 };
-use switchboard::{BoxFuture, ProtocolError};
 use tokio::sync::mpsc;
 
 /// Gossip channel of echoes.

@@ -12,7 +12,7 @@
 use crate::message::{Content, DataMessage, Payload, decode_message};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
-use switchboard::cast::{ChannelMap, Framing, Lane};
+use switchboard_cast::{ChannelMap, Framing, Lane};
 
 /// The gossip channel where none is named.
 pub const CHANNEL: &str = "cast";

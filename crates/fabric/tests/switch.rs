@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use switchboard::bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard::net::connect_host;
 use switchboard::wire::Wire;
 use switchboard::{Candidate, Env, Event, Reason, Switch, SwitchBuilder};
+use switchboard_bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard_fabric::bench;
 use switchboard_fabric::keygen::keygen;
 use switchboard_fabric::{Fabric, FabricConfig, PeerFolder, probe};

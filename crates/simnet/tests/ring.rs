@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::memory::{MEMORY, MemoryWire};
-use switchboard::reactor::Adapter;
+use switchboard::net::memory::{MEMORY, MemoryWire};
+use switchboard::protocol::reactor::Adapter;
 use switchboard::wire::{Liveness, Wire};
 use switchboard::{
     BoxFuture, Candidate, ChannelId, ChannelSpec, Peer, ProtocolError, ProtocolSpec, Reactor, Switch,
@@ -63,7 +63,7 @@ impl Reactor for Flood {
         })
     }
 
-    fn remove_peer(&self, peer: &Peer, _: &switchboard::peer::End) {
+    fn remove_peer(&self, peer: &Peer, _: &switchboard::switch::peer::End) {
         self.peers.lock().retain(|p| p != peer);
     }
 }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::memory::MemoryWire;
+use switchboard::net::memory::MemoryWire;
 use switchboard::wire::{Liveness, Wire};
 use switchboard::{
     BoxFuture, ChannelId, ChannelIo, ChannelSpec, Direction, Event, Overflow, Peer, Protocol, ProtocolError,

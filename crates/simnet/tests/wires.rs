@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard::wire::Wire;
 use switchboard::{Protocol, Switch, SwitchBuilder};
+use switchboard_bench::{BulkPlan, Drive, EchoPlan, Payload};
 use switchboard_comet::{Comet, CometConfig};
 use switchboard_devp2p::{Devp2p, Devp2pConfig};
 use switchboard_simnet::{Link, SimNet, run};

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
-use switchboard::cast::ChannelMap;
 use switchboard::net::{Connection, connect_host};
 use switchboard::wire::{HandshakeError, OpenGate, Session, Stage, Upgrade, Wire};
 use switchboard::{BoxFuture, Candidate, Env, Protocol};
+use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
+use switchboard_cast::ChannelMap;
 use tokio::sync::mpsc;
 
 /// How long connecting to somebody named on the command line may take.

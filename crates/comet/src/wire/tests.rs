@@ -1,7 +1,7 @@
 use super::*;
 use crate::secret_connection::encode_hello;
-use switchboard::channel::ChannelSpec;
-use switchboard::memory::MemoryNetwork;
+use switchboard::net::memory::MemoryNetwork;
+use switchboard::protocol::channel::ChannelSpec;
 use switchboard::wire::{Gate, InFrame, Offered, OpenGate, OutFrame};
 use tokio::io::DuplexStream;
 

@@ -3,12 +3,12 @@
 use super::actor::{Actor, Served};
 use super::connect::Context;
 use super::handle::{PeerSet, Shared, Switch, tokio_stop::Stop};
-use crate::access::{AccessList, Limits};
 use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::id::WireName;
-use crate::ledger::Ledger;
 use crate::protocol::Protocol;
+use crate::session::ledger::Ledger;
+use crate::switch::access::{AccessList, Limits};
 use crate::wire::{Offer, Offered, Wire};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,7 @@ pub enum StartError {
         /// The protocol.
         name: String,
         /// The channel.
-        channel: crate::channel::ChannelId,
+        channel: crate::protocol::channel::ChannelId,
     },
     /// A wire cannot carry the protocols registered for it.
     #[error("these protocols do not fit: {0}")]

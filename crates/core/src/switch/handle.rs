@@ -2,13 +2,13 @@
 
 use super::actor::Command;
 use crate::candidate::Candidate;
-use crate::channel::ChannelId;
 use crate::event::Event;
 use crate::id::{Direction, PeerId, WireName};
-use crate::ledger::Ledger;
-use crate::outgoing::SendError;
-use crate::peer::Peer;
+use crate::protocol::channel::ChannelId;
 use crate::reason::Reason;
+use crate::session::ledger::Ledger;
+use crate::session::outgoing::SendError;
+use crate::switch::peer::Peer;
 use crate::wire::{AddressError, Wire};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};

@@ -15,10 +15,13 @@
 //! takes another's place waits as its successor until that has ended, inherits its slot, and is itself what a
 //! later session is compared with.
 
+pub mod access;
 mod actor;
 mod builder;
 mod connect;
+pub mod dial;
 mod handle;
+pub mod peer;
 mod rules;
 
 pub use builder::{ListenSpec, StartError, SwitchBuilder};

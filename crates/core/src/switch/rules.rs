@@ -1,8 +1,8 @@
 //! The rules of admission, as functions of what is known: no tasks, no clock of their own.
 
-use crate::access::Limits;
 use crate::id::{Direction, PeerId};
 use crate::reason::Reason;
+use crate::switch::access::Limits;
 use std::time::Duration;
 
 /// Two sessions in opposite directions count as a simultaneous dial when the older is younger than this.

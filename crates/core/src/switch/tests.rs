@@ -2,9 +2,9 @@
 //! every order.
 
 use super::rules::{Candidature, Counts, Existing, SIMULTANEOUS, Verdict, admit};
-use crate::access::Limits;
 use crate::id::{Direction, PeerId};
 use crate::reason::Reason;
+use crate::switch::access::Limits;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 

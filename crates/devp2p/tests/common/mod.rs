@@ -14,9 +14,9 @@ use secp256k1::{PublicKey, SecretKey, ecdh};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::dial::HISTORY;
-use switchboard::memory::MemoryNetwork;
+use switchboard::net::memory::MemoryNetwork;
 use switchboard::net::{Connection, Listener, Network};
+use switchboard::switch::dial::HISTORY;
 use switchboard::{
     BoxFuture, By, ChannelId, ChannelIo, ChannelSpec, Env, Event, Limits, Peer, PeerId, Protocol,
     ProtocolError, ProtocolSpec, Reason, Switch, SwitchBuilder,

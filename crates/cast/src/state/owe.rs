@@ -1,0 +1,180 @@
+//! What is owed to a peer: news of casts, requests, news of chunks, and what it asked for.
+
+use super::{CastState, GATHER, Part, PeerKey, Phase, Slot, State};
+use crate::manifest::CastId;
+use crate::message::Message;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use tokio::time::Instant;
+
+/// Chunks whose news are gathered at once, so that the queue below stays small.
+const GATHER_MOST: usize = 4_096;
+
+/// How far a peer has heard of one cast.
+#[derive(Debug)]
+struct Told {
+    /// Up to which chunk it has heard of those held when the cast was announced to it.
+    swept: Option<u32>,
+    /// Its place in the order in which chunks came after that.
+    place: usize,
+    done: bool,
+}
+
+/// How far a peer has heard of everything.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    told: BTreeMap<Slot, Told>,
+    haves: VecDeque<Message>,
+    gathered: Option<Instant>,
+    /// Whether its writer wakes by itself to tell of new chunks.
+    pub(super) armed: bool,
+}
+
+impl Owed {
+    /// The cast starts anew.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.told.remove(&slot);
+    }
+}
+
+/// What a peer's writer should do.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Send this.
+    Send(Message),
+    /// Nothing to do before this time, unless woken.
+    Wait(Option<Instant>),
+    /// The session is over.
+    Gone,
+}
+
+/// What a peer asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// A page.
+    Page { id: CastId, page: u16, hashes: Bytes },
+    /// A chunk, to be read from the store.
+    Chunk { id: CastId, slot: Slot, index: u32, offset: u64, len: usize },
+    /// We do not hold it.
+    Missing { id: CastId, what: Part },
+}
+
+/// As few `have`s as cover these chunks.
+fn ranges(id: CastId, news: &[u32], out: &mut VecDeque<Message>) {
+    let mut news = news.to_vec();
+    news.sort_unstable();
+    for run in news.chunk_by(|a, b| a + 1 == *b) {
+        if let Some(first) = run.first() {
+            out.push_back(Message::Have { id, first: *first, count: run.len() as u32 });
+        }
+    }
+}
+
+impl Owed {
+    fn announce(&mut self, slot: Slot, cast: &CastState) -> Option<Message> {
+        if cast.phase != Phase::Ready || self.told.contains_key(&slot) {
+            return None;
+        }
+        self.told.insert(slot, Told { swept: Some(0), place: cast.order.len(), done: false });
+        Some(Message::Announce {
+            id: cast.header.id(),
+            hops: cast.hops,
+            held: cast.held.ones(),
+            header: cast.header.raw().clone(),
+        })
+    }
+
+    /// News of one cast's chunks; `Err` says when there will be some.
+    fn news(&mut self, slot: Slot, cast: &CastState, now: Instant) -> Result<Option<Message>, Instant> {
+        let Some(told) = self.told.get_mut(&slot).filter(|_| cast.phase == Phase::Ready) else {
+            return Ok(None);
+        };
+        let id = cast.header.id();
+        if let Some(from) = told.swept {
+            if let Some((first, count)) = cast.held.next_run(from) {
+                told.swept = Some(first + count);
+                return Ok(Some(Message::Have { id, first, count }));
+            }
+            told.swept = None;
+        }
+        if let Some(news) = cast.order.get(told.place..).filter(|news| !news.is_empty()) {
+            let next = self.gathered.map(|at| at + GATHER).filter(|at| *at > now && cast.sum.is_none());
+            if let Some(at) = next {
+                return Err(at);
+            }
+            let news = news.get(..GATHER_MOST).unwrap_or(news);
+            told.place += news.len();
+            self.gathered = Some(now);
+            ranges(id, news, &mut self.haves);
+            return Ok(self.haves.pop_front());
+        }
+        Ok(match cast.sum {
+            Some(sha256) if !told.done => {
+                told.done = true;
+                Some(Message::Done { id, sha256 })
+            }
+            _ => None,
+        })
+    }
+}
+
+impl State {
+    /// What to send next to this peer: news of casts, our requests, news of chunks, in this order.
+    pub(crate) fn next(&mut self, key: PeerKey, now: Instant) -> Due {
+        self.expire(now);
+        let Some(peer) = self.peers.get_mut(&key) else { return Due::Gone };
+        peer.owed.armed = false;
+        for (slot, cast) in self.casts.iter().enumerate() {
+            if let Some(message) = peer.owed.announce(slot, cast) {
+                return Due::Send(message);
+            }
+        }
+        if let Some(message) = self.next_request(key, now) {
+            return Due::Send(message);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else { return Due::Gone };
+        if let Some(message) = peer.owed.haves.pop_front() {
+            return Due::Send(message);
+        }
+        let mut wait = self.expiry;
+        for (slot, cast) in self.casts.iter().enumerate() {
+            match peer.owed.news(slot, cast, now) {
+                Ok(Some(message)) => return Due::Send(message),
+                Ok(None) => {}
+                Err(at) => {
+                    peer.owed.armed = true;
+                    wait = Some(wait.map_or(at, |wait| wait.min(at)));
+                }
+            }
+        }
+        Due::Wait(wait)
+    }
+
+    /// Up to `most` of the things this peer asked for, at least one if there is any, as long as they stay
+    /// below `bytes`.
+    pub(crate) fn next_uploads(&mut self, key: PeerKey, most: usize, bytes: usize) -> Vec<Upload> {
+        let Some(peer) = self.peers.get_mut(&key) else { return Vec::new() };
+        let (mut out, mut taken) = (Vec::new(), 0);
+        while out.len() < most && (taken < bytes || out.is_empty()) {
+            let Some((id, slot, what)) = peer.uploads.pop_front() else { break };
+            let missing = Upload::Missing { id, what };
+            let Some((slot, cast)) = slot.and_then(|slot| Some((slot, self.casts.get(slot)?))) else {
+                out.push(missing);
+                continue;
+            };
+            out.push(match what {
+                Part::Page(page) => match cast.pages.get(usize::from(page)) {
+                    Some(Some(hashes)) => Upload::Page { id, page, hashes: hashes.clone() },
+                    _ => missing,
+                },
+                Part::Chunk(index) if cast.held.has(index) => {
+                    let len = cast.header.chunk_len(index);
+                    taken += len;
+                    Upload::Chunk { id, slot, index, offset: cast.header.offset(index), len }
+                }
+                Part::Chunk(_) => missing,
+            });
+        }
+        out
+    }
+}

@@ -1,0 +1,14 @@
+//! The network as a node sees it: streams, listeners and names behind traits, so that the same code runs on
+//! the operating system, in one process and in a simulator.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `streams` | [`Connection`], [`Listener`], [`Network`] and the system's [`TcpNetwork`] |
+//! | [`memory`] | a network inside one process, and a wire that proves nothing, for tests |
+//!
+//! Limits: at most 16 addresses a host name; who calls bounds the wait. What comes from the network is not judged here.
+
+pub mod memory;
+mod streams;
+
+pub use streams::{BoxRead, BoxWrite, Connection, Listener, Network, TcpNetwork, connect_any, connect_host};

@@ -1,0 +1,26 @@
+//! What a program adds to the network: protocols, their channels, and the two styles to write them in.
+//!
+//! ```text
+//!   Protocol  run(peer, io): one async task a peer             ─┐
+//!   Reactor   init_peer, add_peer, receive, remove_peer        ─┴─▶ ChannelIo: send, recv on the protocol's channels
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`channel`] | a channel's number, priority, queue and limits |
+//! | `spec` | [`Protocol`], its [`ProtocolSpec`] and [`ProtocolError`] |
+//! | [`reactor`] | [`Reactor`], callbacks over the same channels |
+//! | [`io`] | [`ChannelIo`] and [`ChannelSender`]: what a running protocol holds |
+//!
+//! Limits: those of [`ChannelSpec`], per channel and peer. When one is reached, its [`Overflow`] or
+//! [`crate::SendError`] says what happens. Nothing here judges what a message means: that is the protocol's.
+
+pub mod channel;
+pub mod io;
+pub mod reactor;
+mod spec;
+
+pub use channel::{ChannelId, ChannelSpec, Overflow};
+pub use io::{ChannelIo, ChannelSender};
+pub use reactor::Reactor;
+pub use spec::{Protocol, ProtocolError, ProtocolSpec};

@@ -1,0 +1,249 @@
+//! A connected peer, as protocols and the program see it.
+
+use crate::id::{Direction, PeerId};
+use crate::protocol::ProtocolError;
+use crate::protocol::channel::ChannelId;
+use crate::protocol::io::ChannelSender;
+use crate::reason::Reason;
+use crate::session::outgoing::{Outgoing, SendError};
+use crate::text::printable;
+use crate::wire::RemoteInfo;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Who ended a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum By {
+    /// This node.
+    Us,
+    /// The peer, with a reason or by closing.
+    Peer,
+    /// The connection broke.
+    Network,
+}
+
+impl By {
+    /// `us`, `peer` or `network`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Us => "us",
+            Self::Peer => "peer",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// How a session ended.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// Why.
+    pub reason: Reason,
+    /// Who ended it.
+    pub by: By,
+    /// The error's own words, escaped.
+    pub detail: Option<String>,
+}
+
+impl End {
+    /// What a protocol's error means for the session.
+    pub(crate) fn from_protocol(name: &str, error: &ProtocolError) -> Self {
+        let reason = match error {
+            ProtocolError::Breach(rule) => Reason::Breach(rule),
+            ProtocolError::Useless => Reason::Useless,
+            ProtocolError::Closed => Reason::Quitting,
+            ProtocolError::Failed(_) => Reason::ProtocolError,
+        };
+        Self { reason, by: By::Us, detail: Some(printable(&format!("{name}: {error}"))) }
+    }
+}
+
+/// One protocol shared with a peer.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) sender: ChannelSender,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) id: PeerId,
+    pub(crate) direction: Direction,
+    pub(crate) remote: SocketAddr,
+    pub(crate) info: RemoteInfo,
+    pub(crate) since: Instant,
+    pub(crate) shared: Vec<Shared>,
+    pub(crate) outgoing: Arc<Outgoing>,
+    pub(crate) end: watch::Sender<Option<End>>,
+    pub(crate) data: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    pub(crate) stats: Stats,
+}
+
+/// Counters of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) messages_in: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    /// Last round trip in microseconds, 0 when none was measured.
+    pub(crate) rtt_us: AtomicU64,
+}
+
+/// A snapshot of a peer's counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerStats {
+    /// Bytes read from the socket.
+    pub bytes_in: u64,
+    /// Bytes written to the socket.
+    pub bytes_out: u64,
+    /// Messages received.
+    pub messages_in: u64,
+    /// Messages sent.
+    pub messages_out: u64,
+    /// Messages dropped because an inbox was full.
+    pub dropped: u64,
+    /// The last round trip of the session's own ping.
+    pub rtt: Option<Duration>,
+}
+
+/// A connected peer; cheap to clone, outlives its session.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Peer {
+    /// The proven identity.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.inner.id
+    }
+
+    /// Who dialled.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.inner.direction
+    }
+
+    /// The socket address of the other end.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.inner.remote
+    }
+
+    /// What the peer said of itself. Print it through [`crate::text::printable`].
+    #[must_use]
+    pub fn info(&self) -> &RemoteInfo {
+        &self.inner.info
+    }
+
+    /// How long the session has lasted.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        self.inner.since.elapsed()
+    }
+
+    /// Names and versions of the shared protocols.
+    pub fn protocols(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.inner.shared.iter().map(|s| (s.name.as_str(), s.version))
+    }
+
+    /// The channels of a shared protocol.
+    #[must_use]
+    pub fn channels(&self, protocol: &str) -> Option<ChannelSender> {
+        self.inner.shared.iter().find(|s| s.name == protocol).map(|s| s.sender.clone())
+    }
+
+    /// Queues a message on a channel of a protocol, waiting for room as [`ChannelSender::send`] does.
+    ///
+    /// # Errors
+    /// [`SendError`]; `NotShared` when the peer does not have the protocol or channel.
+    pub async fn send(&self, protocol: &str, channel: ChannelId, message: Bytes) -> Result<(), SendError> {
+        self.channels(protocol).ok_or(SendError::NotShared)?.send(channel, message).await
+    }
+
+    /// Queues a message if there is room at once.
+    ///
+    /// # Errors
+    /// [`SendError`]; `Full` when there is no room.
+    pub fn try_send(&self, protocol: &str, channel: ChannelId, message: Bytes) -> Result<(), SendError> {
+        self.channels(protocol).ok_or(SendError::NotShared)?.try_send(channel, message)
+    }
+
+    /// Ends the session; the first reason given counts. Queued messages go out first (bounded), then the goodbye.
+    pub fn disconnect(&self, reason: Reason) {
+        self.end(End { reason, by: By::Us, detail: None });
+    }
+
+    pub(crate) fn end(&self, end: End) {
+        self.inner.end.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(end);
+            }
+            first
+        });
+    }
+
+    /// Waits for the session's end.
+    pub async fn ended(&self) -> End {
+        let mut watch = self.inner.end.subscribe();
+        // The sender lives in this very peer, so the wait cannot fail.
+        let _ = watch.wait_for(Option::is_some).await;
+        self.end_so_far()
+    }
+
+    /// The end if it is known; else that of a protocol that is done on our side.
+    pub(crate) fn end_so_far(&self) -> End {
+        let end = self.inner.end.borrow().clone();
+        end.unwrap_or(End { reason: Reason::Quitting, by: By::Us, detail: None })
+    }
+
+    /// Whether the session is over, or about to be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.inner.end.borrow().is_some()
+    }
+
+    /// Keeps a value with the peer, one per type, for as long as somebody holds the peer.
+    pub fn set<T: Any + Send + Sync>(&self, value: T) {
+        self.inner.data.write().insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    /// The value of this type kept with the peer.
+    #[must_use]
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.inner.data.read().get(&TypeId::of::<T>())?).downcast().ok()
+    }
+
+    /// The session's counters.
+    #[must_use]
+    pub fn stats(&self) -> PeerStats {
+        let stats = &self.inner.stats;
+        let rtt = stats.rtt_us.load(Ordering::Relaxed);
+        PeerStats {
+            bytes_in: stats.bytes_in.load(Ordering::Relaxed),
+            bytes_out: stats.bytes_out.load(Ordering::Relaxed),
+            messages_in: stats.messages_in.load(Ordering::Relaxed),
+            messages_out: self.inner.outgoing.messages.load(Ordering::Relaxed),
+            dropped: stats.dropped.load(Ordering::Relaxed),
+            rtt: (rtt > 0).then(|| Duration::from_micros(rtt)),
+        }
+    }
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
