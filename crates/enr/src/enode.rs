@@ -7,8 +7,8 @@
 //! (go-ethereum p2p/enode/urlv4.go) The host is an IP address (IPv6 in brackets) or a DNS name, looked
 //! up at each dial.
 
-use crate::enr::{Record, RecordError};
 use crate::key::NodePublic;
+use crate::record::{Record, RecordError};
 use std::net::IpAddr;
 
 /// Longest text read.

@@ -204,8 +204,9 @@ impl NodeKey {
         self.public
     }
 
-    /// The X coordinate of the shared point: this wire's ECDH.
-    pub(crate) fn agree(&self, with: &NodePublic) -> Zeroizing<[u8; 32]> {
+    /// The X coordinate of the shared point: ECDH as RLPx uses it.
+    #[must_use]
+    pub fn agree(&self, with: &NodePublic) -> Zeroizing<[u8; 32]> {
         let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
         let mut x = Zeroizing::new([0; 32]);
         x.iter_mut().zip(point.iter()).for_each(|(x, byte)| *x = *byte);
