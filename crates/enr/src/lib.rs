@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`key`] | [`NodeKey`] and [`NodePublic`]: secp256k1 keys, signatures, ECDH, the key file |
 //! | [`record`] | [`Record`]: signed node records (EIP-778) |
+//! | [`local`] | [`LocalRecord`]: our own record, signed anew when it changes, with the address others see |
 //! | [`enode`] | [`Enode`]: node addresses as users write them |
 //! | [`keccak`] [`rlp`] | the hash and the encoding that those stand on |
 //!
@@ -14,9 +15,11 @@
 pub mod enode;
 pub mod keccak;
 pub mod key;
+pub mod local;
 pub mod record;
 pub mod rlp;
 
 pub use enode::Enode;
 pub use key::{NodeKey, NodePublic};
+pub use local::LocalRecord;
 pub use record::Record;

@@ -3,9 +3,14 @@
 //! ```text
 //!   RLP [signature 64, sequence, key, value, key, value …]     keys sorted, each once; at most 300 bytes
 //!   text: "enr:" and base64url without padding
+//!
+//!   id "v4"   secp256k1 33   ip 4   ip6 16   tcp udp tcp6 udp6 quic quic6 (ports)   eth [[fork hash 4, next] …]
 //! ```
 //! The signature (identity scheme "v4") is over keccak256 of the list without it. A record proves that
 //! its facts were stated by the key in it, not that they are true.
+//!
+//! [`Entries`] are facts without a signature; [`Entries::sign`] makes a [`Record`] of them. A value is one RLP item of
+//! any kind. An entry of a known name but another form than its own reads as absent, and is kept as it is.
 
 use crate::keccak::keccak256;
 use crate::key::{NodeKey, NodePublic};
@@ -13,28 +18,19 @@ use crate::rlp::{self, RlpError};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Largest record (EIP-778).
 pub const MAX_RECORD: usize = 300;
 const PREFIX: &str = "enr:";
-
-/// A record whose signature was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Sequence number: grows with each change.
-    pub seq: u64,
-    /// Values by key, as RLP.
-    pairs: BTreeMap<Vec<u8>, Vec<u8>>,
-    signature: [u8; 64],
-    key: NodePublic,
-}
+const ID: &str = "id";
+const KEY: &str = "secp256k1";
 
 /// Why a record is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Not `enr:` and base64url.
+    /// Not "enr:" and base64url.
     #[error("not a node record: expected enr: and base64url text")]
     Text,
     /// Over 300 bytes.
@@ -46,22 +42,233 @@ pub enum RecordError {
     /// Keys out of order or twice.
     #[error("node record keys are not sorted and unique")]
     Order,
-    /// Another identity scheme than v4, or no key.
+    /// Another identity scheme than v4, or no key, or the key of another node than was asked for.
     #[error("node record without a v4 identity")]
     Identity,
     /// The signature does not fit.
     #[error("node record with a wrong signature")]
     Signature,
+    /// This entry is not set by name.
+    #[error("the entries id, secp256k1, ip, ip6, udp and udp6 of the own record are not set by name")]
+    Reserved,
 }
 
-fn content(seq: u64, pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
-    let mut items = Vec::new();
-    rlp::put_number(seq, &mut items);
-    for (key, value) in pairs {
-        rlp::put_string(key, &mut items);
-        items.extend_from_slice(value);
+/// The ports a record can name. Those of IPv6 are written only where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Connections.
+    Tcp,
+    /// Discovery.
+    Udp,
+    /// QUIC.
+    Quic,
+    /// Connections by IPv6.
+    Tcp6,
+    /// Discovery by IPv6.
+    Udp6,
+    /// QUIC by IPv6.
+    Quic6,
+}
+
+impl Port {
+    /// The entry's key.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Quic => "quic",
+            Self::Tcp6 => "tcp6",
+            Self::Udp6 => "udp6",
+            Self::Quic6 => "quic6",
+        }
     }
-    items
+}
+
+/// Which chain an Ethereum node follows (EIP-2124), from the entry `eth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForkId {
+    /// Checksum of genesis and all forks passed.
+    pub hash: [u8; 4],
+    /// Block or time of the next fork; 0 for none known.
+    pub next: u64,
+}
+
+/// Facts about a node, not signed: RLP values by key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entries {
+    pairs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Entries {
+    /// A value as RLP.
+    #[must_use]
+    pub fn get_raw(&self, key: &str) -> Option<&[u8]> {
+        self.pairs.get(key.as_bytes()).map(Vec::as_slice)
+    }
+
+    /// A value that is a byte string.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        rlp::string(&mut self.get_raw(key)?).ok()
+    }
+
+    /// Sets a value to a byte string.
+    pub fn set(&mut self, key: &str, value: &[u8]) {
+        let mut raw = Vec::new();
+        rlp::put_string(value, &mut raw);
+        self.pairs.insert(key.as_bytes().to_vec(), raw);
+    }
+
+    /// Sets a value to one RLP item of any kind.
+    ///
+    /// # Errors
+    /// [`RlpError`] when `raw` is not exactly one item.
+    pub fn set_raw(&mut self, key: &str, raw: &[u8]) -> Result<(), RlpError> {
+        let mut rest = raw;
+        rlp::skip(&mut rest)?;
+        if !rest.is_empty() {
+            return Err(RlpError("more than one item"));
+        }
+        self.pairs.insert(key.as_bytes().to_vec(), raw.to_vec());
+        Ok(())
+    }
+
+    /// Removes a value.
+    pub fn remove(&mut self, key: &str) {
+        self.pairs.remove(key.as_bytes());
+    }
+
+    /// All keys and their values as RLP, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+
+    /// The IPv4 address.
+    #[must_use]
+    pub fn ip4(&self) -> Option<Ipv4Addr> {
+        <[u8; 4]>::try_from(self.get("ip")?).ok().map(Ipv4Addr::from)
+    }
+
+    /// The IPv6 address.
+    #[must_use]
+    pub fn ip6(&self) -> Option<Ipv6Addr> {
+        <[u8; 16]>::try_from(self.get("ip6")?).ok().map(Ipv6Addr::from)
+    }
+
+    /// Sets the address of its family. An IPv4 address in IPv6 form is IPv4.
+    pub fn set_ip(&mut self, ip: IpAddr) {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => self.set("ip", &ip.octets()),
+            IpAddr::V6(ip) => self.set("ip6", &ip.octets()),
+        }
+    }
+
+    /// A port.
+    #[must_use]
+    pub fn port(&self, port: Port) -> Option<u16> {
+        let number = rlp::number(&mut self.get_raw(port.key())?).ok()?;
+        number.try_into().ok()
+    }
+
+    /// Sets or removes a port.
+    pub fn set_port(&mut self, port: Port, number: Option<u16>) {
+        match number {
+            Some(number) => {
+                let mut raw = Vec::new();
+                rlp::put_number(number.into(), &mut raw);
+                self.pairs.insert(port.key().as_bytes().to_vec(), raw);
+            }
+            None => self.remove(port.key()),
+        }
+    }
+
+    /// The chain an Ethereum node follows.
+    #[must_use]
+    pub fn eth(&self) -> Option<ForkId> {
+        let mut items = rlp::list(&mut self.get_raw("eth")?).ok()?;
+        let mut id = rlp::list(&mut items).ok()?;
+        Some(ForkId { hash: rlp::array(&mut id).ok()?, next: rlp::number(&mut id).ok()? })
+    }
+
+    /// Sets the chain an Ethereum node follows.
+    pub fn set_eth(&mut self, id: ForkId) {
+        let (mut items, mut inner, mut outer) = (Vec::new(), Vec::new(), Vec::new());
+        rlp::put_string(&id.hash, &mut items);
+        rlp::put_number(id.next, &mut items);
+        rlp::put_list(&items, &mut inner);
+        rlp::put_list(&inner, &mut outer);
+        self.pairs.insert(b"eth".to_vec(), outer);
+    }
+
+    /// The address to use: the one that can be reached from further away, IPv4 of two alike
+    /// (go-ethereum p2p/enode/node.go). An IPv4 address in the IPv6 entry counts as IPv4. Multicast is none.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        let six = self.ip6().map(|ip| IpAddr::V6(ip).to_canonical());
+        let both = [six, self.ip4().map(IpAddr::V4)];
+        // The last of those that are alike is taken.
+        both.into_iter().flatten().filter(|ip| !ip.is_multicast()).max_by_key(|ip| publicity(*ip))
+    }
+
+    fn endpoint(&self, common: Port, six: Port) -> Option<SocketAddr> {
+        let ip = self.ip().filter(|ip| !ip.is_unspecified())?;
+        let own = if ip.is_ipv6() { self.port(six) } else { None };
+        let port = own.or_else(|| self.port(common))?;
+        (port != 0).then(|| SocketAddr::new(ip, port))
+    }
+
+    /// Where connections go.
+    #[must_use]
+    pub fn tcp_endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint(Port::Tcp, Port::Tcp6)
+    }
+
+    /// Where discovery packets go.
+    #[must_use]
+    pub fn udp_endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint(Port::Udp, Port::Udp6)
+    }
+
+    /// Where QUIC goes.
+    #[must_use]
+    pub fn quic_endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint(Port::Quic, Port::Quic6)
+    }
+
+    /// Whether both say the same, identity aside.
+    #[must_use]
+    pub fn says_what(&self, other: &Self) -> bool {
+        let facts = |entries: &Self| {
+            let mut pairs = entries.pairs.clone();
+            pairs.remove(ID.as_bytes());
+            pairs.remove(KEY.as_bytes());
+            pairs
+        };
+        facts(self) == facts(other)
+    }
+
+    /// Signs the facts; `id` and the key are set to the signer's.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLarge`].
+    pub fn sign(mut self, key: &NodeKey, seq: u64) -> Result<Record, RecordError> {
+        self.set(ID, b"v4");
+        self.set(KEY, &key.public().compressed());
+        let record =
+            Record { seq, signature: key.sign(digest(&self.content(seq))), key: key.public(), entries: self };
+        if record.encode().len() > MAX_RECORD { Err(RecordError::TooLarge) } else { Ok(record) }
+    }
+
+    fn content(&self, seq: u64) -> Vec<u8> {
+        let mut items = Vec::new();
+        rlp::put_number(seq, &mut items);
+        for (key, value) in &self.pairs {
+            rlp::put_string(key, &mut items);
+            items.extend_from_slice(value);
+        }
+        items
+    }
 }
 
 fn digest(items: &[u8]) -> [u8; 32] {
@@ -70,37 +277,43 @@ fn digest(items: &[u8]) -> [u8; 32] {
     keccak256(&list)
 }
 
+/// A record whose signature was checked, or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    seq: u64,
+    entries: Entries,
+    signature: [u8; 64],
+    key: NodePublic,
+}
+
+impl std::ops::Deref for Record {
+    type Target = Entries;
+
+    fn deref(&self) -> &Entries {
+        &self.entries
+    }
+}
+
 impl Record {
-    /// A signed record for an endpoint.
+    /// A record that says only who made it.
+    #[must_use]
+    pub fn minimal(key: &NodeKey, seq: u64) -> Self {
+        let mut entries = Entries::default();
+        entries.set(ID, b"v4");
+        entries.set(KEY, &key.public().compressed());
+        Self { seq, signature: key.sign(digest(&entries.content(seq))), key: key.public(), entries }
+    }
+
+    /// A signed record for an endpoint. The ports go with the address's family.
     #[must_use]
     pub fn signed(key: &NodeKey, seq: u64, ip: IpAddr, tcp: Option<u16>, udp: Option<u16>) -> Self {
-        let mut pairs = BTreeMap::new();
-        let mut put = |name: &str, bytes: &[u8]| {
-            let mut value = Vec::new();
-            rlp::put_string(bytes, &mut value);
-            pairs.insert(name.as_bytes().to_vec(), value);
-        };
-        put("id", b"v4");
-        put("secp256k1", &key.public().compressed());
-        let six = match ip.to_canonical() {
-            IpAddr::V4(ip) => {
-                put("ip", &ip.octets());
-                ""
-            }
-            IpAddr::V6(ip) => {
-                put("ip6", &ip.octets());
-                "6"
-            }
-        };
-        for (name, port) in [("tcp", tcp), ("udp", udp)] {
-            if let Some(port) = port {
-                let bytes = port.to_be_bytes();
-                let short = if bytes[0] == 0 { &bytes[1..] } else { &bytes[..] };
-                put(&format!("{name}{six}"), if port == 0 { &[] } else { short });
-            }
-        }
-        let [rs @ .., _] = key.sign_recoverable(digest(&content(seq, &pairs)));
-        Self { seq, pairs, signature: rs, key: key.public() }
+        let mut entries = Entries::default();
+        entries.set_ip(ip);
+        let six = ip.to_canonical().is_ipv6();
+        entries.set_port(if six { Port::Tcp6 } else { Port::Tcp }, tcp);
+        entries.set_port(if six { Port::Udp6 } else { Port::Udp }, udp);
+        // One address and two ports are far below the limit.
+        entries.sign(key, seq).unwrap_or_else(|_| Self::minimal(key, seq))
     }
 
     /// Reads a record and checks its signature.
@@ -131,17 +344,14 @@ impl Record {
             let value = before.get(..before.len() - items.len()).unwrap_or_default();
             pairs.insert(key.to_vec(), value.to_vec());
         }
-        let raw = |name: &[u8]| -> Option<&[u8]> {
-            let mut value: &[u8] = pairs.get(name)?;
-            rlp::string(&mut value).ok()
-        };
-        let key = raw(b"secp256k1").filter(|_| raw(b"id") == Some(b"v4")).ok_or(RecordError::Identity)?;
+        let entries = Entries { pairs };
+        let key = entries.get(KEY).filter(|_| entries.get(ID) == Some(b"v4")).ok_or(RecordError::Identity)?;
         let key: &[u8; 33] = key.try_into().map_err(|_| RecordError::Identity)?;
         let key = NodePublic::from_compressed(key).map_err(|_| RecordError::Identity)?;
         if !key.verifies(signed, &signature) {
             return Err(RecordError::Signature);
         }
-        Ok(Self { seq, pairs, signature, key })
+        Ok(Self { seq, entries, signature, key })
     }
 
     /// The record's bytes.
@@ -149,7 +359,7 @@ impl Record {
     pub fn encode(&self) -> Vec<u8> {
         let mut items = Vec::new();
         rlp::put_string(&self.signature, &mut items);
-        items.extend(content(self.seq, &self.pairs));
+        items.extend(self.entries.content(self.seq));
         let mut out = Vec::new();
         rlp::put_list(&items, &mut out);
         out
@@ -167,56 +377,28 @@ impl Record {
         Self::decode(&URL_SAFE_NO_PAD.decode(encoded).map_err(|_| RecordError::Text)?)
     }
 
+    /// Sequence number: grows with each change.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// The key that signed it.
     #[must_use]
     pub fn key(&self) -> NodePublic {
         self.key
     }
 
-    /// A value that is a byte string.
+    /// The signature r ‖ s.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&[u8]> {
-        let mut value: &[u8] = self.pairs.get(key.as_bytes())?;
-        rlp::string(&mut value).ok()
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.signature
     }
 
-    fn port(&self, key: &str) -> Option<u16> {
-        match self.get(key)? {
-            [] => Some(0),
-            [low] => Some(u16::from(*low)),
-            [high, low] => Some(u16::from_be_bytes([*high, *low])),
-            _ => None,
-        }
-    }
-
-    /// The addresses with a TCP port, the more public one first; IPv4 first of two alike. Without a port of its
-    /// own IPv6 uses the common one (go-ethereum p2p/enode/node.go).
-    fn endpoints(&self) -> Vec<(IpAddr, u16, Option<u16>)> {
-        let four = self.get("ip").and_then(|ip| <[u8; 4]>::try_from(ip).ok()).map(IpAddr::from);
-        let six = self.get("ip6").and_then(|ip| <[u8; 16]>::try_from(ip).ok());
-        let six = six.map(|ip| Ipv6Addr::from(ip).to_canonical());
-        let at = |ip: IpAddr| {
-            let port = |common: &str, own: &str| {
-                let own = if ip.is_ipv6() { self.port(own) } else { None };
-                own.or_else(|| self.port(common))
-            };
-            Some((ip, port("tcp", "tcp6")?, port("udp", "udp6")))
-        };
-        let mut found: Vec<_> = [four, six].into_iter().flatten().filter_map(at).collect();
-        found.sort_by_key(|(ip, ..)| std::cmp::Reverse(publicity(*ip)));
-        found
-    }
-
-    /// The TCP endpoint to dial.
+    /// What it says.
     #[must_use]
-    pub fn tcp(&self) -> Option<(IpAddr, u16)> {
-        self.endpoints().first().map(|(ip, tcp, _)| (*ip, *tcp))
-    }
-
-    /// The UDP port that goes with [`Record::tcp`].
-    #[must_use]
-    pub fn udp(&self) -> Option<u16> {
-        self.endpoints().first().and_then(|(.., udp)| *udp)
+    pub fn entries(&self) -> &Entries {
+        &self.entries
     }
 }
 

@@ -1,0 +1,3 @@
+//! Node discovery, version 4.
+
+pub mod packet;
