@@ -13,6 +13,7 @@
 //! | [`addr`] | which addresses a node may name to which other, subnets, counts by subnet |
 //! | [`table`] | [`Table`]: 17 buckets of known nodes and the schedule of their checks |
 //! | [`nodes`] | [`NodeDb`]: what is remembered of nodes over a restart |
+//! | [`budget`] | rates, and maps with a limit for what strangers make us remember |
 //! | [`identity`] | [`Identity`]: signs packets; replaceable in simulations |
 //! | [`v4`] [`v5`] | the two versions of the protocol |
 //! | [`dns`] | lists of nodes in DNS (EIP-1459) |
@@ -23,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod addr;
+pub mod budget;
 pub mod dns;
 pub mod identity;
 pub mod node;

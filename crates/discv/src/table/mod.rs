@@ -190,6 +190,14 @@ impl Table {
         }
     }
 
+    /// An entry's newer record was fetched, and says this of it.
+    pub fn renewed(&mut self, newer: Node) {
+        let (bucket, mut live) = self.parts(&newer.id());
+        if let Some(at) = bucket.position(&newer.id()) {
+            bucket.update_by_record(at, newer, &mut live);
+        }
+    }
+
     /// A checked node did not answer: its checks are divided by three. With none left it is removed, a random
     /// replacement takes its place, and the answer is true.
     pub fn failed<R: Rng>(&mut self, id: &NodeId, rng: &mut R) -> bool {
