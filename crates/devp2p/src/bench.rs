@@ -10,7 +10,6 @@
 //! Limits: a flow that comes faster than it is counted is held back by TCP, for at most [`PATIENCE`]. Replies and
 //! reports are dropped where no driver took the session. Whoever is connected may make us echo: serve this to measure, not in production.
 
-use crate::rlp;
 use crate::session::MAX_MESSAGE;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use switchboard_bench::{
     BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
     run_bulk, run_echo,
 };
+use switchboard_enr::rlp;
 use tokio::sync::mpsc;
 
 /// Requests to be echoed.

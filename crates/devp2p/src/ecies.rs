@@ -14,13 +14,13 @@
 //! the same work as a wrong tag.
 //! The ephemeral key is all that hides the message: nothing proves who sealed it.
 
-use crate::key::{NodeKey, NodePublic};
 use aes::Aes128;
 use cipher::{KeyIvInit, StreamCipher};
 use ctr::Ctr64BE;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use switchboard_enr::key::{NodeKey, NodePublic};
 use zeroize::Zeroizing;
 
 /// Bytes a sealed message is longer than its content.

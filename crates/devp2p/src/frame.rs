@@ -19,13 +19,13 @@
 //! Not protected: both directions use one key stream (a known flaw of the wire), the length of a
 //! message shows, and there is no rekeying.
 
-use crate::keccak::Keccak256;
-use crate::rlp;
 use aes::Aes256;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
 use ctr::Ctr64BE;
 use subtle::ConstantTimeEq;
+use switchboard_enr::keccak::Keccak256;
+use switchboard_enr::rlp;
 use zeroize::Zeroizing;
 
 /// Most bytes of code and payload in a frame, and of a payload before compression (the size is 24 bits).

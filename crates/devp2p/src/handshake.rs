@@ -18,9 +18,9 @@
 
 use crate::ecies::{self, CannotOpen};
 use crate::frame::FrameKeys;
-use crate::keccak::{Keccak256, keccak256_of};
-use crate::key::{NodeKey, NodePublic, recover};
-use crate::rlp::{self, RlpError};
+use switchboard_enr::keccak::{Keccak256, keccak256_of};
+use switchboard_enr::key::{NodeKey, NodePublic, recover};
+use switchboard_enr::rlp::{self, RlpError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Largest handshake packet, without its size prefix (go-ethereum p2p/rlpx/rlpx.go, maxHandshakeSize).

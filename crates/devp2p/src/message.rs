@@ -10,9 +10,9 @@
 //! Limits: a hello is at most [`MAX_HELLO`] bytes with at most [`MAX_CAPS`] capabilities, names of at most [`MAX_NAME`]
 //! bytes are kept (the rest is cut). A disconnect that cannot be read is one with reason "invalid" (0xff).
 
-use crate::rlp::{self, RlpError};
 use bytes::BytesMut;
 use switchboard::Reason;
+use switchboard_enr::rlp::{self, RlpError};
 
 /// The base protocol's version: 5 has snappy (spec: rlpx.md).
 pub const VERSION: u64 = 5;

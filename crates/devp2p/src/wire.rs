@@ -16,10 +16,8 @@
 //! [`crate::frame`].
 
 use crate::caps;
-use crate::enode::{Endpoint, Enode};
 use crate::frame::{MAX_BODY, Opener, Sealer};
 use crate::handshake::{HandshakeFault, Initiator, MAX_PACKET, MIN_PACKET, Randomness, packet_len, respond};
-use crate::key::{NodeKey, NodePublic};
 use crate::message::{self, Capability, DISCONNECT, HELLO, Hello, MAX_HELLO};
 use crate::session::{Code, RlpxDecoder, RlpxEncoder, fault};
 use bytes::{Bytes, BytesMut};
@@ -32,6 +30,8 @@ use switchboard::wire::{
     Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
+use switchboard_enr::enode::{Endpoint, Enode};
+use switchboard_enr::key::{NodeKey, NodePublic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 

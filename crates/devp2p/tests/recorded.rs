@@ -12,9 +12,9 @@ use switchboard_devp2p::frame::{FrameKeys, MAX_BODY, Opener, Sealer};
 use switchboard_devp2p::handshake::{
     HandshakeFault, Initiator, Randomness, decode_ack, decode_auth, packet_len, respond,
 };
-use switchboard_devp2p::key::{NodeKey, NodePublic};
 use switchboard_devp2p::message::{DISCONNECT, HELLO, Hello, PING, PONG, VERSION};
 use switchboard_devp2p::session::{Code, RlpxDecoder};
+use switchboard_enr::key::{NodeKey, NodePublic};
 
 fn recorded() -> Value {
     serde_json::from_str(include_str!("vectors/recorded_geth.json")).unwrap()

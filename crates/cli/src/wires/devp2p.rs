@@ -10,8 +10,8 @@ use switchboard::wire::{HandshakeError, Session};
 use switchboard::{Candidate, Env, Protocol};
 use switchboard_cast::ChannelMap;
 use switchboard_devp2p::bench::Bench;
-use switchboard_devp2p::enr::Record;
 use switchboard_devp2p::{Devp2p, Devp2pConfig, NodeKey};
+use switchboard_enr::Record;
 use tokio::sync::mpsc;
 
 fn key(source: &KeySource, env: &Env) -> Result<NodeKey, Fail> {

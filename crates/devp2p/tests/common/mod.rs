@@ -23,9 +23,9 @@ use switchboard::{
 };
 use switchboard_devp2p::frame::{FrameKeys, MAX_BODY, Opener};
 use switchboard_devp2p::handshake::decode_ack;
-use switchboard_devp2p::keccak::{Keccak256, keccak256_of};
 use switchboard_devp2p::message::{Capability, DISCONNECT, HELLO, Hello, VERSION};
 use switchboard_devp2p::{DEVP2P, Devp2p, Devp2pConfig, NodeKey, NodePublic, ecies};
+use switchboard_enr::keccak::{Keccak256, keccak256_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, timeout};

@@ -204,12 +204,30 @@ impl NodeKey {
         self.public
     }
 
-    /// The X coordinate of the shared point: this wire's ECDH.
-    pub(crate) fn agree(&self, with: &NodePublic) -> Zeroizing<[u8; 32]> {
+    /// The X coordinate of the shared point: ECDH as RLPx uses it.
+    #[must_use]
+    pub fn agree(&self, with: &NodePublic) -> Zeroizing<[u8; 32]> {
         let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
         let mut x = Zeroizing::new([0; 32]);
         x.iter_mut().zip(point.iter()).for_each(|(x, byte)| *x = *byte);
         x
+    }
+
+    /// The shared point in compressed form: ECDH as discv5 uses it.
+    #[must_use]
+    pub fn agree_compressed(&self, with: &NodePublic) -> Zeroizing<[u8; 33]> {
+        let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
+        // 02 for an even Y, 03 for an odd one, then X.
+        let mut out = Zeroizing::new([2 | (point[63] & 1); 33]);
+        out.iter_mut().skip(1).zip(point.iter()).for_each(|(out, byte)| *out = *byte);
+        out
+    }
+
+    /// A signature r ‖ s over a digest (RFC 6979: no randomness needed).
+    #[must_use]
+    pub fn sign(&self, digest: [u8; 32]) -> [u8; 64] {
+        let [rs @ .., _] = self.sign_recoverable(digest);
+        rs
     }
 
     /// A signature r ‖ s ‖ v over a digest, v 0 or 1 (RFC 6979: no randomness needed).

@@ -1,7 +1,7 @@
 //! Points and signatures.
 #![no_main]
 
-use switchboard_devp2p::key::{NodeKey, NodePublic, recover};
+use switchboard_enr::key::{NodeKey, NodePublic, recover};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some(xy) = bytes.first_chunk::<64>() {

@@ -34,49 +34,49 @@ impl From<alloy_rlp::Error> for RlpError {
 }
 
 /// Takes a list's content off the front.
-pub(crate) fn list<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RlpError> {
+pub fn list<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RlpError> {
     Ok(Header::decode_bytes(input, true)?)
 }
 
 /// Takes a byte string off the front.
-pub(crate) fn string<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RlpError> {
+pub fn string<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RlpError> {
     Ok(Header::decode_bytes(input, false)?)
 }
 
 /// Takes a byte string of a fixed length off the front.
-pub(crate) fn array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], RlpError> {
+pub fn array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], RlpError> {
     string(input)?.try_into().map_err(|_| RlpError("string of the wrong length"))
 }
 
 /// Takes a number off the front.
-pub(crate) fn number(input: &mut &[u8]) -> Result<u64, RlpError> {
+pub fn number(input: &mut &[u8]) -> Result<u64, RlpError> {
     Ok(u64::decode(input)?)
 }
 
 /// Passes over one item of either kind.
-pub(crate) fn skip(input: &mut &[u8]) -> Result<(), RlpError> {
+pub fn skip(input: &mut &[u8]) -> Result<(), RlpError> {
     let header = Header::decode(input)?;
     *input = input.get(header.payload_length..).ok_or(RlpError("shorter than it says"))?;
     Ok(())
 }
 
 /// Appends a list around content that is encoded already.
-pub(crate) fn put_list(content: &[u8], out: &mut dyn BufMut) {
+pub fn put_list(content: &[u8], out: &mut dyn BufMut) {
     Header { list: true, payload_length: content.len() }.encode(out);
     out.put_slice(content);
 }
 
 /// Appends a byte string.
-pub(crate) fn put_string(bytes: &[u8], out: &mut dyn BufMut) {
+pub fn put_string(bytes: &[u8], out: &mut dyn BufMut) {
     bytes.encode(out);
 }
 
 /// Appends a number.
-pub(crate) fn put_number(number: u64, out: &mut dyn BufMut) {
+pub fn put_number(number: u64, out: &mut dyn BufMut) {
     number.encode(out);
 }
 
 /// Bytes a number takes.
-pub(crate) fn number_len(number: u64) -> usize {
+pub fn number_len(number: u64) -> usize {
     number.length()
 }

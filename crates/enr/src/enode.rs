@@ -7,8 +7,8 @@
 //! (go-ethereum p2p/enode/urlv4.go) The host is an IP address (IPv6 in brackets) or a DNS name, looked
 //! up at each dial.
 
-use crate::enr::{Record, RecordError};
 use crate::key::NodePublic;
+use crate::record::{Record, RecordError};
 use std::net::IpAddr;
 
 /// Longest text read.
@@ -41,12 +41,29 @@ pub enum EnodeError {
     /// Neither form.
     #[error("expected enode://<128 hex digits>@host:port or enr:…")]
     Form,
+    /// A key without what must stand before it.
+    #[error("missing enode:// before the public key")]
+    Prefix,
+    /// Longer than any address is.
+    #[error("over {MAX_TEXT} bytes: no node address is so long")]
+    TooLong,
     /// The record is bad.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The key is not 128 hex digits, or no point on the curve.
-    #[error("the node's public key must be 128 hex digits that name a point on the curve")]
-    Key,
+    /// There is an address, but no key before it.
+    #[error("no public key before the @")]
+    NoKey,
+    /// The key has another length.
+    #[error(
+        "the public key has {0} characters: expected 128 hex digits; is it cut short or of another network?"
+    )]
+    KeyLength(usize),
+    /// The key is not hex.
+    #[error("the public key is not hex: expected 128 digits 0-9 and a-f")]
+    KeyDigits,
+    /// The key is no point on the curve.
+    #[error("the public key is no point on the curve: it is probably wrong or mistyped")]
+    KeyPoint,
     /// The host is empty or malformed.
     #[error("the host must be an IP address (IPv6 in brackets) or a DNS name")]
     Host,
@@ -59,36 +76,54 @@ pub enum EnodeError {
 }
 
 impl Enode {
-    /// Reads an enode URL or a record.
+    /// Reads an enode URL or a record. A record without a TCP port gives port 0: it takes no connections.
     ///
     /// # Errors
     /// [`EnodeError`].
     pub fn parse(text: &str) -> Result<Self, EnodeError> {
         if text.len() > MAX_TEXT {
-            return Err(EnodeError::Form);
+            return Err(EnodeError::TooLong);
         }
         if text.starts_with("enr:") {
-            let record = Record::parse(text)?;
-            let udp = record.udp().unwrap_or(0);
-            let endpoint = record.tcp().map(|(ip, tcp)| Endpoint { host: ip.to_string(), tcp, udp });
-            return Ok(Self { key: record.key(), endpoint });
+            return Ok(Self::from(&Record::parse(text)?));
         }
         let Some(rest) = text.strip_prefix("enode://") else {
-            return Err(EnodeError::Form);
+            let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
+            return Err(if digits >= 8 { EnodeError::Prefix } else { EnodeError::Form });
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let Some((user, authority)) = rest.split_once('@') else {
             return Ok(Self { key: key(rest)?, endpoint: None });
         };
+        if user.is_empty() {
+            return Err(EnodeError::NoKey);
+        }
+        let key = key(user)?;
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (host, port) = authority.rsplit_once(':').ok_or(EnodeError::Port)?;
         let tcp = number(port).ok_or(EnodeError::Port)?;
         let host = checked_host(host)?;
-        let key = key(user)?;
         let udp = match query.split('&').find_map(|pair| pair.strip_prefix("discport=")) {
             Some(text) => number(text).ok_or(EnodeError::DiscPort)?,
             None => tcp,
         };
         Ok(Self { key, endpoint: Some(Endpoint { host, tcp, udp }) })
+    }
+
+    /// The id that goes with the key.
+    #[must_use]
+    pub fn node_id(&self) -> [u8; 32] {
+        self.key.node_id()
+    }
+}
+
+impl From<&Record> for Enode {
+    fn from(record: &Record) -> Self {
+        let port = |at: Option<std::net::SocketAddr>| at.map_or(0, |at| at.port());
+        let (tcp, udp) = (port(record.tcp_endpoint()), port(record.udp_endpoint()));
+        let host = record.ip().filter(|ip| !ip.is_unspecified() && (tcp, udp) != (0, 0));
+        let endpoint = host.map(|ip| Endpoint { host: ip.to_string(), tcp, udp });
+        Self { key: record.key(), endpoint }
     }
 }
 
@@ -97,9 +132,13 @@ fn number(text: &str) -> Option<u16> {
 }
 
 fn key(text: &str) -> Result<NodePublic, EnodeError> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    if text.len() != 128 {
+        return Err(EnodeError::KeyLength(text.chars().count()));
+    }
     let mut bytes = [0; 64];
-    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut bytes).map_err(|_| EnodeError::Key)?;
-    NodePublic::from_bytes(&bytes).map_err(|_| EnodeError::Key)
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| EnodeError::KeyDigits)?;
+    NodePublic::from_bytes(&bytes).map_err(|_| EnodeError::KeyPoint)
 }
 
 fn checked_host(host: &str) -> Result<String, EnodeError> {

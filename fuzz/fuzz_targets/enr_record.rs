@@ -1,7 +1,7 @@
 //! Node records, as bytes and as text; a record that is taken is one that encodes to itself.
 #![no_main]
 
-use switchboard_devp2p::enr::Record;
+use switchboard_enr::Record;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(record) = Record::decode(bytes) {

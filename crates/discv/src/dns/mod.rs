@@ -1,0 +1,1 @@
+//! Lists of nodes in DNS (EIP-1459).

@@ -1,0 +1,330 @@
+//! The table of known nodes, by distance from us, and the schedule by which they are checked.
+//!
+//! ```text
+//!   heard of ─▶ entry, not live ──answers──▶ entry, live ──answers checks──▶ slow list (0..9 s each)
+//!      │              │ fails                    │ fails: checks / 3, fast list (0..3 s each)
+//!      ▼ bucket full  ▼                          ▼ 0 checks left
+//!   replacements ◀────┴── a random replacement takes the place of who is removed
+//! ```
+//!
+//! A node is *proven* when it has just answered from its address ([`Table::proven`]); what others tell is
+//! *heard* ([`Table::heard`]) and never changes where a known node is, unless its own record with a higher sequence
+//! number says so.
+//!
+//! Limits (go-ethereum p2p/discover/table.go): 17 buckets of 16 entries and 10 replacements; 2 live entries of
+//! one subnet in a bucket, 10 in the table ([`crate::addr::Subnet`]; local networks are exempt). Only live entries
+//! count against them, so hearsay cannot use up the room of a subnet's true nodes. Of entries that are not live, a
+//! bucket holds as many of one subnet again, and a proven node takes the place of one of them when the bucket is full.
+//!
+//! Does not protect from one who owns addresses in many subnets.
+
+mod bucket;
+
+use crate::addr::{Subnets, is_special};
+use crate::node::{Node, NodeId};
+use bucket::{Bucket, Entry};
+use rand::{Rng, RngExt};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Number of buckets.
+pub const BUCKETS: usize = 17;
+/// Entries in a bucket, and nodes in an answer.
+pub const BUCKET_SIZE: usize = 16;
+/// Replacements beside a full bucket.
+pub const REPLACEMENTS: usize = 10;
+/// Distances up to this share the first bucket: so near, there is hardly anyone.
+pub const NEAR: u16 = 240;
+/// Longest pause between two checks in the list of new and doubtful nodes.
+pub const FAST_INTERVAL: Duration = Duration::from_secs(3);
+/// Longest pause between two checks in the list of nodes that answered their last one.
+pub const SLOW_INTERVAL: Duration = Duration::from_secs(9);
+/// A check that was never told the end of is forgotten after this time.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many live nodes of one subnet a table takes.
+#[derive(Debug, Clone, Copy)]
+pub struct TableLimits {
+    /// In one bucket.
+    pub subnet_in_bucket: usize,
+    /// In all buckets.
+    pub subnet_in_table: usize,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self { subnet_in_bucket: 2, subnet_in_table: 10 }
+    }
+}
+
+/// What became of a node that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// It is a new entry.
+    Added,
+    /// It was an entry already.
+    Known,
+    /// Its bucket is full: it waits there for a place.
+    Waiting,
+    /// Its subnet has its share of live entries.
+    SubnetFull,
+    /// It is us, or its address can be nobody's.
+    Unfit,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    own: NodeId,
+    limits: TableLimits,
+    buckets: [Bucket; BUCKETS],
+    /// Subnets of all live entries.
+    live: Subnets,
+    next_fast: Duration,
+    next_slow: Duration,
+}
+
+impl Table {
+    /// An empty table around our own id.
+    #[must_use]
+    pub fn new(own: NodeId, limits: TableLimits) -> Self {
+        Self {
+            own,
+            limits,
+            buckets: Default::default(),
+            live: Subnets::default(),
+            next_fast: Duration::ZERO,
+            next_slow: Duration::ZERO,
+        }
+    }
+
+    /// The bucket an id belongs to.
+    fn index(&self, id: &NodeId) -> usize {
+        usize::from(self.own.log_distance(id).max(NEAR) - NEAR).min(BUCKETS - 1)
+    }
+
+    fn bucket(&self, id: &NodeId) -> &Bucket {
+        let [first, ..] = &self.buckets;
+        self.buckets.get(self.index(id)).unwrap_or(first)
+    }
+
+    /// The bucket of an id, with what counts across all of them.
+    fn parts(&mut self, id: &NodeId) -> (&mut Bucket, Live<'_>) {
+        let index = self.index(id);
+        let live = Live { all: &mut self.live, limits: self.limits };
+        let mut buckets = self.buckets.iter_mut();
+        // `index` is below BUCKETS; the other arm takes the place of a panic that cannot be.
+        match buckets.nth(index) {
+            Some(bucket) => (bucket, live),
+            None => unreachable!("17 buckets"),
+        }
+    }
+
+    fn unfit(&self, node: &Node) -> bool {
+        node.id() == self.own || is_special(node.ip()) || node.udp().port() == 0
+    }
+
+    /// Takes a node that others told of, or that a file or list names.
+    pub fn heard(&mut self, node: Node) -> Offered {
+        if self.unfit(&node) {
+            return Offered::Unfit;
+        }
+        let (bucket, mut live) = self.parts(&node.id());
+        if let Some(at) = bucket.position(&node.id()) {
+            bucket.update_by_record(at, node, &mut live);
+            return Offered::Known;
+        }
+        bucket.hear(node, &live)
+    }
+
+    /// Takes a node that has just answered from its address.
+    pub fn proven(&mut self, node: Node) -> Offered {
+        if self.unfit(&node) {
+            return Offered::Unfit;
+        }
+        let (bucket, mut live) = self.parts(&node.id());
+        bucket.prove(node, &mut live)
+    }
+
+    /// The node to check now, if one is due: ping it, then call [`Table::answered`] or [`Table::failed`].
+    pub fn due<R: Rng>(&mut self, now: Duration, rng: &mut R) -> Option<Node> {
+        for slow in [false, true] {
+            let (next, interval) = match slow {
+                false => (&mut self.next_fast, FAST_INTERVAL),
+                true => (&mut self.next_slow, SLOW_INTERVAL),
+            };
+            if *next > now {
+                continue;
+            }
+            let free = |entry: &&mut Entry| entry.slow == slow && entry.is_free(now);
+            let count = self.buckets.iter_mut().flat_map(|b| &mut b.entries).filter(free).count();
+            if count == 0 {
+                continue;
+            }
+            *next = now + interval.mul_f64(rng.random::<f64>());
+            let pick = rng.random_range(0..count);
+            let mut entries = self.buckets.iter_mut().flat_map(|b| &mut b.entries).filter(free);
+            if let Some(entry) = entries.nth(pick) {
+                entry.checking = Some(now);
+                return Some(entry.node.clone());
+            }
+        }
+        None
+    }
+
+    /// When [`Table::due`] has something next; `None` while there is nobody to check.
+    #[must_use]
+    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+        let has = |slow: bool| self.entries().any(|entry| entry.slow == slow && entry.is_free(now));
+        let fast = has(false).then_some(self.next_fast);
+        let slow = has(true).then_some(self.next_slow);
+        fast.into_iter().chain(slow).min()
+    }
+
+    /// A checked node answered; `newer` is what its record of a higher sequence number says, if that was fetched.
+    pub fn answered<R: Rng>(&mut self, id: &NodeId, newer: Option<Node>, rng: &mut R) {
+        let (bucket, mut live) = self.parts(id);
+        let Some(at) = bucket.position(id) else { return };
+        if !bucket.answered(at, newer, &mut live) {
+            bucket.remove(at, &mut live, rng);
+        }
+    }
+
+    /// An entry's newer record was fetched, and says this of it.
+    pub fn renewed(&mut self, newer: Node) {
+        let (bucket, mut live) = self.parts(&newer.id());
+        if let Some(at) = bucket.position(&newer.id()) {
+            bucket.update_by_record(at, newer, &mut live);
+        }
+    }
+
+    /// A checked node did not answer: its checks are divided by three. With none left it is removed, a random
+    /// replacement takes its place, and the answer is true.
+    pub fn failed<R: Rng>(&mut self, id: &NodeId, rng: &mut R) -> bool {
+        let (bucket, mut live) = self.parts(id);
+        let Some(at) = bucket.position(id) else { return false };
+        let gone = bucket.failed(at);
+        if gone {
+            bucket.remove(at, &mut live, rng);
+        }
+        gone
+    }
+
+    /// Removes a node that fails to answer queries, if its bucket can spare it: at least a quarter is left.
+    pub fn drop_unhelpful<R: Rng>(&mut self, id: &NodeId, rng: &mut R) -> bool {
+        let (bucket, mut live) = self.parts(id);
+        match bucket.position(id) {
+            Some(at) if bucket.entries.len() >= BUCKET_SIZE / 4 => {
+                bucket.remove(at, &mut live, rng);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes a node.
+    pub fn remove<R: Rng>(&mut self, id: &NodeId, rng: &mut R) {
+        let (bucket, mut live) = self.parts(id);
+        if let Some(at) = bucket.position(id) {
+            bucket.remove(at, &mut live, rng);
+        }
+    }
+
+    /// The entry of a node.
+    #[must_use]
+    pub fn get(&self, id: &NodeId) -> Option<&Node> {
+        self.bucket(id).entries.iter().find(|e| e.node.id() == *id).map(|e| &e.node)
+    }
+
+    /// How many checks a node has passed, less what failures took; `None` when it is no entry.
+    #[must_use]
+    pub fn checks(&self, id: &NodeId) -> Option<u32> {
+        self.bucket(id).entries.iter().find(|e| e.node.id() == *id).map(|e| e.checks)
+    }
+
+    /// The `count` entries nearest to an id, nearest first.
+    #[must_use]
+    pub fn closest(&self, target: &NodeId, count: usize) -> Vec<Node> {
+        nearest(self.entries(), target, count)
+    }
+
+    /// What to tell one who asks for the nodes nearest to an id: of live entries; while there are none, of all.
+    #[must_use]
+    pub fn closest_to_tell(&self, target: &NodeId, count: usize) -> Vec<Node> {
+        let live = nearest(self.entries().filter(|e| e.live), target, count);
+        if live.is_empty() { self.closest(target, count) } else { live }
+    }
+
+    /// The live entries at exactly this logarithmic distance from us.
+    #[must_use]
+    pub fn live_at(&self, distance: u16) -> Vec<Node> {
+        let index = usize::from(distance.max(NEAR) - NEAR);
+        let entries = self.buckets.get(index).into_iter().flat_map(|b| &b.entries);
+        let fits = |e: &&Entry| e.live && self.own.log_distance(&e.node.id()) == distance;
+        entries.filter(fits).map(|e| e.node.clone()).collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.buckets.iter().flat_map(|b| &b.entries)
+    }
+
+    /// All entries, and whether each is live, by distance bucket.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Node, bool)> {
+        self.entries().map(|e| (&e.node, e.live))
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|b| b.entries.len()).sum()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of live entries.
+    #[must_use]
+    pub fn live_len(&self) -> usize {
+        self.entries().filter(|e| e.live).count()
+    }
+
+    /// Entries and replacements of each bucket, nearest bucket first.
+    #[must_use]
+    pub fn sizes(&self) -> [(usize, usize); BUCKETS] {
+        let mut out = [(0, 0); BUCKETS];
+        let sizes = self.buckets.iter().map(|b| (b.entries.len(), b.spares.len()));
+        out.iter_mut().zip(sizes).for_each(|(out, size)| *out = size);
+        out
+    }
+}
+
+fn nearest<'a>(entries: impl Iterator<Item = &'a Entry>, target: &NodeId, count: usize) -> Vec<Node> {
+    let mut found: Vec<_> = entries.map(|e| (e.node.id().distance(target), &e.node)).collect();
+    if let Some(last) = count.checked_sub(1)
+        && found.len() > count
+    {
+        found.select_nth_unstable_by_key(last, |(distance, _)| *distance);
+    }
+    found.truncate(count);
+    found.sort_unstable_by_key(|(distance, _)| *distance);
+    found.into_iter().map(|(_, node)| node.clone()).collect()
+}
+
+/// Live entries of the whole table, counted by subnet.
+struct Live<'a> {
+    all: &'a mut Subnets,
+    limits: TableLimits,
+}
+
+impl Live<'_> {
+    fn has_room(&self, ip: IpAddr, bucket: &Subnets) -> bool {
+        self.all.has_room(ip, self.limits.subnet_in_table)
+            && bucket.has_room(ip, self.limits.subnet_in_bucket)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Node discovery, version 5.
