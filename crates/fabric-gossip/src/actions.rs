@@ -8,7 +8,6 @@
 
 use crate::signed::SignedMessage;
 use crate::types::{Channel, Endpoint, Member, PkiId, Remote, Stamp, StreamId, Ticket};
-use bytes::Bytes;
 use std::time::Duration;
 use switchboard_fabric::message::{Chaincode, Payload};
 
@@ -174,15 +173,6 @@ pub enum Event {
     },
     /// The identity of this node's own signer could not sign: nothing more is published.
     SigningFailed(String),
-    /// Something for subscribers (`Accept`): every gossip message that passed its checks.
-    Accepted {
-        /// From whom.
-        from: PkiId,
-        /// The message.
-        message: SignedMessage,
-        /// Unused bytes are shared.
-        channel: Bytes,
-    },
 }
 
 /// Actions in order.

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`CryptoService`] | `api.MessageCryptoService` |
 //! | [`SecurityAdvisor`] | `api.SecurityAdvisor` |
-//! | [`ChannelPolicy`] | `MessageCryptoService.VerifyByChannel`, `api.JoinChannelMessage` |
+//! | [`ChannelPolicy`] | `MessageCryptoService.VerifyByChannel` |
+//! | [`JoinConfig`] | `api.JoinChannelMessage`: handed over with the join and each change |
 //!
 //! All calls are synchronous and must be quick (a signature's check, a map's look-up).
 
@@ -67,14 +68,8 @@ pub struct JoinConfig {
 
 /// What channels demand.
 pub trait ChannelPolicy: Send + Sync {
-    /// Whether the organisation is in the channel.
-    fn is_org_in_channel(&self, channel: &Channel, org: &Org) -> bool;
-
     /// Whether the identity satisfies the channel's readers policy.
     fn is_reader(&self, channel: &Channel, who: PkiId, identity: &Bytes) -> bool;
-
-    /// The channel's configuration as it is now; `None` for a channel that is not known.
-    fn join_config(&self, channel: &Channel) -> Option<JoinConfig>;
 }
 
 /// Everything of the host; cheap to clone.
