@@ -1,0 +1,61 @@
+//! Fabric gossip as pure state: membership, identities, dissemination, pull, channels, leader election.
+//!
+//! ```text
+//!   shell: sockets, clock, signer ──(input, now)──▶ one state per node ──▶ actions: send, answer, handshake, ping, close, tell
+//! ```
+//! No socket, clock or global randomness is in here: time and a seed are passed in, so simulations run hundreds of peers
+//! in one thread and the same seed gives the same run. Facts are those of Fabric's `gossip` packages.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | every option `peer.gossip.*`, with Fabric's names and defaults |
+//! | [`types`] [`signed`] [`host`] [`actions`] | what all modules speak of: names, envelopes as received, what the host supplies, what is to be done |
+//! | [`msgstore`] [`identity`] [`pull`] [`throttle`] | stores, the pull engine, limits per peer |
+//! | [`membership`] [`dissemination`] [`channel`] [`election`] | who is there, push, channels, leaders |
+//! | [`peer`] | [`Gossip`], all of it for one node |
+//!
+//! # Go's methods and ours
+//! | `gossip.Gossip`, `service.GossipService`, `election` | here |
+//! |---|---|
+//! | `New`, `Stop` | [`Gossip::new`]; drop it |
+//! | `JoinChan`, new anchors by configuration | [`Gossip::join_channel`], again with each configuration |
+//! | `LeaveChan` | [`Gossip::leave_channel`] |
+//! | `SelfMembershipInfo`, `SelfChannelInfo` | [`Gossip::self_info`], [`Gossip::self_channel_info`] |
+//! | `Peers`, `PeersOfChannel` | [`Gossip::peers`], [`Gossip::peers_of_channel`] |
+//! | `UpdateMetadata`, `UpdateEndpoint` | [`Gossip::update_metadata`], [`Gossip::update_endpoint`] |
+//! | `UpdateLedgerHeight`, `UpdateChaincodes` | [`Gossip::update_ledger_height`], [`Gossip::update_chaincodes`] |
+//! | `Gossip` | [`Gossip::gossip_block`]; alive, StateInfo and leadership messages are gossiped by the state itself |
+//! | `Send`, `SendByCriteria` | [`Gossip::send`], [`Gossip::send_by_criteria`] and [`Event::Acked`] |
+//! | `PeerFilter` | [`Gossip::peer_filter`] |
+//! | `Accept` | [`Event::Block`], [`Event::StateInfo`], [`Event::Deliver`]: the shell subscribes by predicate |
+//! | `IsInMyOrg` | [`Gossip::org_of`] compared with [`Gossip::org`] |
+//! | `IdentityInfo`, `SuspectPeers` | [`Gossip::identities`], [`Gossip::suspect_peers`] |
+//! | `IsLeader`, `Yield`, the callback | [`Gossip::leader`], [`Gossip::yield_leadership`], [`Event::Leader`] |
+//! | comm's `PresumedDead`, `IdentitySwitch` | [`Input::PresumedDead`], [`Input::IdentitySwitch`] |
+//! | comm's `Probe`, `Handshake`, `CloseConn` | [`Action::Ping`], [`Action::Handshake`], [`Action::Close`] |
+#![deny(clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing))]
+
+pub mod actions;
+pub mod channel;
+pub mod config;
+mod cx;
+pub mod dissemination;
+pub mod election;
+pub mod host;
+pub mod identity;
+pub mod membership;
+pub mod msgstore;
+pub mod peer;
+pub mod pull;
+pub mod signed;
+pub mod throttle;
+pub mod types;
+
+pub use actions::{Action, Actions, CloseReason, Event};
+pub use config::Config;
+pub use host::{ChannelPolicy, CryptoService, Host, JoinConfig, Refusal, SecurityAdvisor};
+pub use membership::SelfInfo;
+pub use peer::{Gossip, Input, Setup};
+pub use signed::SignedMessage;
+pub use types::{Channel, Endpoint, Member, Now, Org, PkiId, Remote, Stamp, StreamId, Ticket};
