@@ -11,6 +11,7 @@
 //! | [`link`] | what a link is like: latency, jitter, bandwidth, loss, buffer |
 //! | `path` | when bytes arrive: one direction between two hosts, cuts |
 //! | `pipe` | one direction of one connection: a byte stream with back-pressure |
+//! | [`datagrams`] | datagram sockets, address translation, DNS TXT |
 //! | [`net`] | hosts, listeners, connecting, partitions, crashes |
 //! | [`audit`] | the hash over everything delivered |
 //! | [`run`](mod@run) | a scenario on a runtime of its own with a paused clock |
@@ -50,6 +51,7 @@
 //! seen at the next whole millisecond. Work costs no time: only links do.
 
 pub mod audit;
+pub mod datagrams;
 pub mod link;
 pub mod net;
 mod path;
@@ -57,5 +59,6 @@ mod pipe;
 pub mod run;
 
 pub use audit::Audit;
+pub use datagrams::Nat;
 pub use link::Link;
 pub use net::{Host, SimNet};

@@ -10,13 +10,16 @@ pub const SEGMENT: usize = 16 * 1024;
 pub struct Link {
     /// Time a byte travels.
     pub latency: Duration,
-    /// Up to this much is added to each segment's latency, evenly spread. Order is kept.
+    /// Up to this much is added to each segment's latency, evenly spread. A stream keeps its order, datagrams
+    /// do not.
     pub jitter: Duration,
     /// Bytes a second, shared by all connections of this direction; `None` for no limit.
     pub bandwidth: Option<u64>,
     /// Segments lost, of a million. A stream loses nothing: each loss delays the segment, and all behind it,
-    /// by a retransmission.
+    /// by a retransmission. A datagram that is lost is gone.
     pub loss: u32,
+    /// Datagrams that arrive twice, of a million. Streams are never duplicated.
+    pub duplicate: u32,
     /// Bytes of one connection that were written and not yet read. A writer waits beyond it, so one connection gets at
     /// most `buffer` bytes a latency.
     pub buffer: usize,
@@ -24,7 +27,14 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self { latency: Duration::ZERO, jitter: Duration::ZERO, bandwidth: None, loss: 0, buffer: 256 * 1024 }
+        Self {
+            latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            bandwidth: None,
+            loss: 0,
+            duplicate: 0,
+            buffer: 256 * 1024,
+        }
     }
 }
 
@@ -60,6 +70,13 @@ impl Link {
     #[must_use]
     pub fn loss(mut self, per_million: u32) -> Self {
         self.loss = per_million.min(500_000);
+        self
+    }
+
+    /// Sets the share of datagrams that arrive twice, of a million.
+    #[must_use]
+    pub fn duplicate(mut self, per_million: u32) -> Self {
+        self.duplicate = per_million.min(1_000_000);
         self
     }
 

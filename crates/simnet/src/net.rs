@@ -13,6 +13,7 @@
 //! Limits: [`BACKLOG`] connections of a listener wait to be accepted; a further one is refused.
 
 use crate::audit::{Audit, Auditor};
+use crate::datagrams::{self, Post};
 use crate::link::Link;
 use crate::path::Path;
 use crate::pipe::{Pipe, halves};
@@ -23,7 +24,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::net::{Connection, Listener, Network};
+use switchboard::net::{Connection, Datagrams, Listener, Network};
 use switchboard::{BoxFuture, Env};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -38,14 +39,15 @@ pub const EPOCH: u64 = 1_800_000_000;
 /// A virtual network. Clones share it.
 #[derive(Clone)]
 pub struct SimNet {
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
 }
 
-struct World {
+pub(crate) struct World {
     seed: u64,
-    start: Instant,
-    auditor: Arc<Auditor>,
+    pub(crate) start: Instant,
+    pub(crate) auditor: Arc<Auditor>,
     state: Mutex<State>,
+    pub(crate) post: Mutex<Post>,
 }
 
 #[derive(Default)]
@@ -75,8 +77,8 @@ impl SimNet {
     /// An empty network of perfect links. Must be made on a runtime whose clock is paused, as [`crate::run`] does.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let (auditor, state) = (Arc::default(), Mutex::default());
-        Self { world: Arc::new(World { seed, start: Instant::now(), auditor, state }) }
+        let (auditor, state, post) = (Arc::default(), Mutex::default(), Mutex::default());
+        Self { world: Arc::new(World { seed, start: Instant::now(), auditor, state, post }) }
     }
 
     /// A host with the given address. Asking twice gives the same host.
@@ -181,7 +183,11 @@ impl SimNet {
 }
 
 impl World {
-    fn path(&self, from: IpAddr, to: IpAddr) -> Arc<Path> {
+    pub(crate) fn is_up(&self, ip: IpAddr) -> bool {
+        self.state.lock().hosts.get(&ip).is_some_and(|host| host.up)
+    }
+
+    pub(crate) fn path(&self, from: IpAddr, to: IpAddr) -> Arc<Path> {
         let mut state = self.state.lock();
         let link = state.links.get(&(from, to)).copied().unwrap_or(state.every);
         let cut = state.cuts.contains(&(from, to));
@@ -199,7 +205,7 @@ impl std::fmt::Debug for SimNet {
 /// One machine of a [`SimNet`]: listens and connects with its own address. Clones are the same host.
 #[derive(Debug, Clone)]
 pub struct Host {
-    net: SimNet,
+    pub(crate) net: SimNet,
     ip: IpAddr,
 }
 
@@ -218,8 +224,13 @@ impl Host {
         Env::seeded(Arc::new(self.clone()), EPOCH, seed)
     }
 
-    fn is_up(&self) -> bool {
-        self.net.world.state.lock().hosts.get(&self.ip).is_some_and(|host| host.up)
+    pub(crate) fn is_up(&self) -> bool {
+        self.net.world.is_up(self.ip)
+    }
+
+    /// A port nobody was given yet.
+    pub(crate) fn free_port(&self) -> u16 {
+        self.net.world.state.lock().hosts.get_mut(&self.ip).map_or(0, HostState::port)
     }
 
     async fn knock(&self, addr: SocketAddr) -> io::Result<Connection> {
@@ -299,6 +310,14 @@ impl Network for Host {
             let ips = state.names.get(host).ok_or(io::ErrorKind::NotFound)?;
             Ok(ips.iter().take(16).map(|ip| SocketAddr::new(*ip, port)).collect())
         })
+    }
+
+    fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn Datagrams>>> {
+        Box::pin(async move { datagrams::bind(self, addr) })
+    }
+
+    fn txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        Box::pin(async move { datagrams::txt(&self.net.world, name) })
     }
 }
 

@@ -89,6 +89,18 @@ impl Path {
         self.healed.notify_waiters();
     }
 
+    /// When a datagram sent now arrives: never across a cut or when it is lost, twice when it is duplicated. Each arrival
+    /// has its own jitter, so datagrams overtake one another.
+    pub(crate) fn datagram(&self, len: usize, now: Instant) -> impl Iterator<Item = Instant> + use<> {
+        let mut state = self.state.lock();
+        let link = state.link;
+        let lost = state.cut || state.chance(link.loss);
+        let copies = if lost { 0 } else { 1 + usize::from(state.chance(link.duplicate)) };
+        let arrivals: [Option<Instant>; 2] =
+            std::array::from_fn(|copy| (copy < copies).then(|| state.travel(len, now)));
+        arrivals.into_iter().flatten()
+    }
+
     /// Waits for a small packet to cross, however long that takes.
     pub(crate) async fn cross(&self) {
         loop {
@@ -109,17 +121,7 @@ impl State {
         if self.cut {
             return None;
         }
-        let mut at = self.free_at.map_or(now, |free| free.max(now));
-        if let Some(bandwidth) = self.link.bandwidth {
-            let nanos = len as u128 * 1_000_000_000 / u128::from(bandwidth);
-            at += Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        }
-        self.free_at = Some(at);
-        at += self.link.latency;
-        let jitter = self.link.jitter.as_nanos() as u64;
-        if jitter > 0 {
-            at += Duration::from_nanos(self.below(jitter));
-        }
+        let mut at = self.travel(len, now);
         if self.link.loss > 0 {
             let mut wait = self.link.retransmission();
             for _ in 0..MOST_LOSSES {
@@ -131,6 +133,27 @@ impl State {
             }
         }
         Some(at)
+    }
+
+    /// Whether something happens that does so `per_million` times of a million.
+    fn chance(&mut self, per_million: u32) -> bool {
+        per_million > 0 && self.below(1_000_000) < u64::from(per_million)
+    }
+
+    /// When `len` bytes sent now arrive if nothing is lost.
+    fn travel(&mut self, len: usize, now: Instant) -> Instant {
+        let mut at = self.free_at.map_or(now, |free| free.max(now));
+        if let Some(bandwidth) = self.link.bandwidth {
+            let nanos = len as u128 * 1_000_000_000 / u128::from(bandwidth);
+            at += Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        }
+        self.free_at = Some(at);
+        at += self.link.latency;
+        let jitter = self.link.jitter.as_nanos() as u64;
+        if jitter > 0 {
+            at += Duration::from_nanos(self.below(jitter));
+        }
+        at
     }
 
     fn below(&mut self, bound: u64) -> u64 {

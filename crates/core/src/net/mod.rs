@@ -4,11 +4,16 @@
 //! | file | holds |
 //! |---|---|
 //! | `streams` | [`Connection`], [`Listener`], [`Network`] and the system's [`TcpNetwork`] |
+//! | [`datagrams`] | [`Datagrams`]: UDP, many datagrams a wake-up |
 //! | [`memory`] | a network inside one process, and a wire that proves nothing, for tests |
 //!
 //! Limits: at most 16 addresses a host name; who calls bounds the wait. What comes from the network is not judged here.
 
+pub mod datagrams;
 pub mod memory;
 mod streams;
 
-pub use streams::{BoxRead, BoxWrite, Connection, Listener, Network, TcpNetwork, connect_any, connect_host};
+pub use datagrams::{Datagram, Datagrams};
+pub use streams::{
+    BoxRead, BoxWrite, Connection, Listener, MAX_TXT, Network, TcpNetwork, connect_any, connect_host,
+};

@@ -1,5 +1,6 @@
 //! Sockets behind a trait, so that the same code runs on TCP, on in-memory pipes and in a simulator.
 
+use super::datagrams::{self, Datagrams};
 use crate::BoxFuture;
 use std::io;
 use std::net::SocketAddr;
@@ -79,9 +80,25 @@ pub trait Network: Send + Sync {
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Connection>>;
     /// Looks a host name up; at most 16 addresses. The caller bounds the wait.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+
+    /// Binds a datagram socket; port 0 takes a free one. `Unsupported` on a network without datagrams.
+    fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn Datagrams>>> {
+        let _ = addr;
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+
+    /// The TXT records of a DNS name, each with its strings joined; at most [`MAX_TXT`] records. The caller bounds the
+    /// wait. `Unsupported` on a network without names, `NotFound` for a name that has none.
+    fn txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        let _ = name;
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
 }
 
-/// The operating system's TCP.
+/// TXT records of one name that are looked at.
+pub const MAX_TXT: usize = 16;
+
+/// The operating system's TCP and UDP.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TcpNetwork;
 
@@ -141,6 +158,10 @@ impl Network for TcpNetwork {
             }
             Ok(tokio::net::lookup_host((host, port)).await?.take(16).collect())
         })
+    }
+
+    fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn Datagrams>>> {
+        Box::pin(async move { datagrams::bind(addr) })
     }
 }
 
