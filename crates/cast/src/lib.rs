@@ -35,7 +35,7 @@ mod state;
 pub mod store;
 
 pub use manifest::{CastId, Hash, Header, Malformed, Manifest};
-pub use message::{Lane, Message, Part};
+pub use message::{Flow, Message, Part};
 pub use node::{Cast, CastEvent, Config, EVENT_BACKLOG, StartError};
 pub use protocol::{CastProtocol, ChannelMap, Framing};
 pub use state::{CastStatus, GATHER, IN_FLIGHT, IN_FLIGHT_BYTES, MAX_CASTS, MAX_UPLOADS, PATIENCE};

@@ -11,7 +11,7 @@
 //!             2 missing     id 32 ‖ what u8 ‖ index u32
 //! ```
 //!
-//! The kind byte comes first; integers are big-endian. Limits: [`Lane::limit`] bytes a message, 1 … 64
+//! The kind byte comes first; integers are big-endian. Limits: [`Flow::limit`] bytes a message, 1 … 64
 //! chunks a request, 1 … 1,024 hashes a page, 1 byte … 1 MiB a chunk. A message shorter, longer or out
 //! of these bounds is [`Malformed`], which ends the session. Whether numbers fit the cast they speak of
 //! is judged by the state machine (`state.rs`).
@@ -26,7 +26,7 @@ pub const CHUNK_HEAD: usize = 37;
 
 /// Which of the three channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Lane {
+pub enum Flow {
     /// News of casts.
     Announce,
     /// Requests.
@@ -35,8 +35,8 @@ pub enum Lane {
     Chunk,
 }
 
-impl Lane {
-    /// All lanes, in the order of their channel numbers.
+impl Flow {
+    /// All flows, in the order of their channel numbers.
     pub const ALL: [Self; 3] = [Self::Announce, Self::Request, Self::Chunk];
 
     /// Largest message in bytes.
@@ -173,11 +173,11 @@ impl Message {
 
     /// The channel it travels on.
     #[must_use]
-    pub fn lane(&self) -> Lane {
+    pub fn flow(&self) -> Flow {
         match self {
-            Self::Announce { .. } | Self::Have { .. } | Self::Done { .. } => Lane::Announce,
-            Self::WantPage { .. } | Self::WantChunk { .. } => Lane::Request,
-            Self::Page { .. } | Self::Chunk { .. } | Self::Missing { .. } => Lane::Chunk,
+            Self::Announce { .. } | Self::Have { .. } | Self::Done { .. } => Flow::Announce,
+            Self::WantPage { .. } | Self::WantChunk { .. } => Flow::Request,
+            Self::Page { .. } | Self::Chunk { .. } | Self::Missing { .. } => Flow::Chunk,
         }
     }
 
@@ -244,34 +244,34 @@ impl Message {
         }
     }
 
-    /// Reads a message of at most `limit` bytes that came on `lane`. Data stays a slice of `bytes`.
+    /// Reads a message of at most `limit` bytes that came on `flow`. Data stays a slice of `bytes`.
     ///
     /// # Errors
     /// [`Malformed`] names the rule that is broken.
-    pub fn decode(lane: Lane, bytes: Bytes, limit: usize) -> Result<Self, Malformed> {
-        if bytes.len() > limit.min(lane.limit()) {
+    pub fn decode(flow: Flow, bytes: Bytes, limit: usize) -> Result<Self, Malformed> {
+        if bytes.len() > limit.min(flow.limit()) {
             return Err(Malformed("message too long"));
         }
         let mut fields = Fields(bytes);
         let [kind] = fields.take()?;
         let id = CastId(fields.take()?);
-        let message = match (lane, kind) {
-            (Lane::Announce, 0) => {
+        let message = match (flow, kind) {
+            (Flow::Announce, 0) => {
                 let ([hops], held) = (fields.take()?, fields.u32()?);
                 return Ok(Self::Announce { id, hops, held, header: fields.0 });
             }
-            (Lane::Announce, 1) => match (fields.u32()?, fields.u32()?) {
+            (Flow::Announce, 1) => match (fields.u32()?, fields.u32()?) {
                 (_, 0) => return Err(Malformed("empty range")),
                 (first, count) => Self::Have { id, first, count },
             },
-            (Lane::Announce, 2) => Self::Done { id, sha256: fields.take()? },
-            (Lane::Request, 0) => Self::WantPage { id, page: fields.u16()? },
-            (Lane::Request, 1) => match (fields.u32()?, fields.u16()?) {
+            (Flow::Announce, 2) => Self::Done { id, sha256: fields.take()? },
+            (Flow::Request, 0) => Self::WantPage { id, page: fields.u16()? },
+            (Flow::Request, 1) => match (fields.u32()?, fields.u16()?) {
                 (_, 0) => return Err(Malformed("empty range")),
                 (first, count @ 1..=MAX_WANT) => Self::WantChunk { id, first, count },
                 _ => return Err(Malformed("request of more than 64 chunks")),
             },
-            (Lane::Chunk, 0) => {
+            (Flow::Chunk, 0) => {
                 let page = fields.u16()?;
                 let n = fields.0.len();
                 if n == 0 || !n.is_multiple_of(32) || n > PAGE_CHUNKS as usize * 32 {
@@ -279,14 +279,14 @@ impl Message {
                 }
                 return Ok(Self::Page { id, page, hashes: fields.0 });
             }
-            (Lane::Chunk, 1) => {
+            (Flow::Chunk, 1) => {
                 let index = fields.u32()?;
                 if fields.0.is_empty() || fields.0.len() > MAX_CHUNK as usize {
                     return Err(Malformed("chunk length"));
                 }
                 return Ok(Self::Chunk { id, index, data: fields.0 });
             }
-            (Lane::Chunk, 2) => {
+            (Flow::Chunk, 2) => {
                 let what = match (fields.take()?, fields.u32()?) {
                     ([0], page) => {
                         Part::Page(u16::try_from(page).map_err(|_| Malformed("page out of bounds"))?)

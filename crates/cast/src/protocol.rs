@@ -12,7 +12,7 @@
 //! Limits: [`JOBS`] chunks of a session checked at once; a batch of [`BATCH`] uploads or [`BATCH_BYTES`].
 //! The chunk inbox holds what may be in flight, so only answers nobody asked for can fill it.
 
-use super::message::{CHUNK_HEAD, Lane, Message, put_chunk_head};
+use super::message::{CHUNK_HEAD, Flow, Message, put_chunk_head};
 use super::node::{Doors, Shared};
 use super::state::{Action, Due, IN_FLIGHT_BYTES, PeerKey, Upload};
 use crate::manifest::MAX_CHUNK;
@@ -44,8 +44,8 @@ const FULL_INBOX: Duration = Duration::from_secs(10);
 
 /// How a wire wraps each message, where it does.
 pub trait Framing: Send + Sync + 'static {
-    /// Appends what stands before a message of so many bytes on this lane. Nothing may stand behind it.
-    fn prefix(&self, lane: Lane, len: usize, out: &mut BytesMut);
+    /// Appends what stands before a message of so many bytes on this flow. Nothing may stand behind it.
+    fn prefix(&self, flow: Flow, len: usize, out: &mut BytesMut);
 
     /// Takes the message out.
     ///
@@ -74,37 +74,37 @@ impl ChannelMap {
         Self { base, framing: Some(Arc::new(framing)) }
     }
 
-    /// The channel of a lane.
+    /// The channel of a flow.
     #[must_use]
-    pub fn channel(&self, lane: Lane) -> ChannelId {
-        ChannelId(self.base.saturating_add(lane as u16))
+    pub fn channel(&self, flow: Flow) -> ChannelId {
+        ChannelId(self.base.saturating_add(flow as u16))
     }
 
-    fn lane(&self, channel: ChannelId) -> Option<Lane> {
-        Lane::ALL.into_iter().find(|lane| self.channel(*lane) == channel)
+    fn flow(&self, channel: ChannelId) -> Option<Flow> {
+        Flow::ALL.into_iter().find(|flow| self.channel(*flow) == channel)
     }
 
     /// An empty buffer for a message of `len` bytes, with what stands before it.
-    fn start(&self, lane: Lane, len: usize) -> BytesMut {
+    fn start(&self, flow: Flow, len: usize) -> BytesMut {
         let mut out = BytesMut::with_capacity(len + 64);
         if let Some(framing) = &self.framing {
-            framing.prefix(lane, len, &mut out);
+            framing.prefix(flow, len, &mut out);
         }
         out
     }
 
     fn encode(&self, message: &Message) -> Bytes {
-        let mut out = self.start(message.lane(), message.encoded_len());
+        let mut out = self.start(message.flow(), message.encoded_len());
         message.encode(&mut out);
         out.freeze()
     }
 
-    fn decode(&self, lane: Lane, bytes: Bytes) -> Result<Message, ProtocolError> {
+    fn decode(&self, flow: Flow, bytes: Bytes) -> Result<Message, ProtocolError> {
         let bytes = match &self.framing {
             Some(framing) => framing.unwrap(bytes).map_err(ProtocolError::Breach)?,
             None => bytes,
         };
-        Message::decode(lane, bytes, lane.limit()).map_err(|rule| ProtocolError::Breach(rule.0))
+        Message::decode(flow, bytes, flow.limit()).map_err(|rule| ProtocolError::Breach(rule.0))
     }
 }
 
@@ -144,23 +144,23 @@ struct Session {
 
 impl Protocol for CastProtocol {
     fn spec(&self) -> ProtocolSpec {
-        let channel = |lane: Lane, priority| {
-            ChannelSpec::new(self.map.channel(lane).0, priority)
-                .recv_limit(lane.limit())
+        let channel = |flow: Flow, priority| {
+            ChannelSpec::new(self.map.channel(flow).0, priority)
+                .recv_limit(flow.limit())
                 .overflow(Overflow::Wait(FULL_INBOX))
         };
         // Everything that may be in flight, its heads, and one more.
         let window = IN_FLIGHT_BYTES as usize + 2 * MAX_CHUNK as usize;
-        let chunks = channel(Lane::Chunk, 1).recv_window(window).send_queue(CHUNK_QUEUE);
-        ProtocolSpec::new("cast", 1, vec![channel(Lane::Announce, 5), channel(Lane::Request, 5), chunks])
-            .length(u64::from(self.map.channel(Lane::Chunk).0) + 1)
+        let chunks = channel(Flow::Chunk, 1).recv_window(window).send_queue(CHUNK_QUEUE);
+        ProtocolSpec::new("cast", 1, vec![channel(Flow::Announce, 5), channel(Flow::Request, 5), chunks])
+            .length(u64::from(self.map.channel(Flow::Chunk).0) + 1)
     }
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
             let (key, doors) = self.shared.attach();
             let _attached = Attached { shared: Arc::clone(&self.shared), key };
-            let chunks = io.take(self.map.channel(Lane::Chunk)).ok_or(ProtocolError::Closed)?;
+            let chunks = io.take(self.map.channel(Flow::Chunk)).ok_or(ProtocolError::Closed)?;
             let shared = Arc::clone(&self.shared);
             let session =
                 Session { shared, map: self.map.clone(), key, peer: peer.id(), doors, sender: io.sender() };
@@ -181,9 +181,9 @@ impl Protocol for CastProtocol {
 impl Session {
     /// Queues a message, however long the peer takes to make room. When the session is over this never
     /// returns: the readers take what still is there, and end it.
-    async fn send(&self, lane: Lane, message: Bytes) -> Result<(), ProtocolError> {
+    async fn send(&self, flow: Flow, message: Bytes) -> Result<(), ProtocolError> {
         loop {
-            match self.sender.send(self.map.channel(lane), message.clone()).await {
+            match self.sender.send(self.map.channel(flow), message.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(SendError::Full | SendError::Timeout) => {}
                 Err(SendError::Closed) => return std::future::pending().await,
@@ -192,16 +192,16 @@ impl Session {
         }
     }
 
-    fn receive(&self, lane: Lane, bytes: Bytes) -> Result<Action, ProtocolError> {
-        let message = self.map.decode(lane, bytes)?;
+    fn receive(&self, flow: Flow, bytes: Bytes) -> Result<Action, ProtocolError> {
+        let message = self.map.decode(flow, bytes)?;
         let action = self.shared.with(|state| state.receive(self.key, message));
         action.map_err(|rule| ProtocolError::Breach(rule.0))
     }
 
     async fn read_news(&self, io: &mut ChannelIo) -> Result<(), ProtocolError> {
         while let Some((channel, bytes)) = io.recv().await {
-            let Some(lane) = self.map.lane(channel) else { continue };
-            match self.receive(lane, bytes)? {
+            let Some(flow) = self.map.flow(channel) else { continue };
+            match self.receive(flow, bytes)? {
                 Action::Open { slot, header, hops } => {
                     self.shared.learned(&header, hops, self.peer);
                     self.shared.open_soon(slot, header, hops);
@@ -226,7 +226,7 @@ impl Session {
                 Some(done) = jobs.join_next(), if !jobs.is_empty() => done.map_err(failed)??,
                 bytes = inbox.recv(), if jobs.len() < JOBS => {
                     let Some(bytes) = bytes else { break };
-                    let action = self.receive(Lane::Chunk, bytes)?;
+                    let action = self.receive(Flow::Chunk, bytes)?;
                     self.check(action, &mut jobs)?;
                 }
             }
@@ -267,7 +267,7 @@ impl Session {
         loop {
             let due = self.shared.with(|state| state.next(self.key, Instant::now()));
             match due {
-                Due::Send(message) => self.send(message.lane(), self.map.encode(&message)).await?,
+                Due::Send(message) => self.send(message.flow(), self.map.encode(&message)).await?,
                 Due::Wait(Some(at)) => {
                     let _ = tokio::time::timeout_at(at, self.doors.news.notified()).await;
                 }
@@ -285,7 +285,7 @@ impl Session {
                 continue;
             }
             for message in self.load(uploads).await? {
-                self.send(Lane::Chunk, message).await?;
+                self.send(Flow::Chunk, message).await?;
             }
         }
     }
@@ -311,7 +311,7 @@ fn load_one(shared: &Shared, map: &ChannelMap, upload: Upload) -> Bytes {
         Upload::Page { id, page, hashes } => map.encode(&Message::Page { id, page, hashes }),
         Upload::Missing { id, what } => map.encode(&Message::Missing { id, what }),
         Upload::Chunk { id, slot, index, offset, len } => {
-            let mut out = map.start(Lane::Chunk, CHUNK_HEAD + len);
+            let mut out = map.start(Flow::Chunk, CHUNK_HEAD + len);
             put_chunk_head(id, index, &mut out);
             let head = out.len();
             out.resize(head + len, 0);

@@ -19,7 +19,7 @@ const PATIENT: Duration = Duration::from_secs(60);
 struct Tagged;
 
 impl Framing for Tagged {
-    fn prefix(&self, _: Lane, len: usize, out: &mut BytesMut) {
+    fn prefix(&self, _: Flow, len: usize, out: &mut BytesMut) {
         out.put_u8(10);
         out.put_u32(len as u32);
     }
@@ -346,9 +346,9 @@ impl Protocol for Liar {
             while let Some((channel, mut bytes)) = io.recv().await {
                 bytes.advance(5);
                 if channel == ChannelId(0x75) {
-                    let request = Message::decode(Lane::Request, bytes, 1024).unwrap();
+                    let request = Message::decode(Flow::Request, bytes, 1024).unwrap();
                     let answer = (self.answer)(&self.manifest, request);
-                    let channel = 0x74 + answer.lane() as u16;
+                    let channel = 0x74 + answer.flow() as u16;
                     let _ = io.send(ChannelId(channel), wrapped(&answer)).await;
                 }
             }

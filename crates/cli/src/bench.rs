@@ -1,10 +1,8 @@
 //! `bench`: measure a node that serves the protocol `bench`.
 
-use crate::config::DEFAULT_CHANNEL;
-use crate::config::ProtocolName;
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, BenchDriver, KeyFile, Kind, Settings};
+use crate::wires::{self, Client, Kind};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use std::sync::Arc;
@@ -13,6 +11,8 @@ use std::time::Duration;
 use switchboard::text::printable;
 use switchboard::{Candidate, Env, Event, SendError, Switch, SwitchBuilder};
 use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload};
+use switchboard_node::config::KeyFile;
+use switchboard_node::kit::{self, BenchDriver, Built};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -108,7 +108,7 @@ const SESSION_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
     match args.job {
-        Job::Serve(args) => crate::node::run(args.only(ProtocolName::Bench), output).await?,
+        Job::Serve(args) => crate::node::run(args.only("bench"), output).await?,
         Job::Echo { to, count, size, in_flight } => {
             let (switch, mut driver) = session(&to, &env).await?;
             let plan = EchoPlan { count, size: size as usize, in_flight: in_flight as usize };
@@ -170,22 +170,17 @@ fn series(error: BenchError) -> Fail {
 }
 
 impl To {
-    fn settings(&self, kind: Kind) -> Result<Settings, Fail> {
+    fn client(&self, kind: Kind) -> Result<Client, Fail> {
         let key = wires::client_key(kind, self.key_file.as_ref())?;
-        Ok(Settings {
-            key,
-            network: self.network.clone(),
-            org: self.org.clone(),
-            channel: DEFAULT_CHANNEL.into(),
-        })
+        Ok(Client::new(key, &[("network", &self.network), ("org", &self.org)]))
     }
 }
 
 /// A session with the node, through a Switch of our own.
 async fn session(to: &To, env: &Env) -> Result<(Switch, Box<dyn BenchDriver>), Fail> {
     let (kind, whom) = wires::parse(&to.url)?;
-    let built = wires::build(kind, &to.settings(kind)?, env)?;
-    let (protocol, mut drivers) = wires::bench_client(kind);
+    let built = to.client(kind)?.build(kind, env)?;
+    let (protocol, mut drivers) = kind.0.bench_client();
     let builder = SwitchBuilder::new(env.clone()).wire(built.wire).protocol(protocol);
     let switch = builder.start().await.map_err(Fail::usage)?;
     let mut events = switch.events();
@@ -216,13 +211,13 @@ async fn session(to: &To, env: &Env) -> Result<(Switch, Box<dyn BenchDriver>), F
 /// Runs handshakes; gives the seconds they took. Keys are made before the clock starts.
 async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64, Fail> {
     let (kind, whom) = wires::parse(&to.url)?;
-    let settings = to.settings(kind)?;
+    let client = to.client(kind)?;
     // A key of the operator's own is used throughout; otherwise each handshake has a new one.
     let identities = if to.key_file.is_some() { 1 } else { count };
-    let built: Result<Vec<_>, _> = (0..identities).map(|_| wires::build(kind, &settings, env)).collect();
+    let built: Result<Vec<_>, _> = (0..identities).map(|_| client.build(kind, env)).collect();
     let built = Arc::new(built?);
     let (next, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let mut workers = JoinSet::new();
+    let mut workers = JoinSet::<Result<(), Fail>>::new();
     for _ in 0..parallel {
         let (built, next, env, whom) = (Arc::clone(&built), Arc::clone(&next), env.clone(), whom.clone());
         workers.spawn(async move {
@@ -240,9 +235,9 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
     Ok(began.elapsed().as_secs_f64())
 }
 
-async fn one_handshake(built: &wires::Built, whom: &Candidate, env: &Env) -> Result<(), Fail> {
+async fn one_handshake(built: &Built, whom: &Candidate, env: &Env) -> Result<(), Fail> {
     let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
-    let connection = wires::connect(env, whom).await.map_err(failed)?;
+    let connection = kit::connect(env, whom).await.map_err(failed)?;
     let upgrade = wires::upgrade(env, &*built.bench);
     let session = built.wire.dial(connection, whom.clone(), upgrade).await.map_err(failed)?;
     crate::ping::goodbye(session).await;

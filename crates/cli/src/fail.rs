@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use switchboard_node::error::NodeError;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -29,11 +30,10 @@ impl Fail {
     }
 }
 
-/// A folder that goes with its owner.
-pub(crate) fn scratch() -> Result<tempfile::TempDir, Fail> {
-    tempfile::tempdir().map_err(|e| {
-        Fail::usage(format!("no temporary folder: {e}: set TMPDIR to a folder that can be written"))
-    })
+impl From<NodeError> for Fail {
+    fn from(error: NodeError) -> Self {
+        if error.is_usage() { Self::usage(error) } else { Self::job(error) }
+    }
 }
 
 impl fmt::Display for Fail {

@@ -2,10 +2,11 @@
 
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, Kind};
+use crate::wires::Kind;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use switchboard::Env;
+use switchboard_node::kit::KeyPlan;
 
 /// Make a node key, or for fabric an organisation: a CA and peers' folders. Never writes over anything.
 ///
@@ -30,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
     let fabrics = [("--org", args.org.is_some()), ("--peers", args.peers.is_some())];
-    if let Some((flag, _)) = fabrics.iter().find(|(_, given)| *given && args.wire != Kind::Fabric) {
+    if let Some((flag, _)) = fabrics.iter().find(|(_, given)| *given && !args.wire.0.has_organisations()) {
         return Err(Fail::usage(format!("{flag} is for wire fabric: leave it out for {}", args.wire)));
     }
     if args.out.exists() {
@@ -45,10 +46,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         return Err(Fail::usage(format!("there is no folder {folder}: make it, or choose another --out")));
     }
     let org = args.org.as_deref().unwrap_or(crate::config::DEFAULT_ORG);
-    let make = |at: &Path| wires::keygen(args.wire, at, org, args.peers.unwrap_or(1), &env);
+    let make = |at: &Path| {
+        let plan = KeyPlan { out: at.to_owned(), org: org.to_owned(), peers: args.peers.unwrap_or(1) };
+        Ok(args.wire.0.keygen(&plan, &env)?)
+    };
     // An organisation's folder is put in its place whole by its maker.
     let mut made =
-        if args.wire == Kind::Fabric { make(&args.out)? } else { placed(folder, &args.out, make)? };
+        if args.wire.0.has_organisations() { make(&args.out)? } else { placed(folder, &args.out, make)? };
     let id = made["id"].as_str().unwrap_or(org).to_owned();
     if let Some(fields) = made.as_object_mut() {
         fields.insert("event".into(), "key".into());

@@ -98,8 +98,12 @@ fn main() -> ExitCode {
     let result = runtime.block_on(job).unwrap_or_else(|broken| Err(Fail::job(broken)));
     // Whatever a task still holds is not worth waiting for.
     runtime.shutdown_background();
+    let result = result.inspect_err(|_| output::finish());
     match result {
-        Ok(()) => match output::lost() {
+        Ok(()) => match {
+            output::finish();
+            output::lost()
+        } {
             None => ExitCode::SUCCESS,
             Some(error) => output.failed(&Fail::job(format!("cannot write to standard output: {error}"))),
         },
@@ -174,7 +178,7 @@ fn start_log(filter: &str) -> Result<(), Fail> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(wrong)?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(output::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())

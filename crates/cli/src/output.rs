@@ -1,18 +1,160 @@
 //! The one place that prints: text for people, or JSON objects one a line.
+//!
+//! ```text
+//!   event ─▶ queue (bounded) ─▶ a thread of its own ─▶ standard output
+//!   log   ─▶ queue (bounded) ─▶ a thread of its own ─▶ standard error
+//! ```
+//! No thread of the runtime ever writes: a terminal that nobody reads stops only the thread that writes to it.
+//!
+//! Limits: [`QUEUE`] lines wait. When they are all taken, a job waits for its reader; a node that runs until it is told to stop
+//! ([`never_wait`]) drops the line, counts it, and says how many were dropped once there is room. At the end
+//! what waits is written for up to [`LAST_LINES`] by such a node, to its end by a job.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use crate::fail::Fail;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
+
+/// Lines that may wait for their reader.
+const QUEUE: usize = 4_096;
+/// How long a node that stops waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_millis(750);
 
 /// The first result that could not be written.
 static LOST: OnceLock<std::io::Error> = OnceLock::new();
+/// Whether lines are dropped rather than waited for.
+static NEVER_WAIT: AtomicBool = AtomicBool::new(false);
+
+static RESULTS: LazyLock<Lines> = LazyLock::new(|| Lines::new(Stream::Results));
+static LOGS: LazyLock<Lines> = LazyLock::new(|| Lines::new(Stream::Log));
 
 /// Why a result was lost, if one was. A reader that went away wanted no more: that is no reason to fail.
 pub(crate) fn lost() -> Option<&'static std::io::Error> {
     LOST.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
+}
+
+/// From now on a line that finds no room is dropped and counted.
+pub(crate) fn never_wait() {
+    NEVER_WAIT.store(true, Ordering::Relaxed);
+}
+
+/// Lines dropped for want of room, or of a reader.
+pub(crate) fn dropped() -> u64 {
+    RESULTS.dropped_in_all.load(Ordering::Relaxed)
+}
+
+/// Writes what waits.
+pub(crate) fn finish() {
+    RESULTS.finish();
+    LOGS.finish();
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Results,
+    Log,
+}
+
+enum Item {
+    Line(Vec<u8>),
+    /// All lines before this one are written: tell whoever waits.
+    Mark(SyncSender<()>),
+}
+
+/// A stream with its queue and its thread.
+struct Lines {
+    queue: SyncSender<Item>,
+    /// Dropped since the last line that went through.
+    dropped: AtomicU64,
+    dropped_in_all: AtomicU64,
+}
+
+impl Lines {
+    fn new(stream: Stream) -> Self {
+        let (queue, lines) = sync_channel(QUEUE);
+        std::thread::spawn(move || write_lines(stream, &lines));
+        Self { queue, dropped: AtomicU64::new(0), dropped_in_all: AtomicU64::new(0) }
+    }
+
+    /// Queues a line; `missed` makes the line that tells how many were dropped before it.
+    fn line(&self, line: Vec<u8>, missed: impl FnOnce(u64) -> Vec<u8>) {
+        if !NEVER_WAIT.load(Ordering::Relaxed) {
+            let _ = self.queue.send(Item::Line(line));
+            return;
+        }
+        let gone = self.dropped.load(Ordering::Relaxed);
+        let line = if gone == 0 { line } else { [missed(gone), line].concat() };
+        match self.queue.try_send(Item::Line(line)) {
+            Ok(()) => drop(self.dropped.fetch_sub(gone, Ordering::Relaxed)),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.dropped_in_all.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn finish(&self) {
+        let (told, done) = sync_channel(1);
+        if !NEVER_WAIT.load(Ordering::Relaxed) {
+            if self.queue.send(Item::Mark(told)).is_ok() {
+                let _ = done.recv();
+            }
+        } else if self.queue.try_send(Item::Mark(told)).is_ok() {
+            match done.recv_timeout(LAST_LINES) {
+                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+}
+
+fn write_lines(stream: Stream, lines: &Receiver<Item>) {
+    while let Ok(item) = lines.recv() {
+        let line = match item {
+            Item::Line(line) => line,
+            Item::Mark(told) => {
+                let _ = told.send(());
+                continue;
+            }
+        };
+        let written = match stream {
+            Stream::Results => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(&line).and_then(|()| out.flush())
+            }
+            Stream::Log => std::io::stderr().lock().write_all(&line),
+        };
+        if let (Err(error), Stream::Results) = (written, stream) {
+            let _ = LOST.set(error);
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        LOGS.line(line.to_vec(), |gone| format!("{gone} log lines were dropped: nobody read them\n").into());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
 }
 
 /// Where results go, and in which form.
@@ -37,23 +179,23 @@ impl Output {
 
     /// An event: its JSON, or its text where it has one.
     pub(crate) fn event(self, value: &Value, text: &str) {
-        let mut out = std::io::stdout().lock();
-        let written = if self.json {
-            writeln!(out, "{value}")
-        } else if text.is_empty() {
-            Ok(())
-        } else {
-            writeln!(out, "{text}")
+        let line = match (self.json, text.is_empty()) {
+            (true, _) => format!("{value}\n"),
+            (false, true) => return,
+            (false, false) => format!("{text}\n"),
         };
-        if let Err(error) = written.and_then(|()| out.flush()) {
-            let _ = LOST.set(error);
-        }
+        let missed = |gone: u64| match self.json {
+            true => format!("{}\n", json!({"event": "missed", "count": gone, "why": "output"})).into(),
+            false => format!("{gone} lines were dropped: nobody read them\n").into(),
+        };
+        RESULTS.line(line.into(), missed);
     }
 
     /// Says why a command failed; gives its exit code.
     pub(crate) fn failed(self, fail: &Fail) -> ExitCode {
         if self.json {
             self.event(&json!({"event": "failed", "reason": fail.to_string()}), "");
+            finish();
         }
         let _ = writeln!(std::io::stderr(), "switchboard: {fail}");
         fail.code()

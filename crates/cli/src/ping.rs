@@ -1,15 +1,16 @@
 //! `ping`: shake hands, say who they are, measure round trips.
 
-use crate::config::DEFAULT_CHANNEL;
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, KeyFile, Probe, Settings};
+use crate::wires::{self, Client};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::time::Duration;
 use switchboard::Env;
 use switchboard::text::printable;
 use switchboard::wire::{InFrame, OutFrame, Session};
+use switchboard_node::config::KeyFile;
+use switchboard_node::kit::Probe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
@@ -42,9 +43,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let (kind, whom) = wires::parse(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
     let key = wires::client_key(kind, args.key_file.as_ref())?;
-    let settings = Settings { key, network: args.network, org: args.org, channel: DEFAULT_CHANNEL.into() };
+    let client = Client::new(key, &[("network", &args.network), ("org", &args.org)]);
     let began = Instant::now();
-    let probe = wires::probe(kind, &whom, &settings, &env).await?;
+    let probe = kind.0.probe(&whom, &client.request(&env)).await?;
     let mut probe = probe.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;
     let handshake_us = micros(began.elapsed());
     let mut who = wires::describe(&probe);

@@ -1,15 +1,13 @@
 //! A ring of nodes of one wire in this process: each dials its next neighbour.
 
-use crate::config::{DEFAULT_CHANNEL, DEFAULT_ORG};
 use crate::fail::Fail;
-use crate::wires::{self, KeySource, Kind, Settings};
-use std::net::SocketAddr;
+use crate::wires::{self, Kind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use switchboard::text::printable;
-use switchboard::{Env, Event, Limits, Switch, SwitchBuilder};
-use switchboard_cast::{Cast, CastEvent, CastId, FileStores};
+use switchboard::{Env, Event};
+use switchboard_cast::{CastEvent, CastId};
+use switchboard_node::{KeySource, Node};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, timeout};
 
@@ -28,12 +26,6 @@ pub(crate) enum What {
     Failed(String),
 }
 
-struct Node {
-    switch: Switch,
-    cast: Cast,
-    url: String,
-}
-
 /// A running ring.
 pub(crate) struct Ring {
     pub(crate) wire: Kind,
@@ -50,14 +42,14 @@ impl Ring {
     pub(crate) async fn start(wire: Kind, count: usize, data: &Path) -> Result<Self, Fail> {
         let env = Env::system().map_err(Fail::job)?;
         let mut nodes = Vec::with_capacity(count);
-        for (n, key) in wires::network_keys(wire, data, count, &env)?.into_iter().enumerate() {
+        for (n, key) in wire.0.network_keys(data, count, &env)?.into_iter().enumerate() {
             nodes.push(Self::node(wire, key, &data.join(format!("{wire}-{n}"))).await?);
         }
         let ring = Self { wire, nodes };
         for (n, node) in ring.nodes.iter().enumerate() {
             let next = &ring.nodes[(n + 1) % count];
             if count > 1 {
-                node.switch.add_static(wires::parse(&next.url)?.1).await;
+                node.switch().add_static(wires::parse(&next.url(wire.name()).unwrap_or_default())?.1).await;
             }
         }
         ring.joined().await?;
@@ -65,29 +57,14 @@ impl Ring {
     }
 
     async fn node(wire: Kind, key: KeySource, data: &Path) -> Result<Node, Fail> {
-        let env = Env::system().map_err(Fail::job)?;
-        let settings = Settings {
-            key,
-            network: NETWORK.into(),
-            org: DEFAULT_ORG.into(),
-            channel: DEFAULT_CHANNEL.into(),
-        };
-        let built = wires::build(wire, &settings, &env)?;
-        let stores =
-            FileStores::new(data.join("cast")).map_err(|e| Fail::job(format!("{}: {e}", data.display())))?;
-        let cast = Cast::new(switchboard_cast::Config::default(), stores);
-        let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let switch = SwitchBuilder::new(env)
-            .wire(Arc::clone(&built.wire))
-            .protocol(cast.protocol(built.cast.clone()))
-            .limits(Limits::default())
-            .listen(local, &[])
-            .start()
-            .await
-            .map_err(Fail::usage)?;
-        let at = switch.listening().first().map_or(local, |(addr, _)| *addr);
-        let url = (built.url)(at);
-        Ok(Node { switch, cast, url })
+        let builder = Node::builder()
+            .wires(&[wire.name()])
+            .key(wire.name(), key)
+            .set("network", NETWORK)
+            .set("protocol", "cast")
+            .set("cast-dir", data.join("cast").display().to_string())
+            .listen("127.0.0.1:0");
+        Ok(builder.start().await?)
     }
 
     /// Waits until every node has its neighbours.
@@ -96,8 +73,8 @@ impl Ring {
         let mut last = String::new();
         let joined = async {
             for node in &self.nodes {
-                let mut events = node.switch.events();
-                while node.switch.peers().len() < wanted {
+                let mut events = node.switch().events();
+                while node.switch().peers().len() < wanted {
                     let Ok(Event::DialFailed { detail, .. }) = events.recv().await else { continue };
                     last = printable(&detail);
                     // Waiting would not help against that.
@@ -119,9 +96,10 @@ impl Ring {
 
     /// Casts a file from the first node; steps of the others go to `steps`.
     pub(crate) async fn cast(&self, file: &Path, steps: &mpsc::Sender<Step>) -> Result<(), Fail> {
-        let listeners: Vec<_> = self.nodes.iter().skip(1).map(|node| node.cast.events()).collect();
-        let Some(first) = self.nodes.first() else { return Ok(()) };
-        let id = first.cast.start(file).await.map_err(Fail::usage)?;
+        let listeners: Vec<_> =
+            self.nodes.iter().skip(1).filter_map(|node| Some(node.cast()?.events())).collect();
+        let Some(first) = self.nodes.first().and_then(Node::cast) else { return Ok(()) };
+        let id = first.start(file).await.map_err(Fail::usage)?;
         let began = Instant::now();
         for (n, events) in listeners.into_iter().enumerate() {
             tokio::spawn(follow(self.wire, n + 1, id, began, events, steps.clone()));
@@ -133,7 +111,7 @@ impl Ring {
     pub(crate) async fn stop(self) {
         let mut stops = tokio::task::JoinSet::new();
         for node in self.nodes {
-            stops.spawn(async move { node.switch.stop().await });
+            stops.spawn(async move { node.stop().await });
         }
         while stops.join_next().await.is_some() {}
     }

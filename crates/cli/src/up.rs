@@ -1,6 +1,6 @@
 //! `up`: the main job. A local network on every wire, a real file through each, and proof.
 
-use crate::fail::{Fail, scratch};
+use crate::fail::Fail;
 use crate::node::stop_signal;
 use crate::output::Output;
 use crate::ring::{Ring, Step, What, is_crowded};
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use switchboard_node::data::scratch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -67,9 +68,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             .map_err(|e| Fail::usage(format!("cannot read {}: {e}: give another --cast", file.display())))?,
         () = &mut stop => return Err(Fail::job("interrupted")),
     };
-    let mut wires = if args.wire.is_empty() { Kind::ALL.to_vec() } else { args.wire };
-    wires.sort_unstable();
-    wires.dedup();
+    let wires = Kind::chosen(&args.wire);
     let data = scratch()?;
     let start = async {
         let mut rings = Vec::new();
@@ -201,7 +200,7 @@ async fn collect(
                 What::Progress { .. } => {}
             }
         }
-        Ok(())
+        Ok::<(), Fail>(())
     };
     // Whoever is late is told in the table.
     let in_time = timeout_at(deadline, waiting).await;

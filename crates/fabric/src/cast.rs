@@ -1,25 +1,25 @@
 //! `cast` on this wire: its messages ride in DataMessages on a gossip channel, `cast` unless a network has another name for it.
 //!
 //! ```text
-//!   Envelope 0a n ‖ GossipMessage { 12 04 "cast" ‖ 18 04 ‖ 42 n ‖ DataMessage 0a n ‖ Payload { 08 lane ‖ 12 n ‖ message } }
-//!   lane = block number: 0 announce (left out, as protobuf does), 1 request, 2 chunk
+//!   Envelope 0a n ‖ GossipMessage { 12 04 "cast" ‖ 18 04 ‖ 42 n ‖ DataMessage 0a n ‖ Payload { 08 flow ‖ 12 n ‖ message } }
+//!   flow = block number: 0 announce (left out, as protobuf does), 1 request, 2 chunk
 //! ```
 //! (`docs/cast.md`, "On fabric") The envelope is unsigned: every page and chunk is checked by hash. What is
 //! above is a prefix, so a message is encoded in one piece without a copy.
 //!
-//! Within this program the three lanes are channels [`BASE`] and up, beyond any content's number.
+//! Within this program the three flows are channels [`BASE`] and up, beyond any content's number.
 
 use crate::message::{Content, DataMessage, Payload, decode_message};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
-use switchboard_cast::{ChannelMap, Framing, Lane};
+use switchboard_cast::{ChannelMap, Flow, Framing};
 
 /// The gossip channel where none is named.
 pub const CHANNEL: &str = "cast";
-/// Our number of the first lane.
+/// Our number of the first flow.
 pub const BASE: u16 = 0x100;
-/// Number of lanes.
-const LANES: u64 = 3;
+/// Number of flows.
+const FLOWS: u64 = 3;
 
 /// The channels of `cast` on this wire, riding on `gossip_channel`; the wire must be told the same one.
 #[must_use]
@@ -32,8 +32,8 @@ struct DataMessages {
 }
 
 impl Framing for DataMessages {
-    fn prefix(&self, lane: Lane, len: usize, out: &mut BytesMut) {
-        let (number, name) = (lane as u64, self.gossip_channel.as_bytes());
+    fn prefix(&self, flow: Flow, len: usize, out: &mut BytesMut) {
+        let (number, name) = (flow as u64, self.gossip_channel.as_bytes());
         let with_len = |inner: usize| 1 + encoded_len_varint(inner as u64) + inner;
         let payload = if number == 0 { 0 } else { 2 } + with_len(len);
         let data_message = with_len(payload);
@@ -51,7 +51,7 @@ impl Framing for DataMessages {
         put(0x12, len, out);
     }
 
-    /// The decoder took the message out of its envelope already, as it must look inside for the lane.
+    /// The decoder took the message out of its envelope already, as it must look inside for the flow.
     fn unwrap(&self, bytes: Bytes) -> Result<Bytes, &'static str> {
         Ok(bytes)
     }
@@ -102,10 +102,10 @@ impl std::str::FromStr for ChannelName {
     }
 }
 
-/// The lane's number and the message in a DataMessage's gossip message; `None` when it is not of this protocol.
+/// The flow's number and the message in a DataMessage's gossip message; `None` when it is not of this protocol.
 pub(crate) fn open(payload: Bytes) -> Option<(u64, Bytes)> {
     match decode_message(payload).ok()?.content? {
-        Content::DataMsg(DataMessage { payload: Some(Payload { seq_num, data, .. }) }) if seq_num < LANES => {
+        Content::DataMsg(DataMessage { payload: Some(Payload { seq_num, data, .. }) }) if seq_num < FLOWS => {
             Some((u64::from(BASE) + seq_num, data))
         }
         _ => None,
@@ -122,20 +122,20 @@ mod tests {
     #[test]
     fn the_prefix_is_plain_protobuf() {
         let long = format!("a{}", "-".repeat(248));
-        for (lane, number, channel) in
-            [(Lane::Announce, 0, CHANNEL), (Lane::Request, 1, "c"), (Lane::Chunk, 2, &long)]
+        for (flow, number, channel) in
+            [(Flow::Announce, 0, CHANNEL), (Flow::Request, 1, "c"), (Flow::Chunk, 2, &long)]
         {
             let framing = DataMessages { gossip_channel: channel.parse().unwrap() };
             for len in [1, 90, 100, 110, 120, 127, 128, 16_350, 16_383, 16_384, 65_573, 1 << 20] {
                 let data = Bytes::from(vec![7; len]);
                 let mut ours = BytesMut::new();
-                framing.prefix(lane, len, &mut ours);
+                framing.prefix(flow, len, &mut ours);
                 ours.put_slice(&data);
                 let payload = Payload { seq_num: number, data: data.clone(), private_data: vec![] };
                 let content = Content::DataMsg(DataMessage { payload: Some(payload) });
                 let envelope: Envelope =
                     GossipMessage::new(Tag::ChanAndOrg, channel.as_bytes(), 0, content).unsigned();
-                assert!(ours[..] == envelope.encode_to_vec()[..], "lane {number}, {len} bytes");
+                assert!(ours[..] == envelope.encode_to_vec()[..], "flow {number}, {len} bytes");
                 assert_eq!(open(envelope.payload), Some((u64::from(BASE) + number, data)));
             }
         }

@@ -56,11 +56,11 @@ fn bytes_are_those_of_the_document() {
 #[test]
 fn cut_anywhere_or_longer_is_never_the_same_message() {
     for message in one_of_each() {
-        let (lane, bytes) = (message.lane(), encoded(&message));
-        assert_eq!(Message::decode(lane, bytes.clone(), lane.limit()), Ok(message.clone()));
+        let (flow, bytes) = (message.flow(), encoded(&message));
+        assert_eq!(Message::decode(flow, bytes.clone(), flow.limit()), Ok(message.clone()));
         for cut in 0..bytes.len() {
             // Messages that end in free data stay legal when cut within it, but say something else.
-            let got = Message::decode(lane, bytes.slice(..cut), lane.limit());
+            let got = Message::decode(flow, bytes.slice(..cut), flow.limit());
             let open =
                 matches!(message, Message::Announce { .. } | Message::Page { .. } | Message::Chunk { .. });
             assert!(
@@ -69,8 +69,8 @@ fn cut_anywhere_or_longer_is_never_the_same_message() {
             );
         }
         let longer = Bytes::from([bytes.as_ref(), &[0]].concat());
-        assert_ne!(Message::decode(lane, longer, lane.limit()), Ok(message.clone()));
-        assert!(Message::decode(lane, bytes.clone(), bytes.len() - 1).is_err(), "the limit counts");
+        assert_ne!(Message::decode(flow, longer, flow.limit()), Ok(message.clone()));
+        assert!(Message::decode(flow, bytes.clone(), bytes.len() - 1).is_err(), "the limit counts");
     }
 }
 
@@ -89,23 +89,23 @@ fn bounds() {
         Message::Announce { id, hops: 0, held: 0, header: Bytes::from(vec![0; 40_000]) },
     ];
     for message in refused {
-        let lane = message.lane();
-        assert!(Message::decode(lane, encoded(&message), lane.limit()).is_err(), "{lane:?}");
+        let flow = message.flow();
+        assert!(Message::decode(flow, encoded(&message), flow.limit()).is_err(), "{flow:?}");
     }
     let largest = Message::Chunk { id, index: 0, data: Bytes::from(vec![0; 1 << 20]) };
-    assert!(Message::decode(Lane::Chunk, encoded(&largest), Lane::Chunk.limit()).is_ok());
-    for lane in Lane::ALL {
+    assert!(Message::decode(Flow::Chunk, encoded(&largest), Flow::Chunk.limit()).is_ok());
+    for flow in Flow::ALL {
         for kind in 3..=255u8 {
             let bytes = Bytes::from([vec![kind], vec![0; 40]].concat());
-            assert_eq!(Message::decode(lane, bytes, lane.limit()), Err(Malformed("unknown kind")));
+            assert_eq!(Message::decode(flow, bytes, flow.limit()), Err(Malformed("unknown kind")));
         }
     }
     let mut missing = encoded(&Message::Missing { id, what: Part::Page(1) }).to_vec();
     missing[33] = 2;
-    assert!(Message::decode(Lane::Chunk, missing.into(), 1_024).is_err());
+    assert!(Message::decode(Flow::Chunk, missing.into(), 1_024).is_err());
     assert!(
-        Message::decode(Lane::Request, encoded(&largest), usize::MAX).is_err(),
-        "each lane has its limit"
+        Message::decode(Flow::Request, encoded(&largest), usize::MAX).is_err(),
+        "each flow has its limit"
     );
 }
 
@@ -130,8 +130,8 @@ fn any_message() -> impl Strategy<Value = Message> {
 proptest! {
     #[test]
     fn round_trip(message in any_message()) {
-        let lane = message.lane();
-        prop_assert_eq!(Message::decode(lane, encoded(&message), lane.limit()), Ok(message));
+        let flow = message.flow();
+        prop_assert_eq!(Message::decode(flow, encoded(&message), flow.limit()), Ok(message));
     }
 
     #[test]
@@ -140,8 +140,8 @@ proptest! {
         if let Some(first) = bytes.first_mut() {
             *first = kind;
         }
-        for lane in Lane::ALL {
-            if let Ok(message) = Message::decode(lane, bytes.clone().into(), lane.limit()) {
+        for flow in Flow::ALL {
+            if let Ok(message) = Message::decode(flow, bytes.clone().into(), flow.limit()) {
                 prop_assert_eq!(encoded(&message), Bytes::from(bytes.clone()));
             }
         }

@@ -93,8 +93,8 @@ impl World {
     }
 
     fn requests(&mut self, key: PeerKey) -> Vec<Message> {
-        let lane = crate::Lane::Request;
-        self.sent(key).into_iter().filter(|message| message.lane() == lane).collect()
+        let flow = crate::Flow::Request;
+        self.sent(key).into_iter().filter(|message| message.flow() == flow).collect()
     }
 
     /// The chunks asked of this peer now.

@@ -1,0 +1,349 @@
+//! A node put together: wires with their keys, protocols, limits and listeners behind one handle.
+//!
+//! ```text
+//!   Values or builder calls ─▶ NodeConfig ─▶ data folder (locked) ─▶ keys ─▶ wires ─▶ Switch ─▶ Node
+//! ```
+
+use crate::config::{ListenAt, NodeConfig, ProtocolName, WireChoice};
+use crate::data::{DataFolder, scratch};
+use crate::error::NodeError;
+use crate::kit::{BuildRequest, Built, External, KeySource};
+use crate::settings::{Source, Values};
+use crate::wires;
+use serde_json::{Map, Value, json};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use switchboard::{Candidate, Env, Limits, Protocol, Switch, SwitchBuilder, WireName};
+use switchboard_cast::{Cast, FileStores};
+
+/// Puts a node together. Everything has a default: all wires, no listener, keys for this once.
+#[derive(Default)]
+pub struct NodeBuilder {
+    values: Values,
+    env: Option<Env>,
+    protocols: Vec<(Option<WireName>, Arc<dyn Protocol>)>,
+    keys: Vec<(WireName, KeySource)>,
+    limits: Option<Limits>,
+    /// Folders that must live as long as the node.
+    keep: Vec<Arc<tempfile::TempDir>>,
+}
+
+impl NodeBuilder {
+    /// Uses these settings, as flags, variables and a file gave them.
+    #[must_use]
+    pub fn values(mut self, values: Values) -> Self {
+        self.values = self.values.over(values);
+        self
+    }
+
+    /// Sets one setting by its name, as its flag would.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.values.set(name, vec![value.into()], Source::Flag);
+        self
+    }
+
+    /// Serves these wires only.
+    #[must_use]
+    pub fn wires(mut self, names: &[WireName]) -> Self {
+        self.values.set("wire", names.iter().map(|&name| name.to_owned()).collect(), Source::Flag);
+        self
+    }
+
+    /// Listens on an address, with all wires on one port.
+    #[must_use]
+    pub fn listen(mut self, addr: impl std::fmt::Display) -> Self {
+        self.values.set("listen", vec![addr.to_string()], Source::Flag);
+        self
+    }
+
+    /// Keeps keys and what else must survive in this folder.
+    #[must_use]
+    pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.values.set("data", vec![folder.into().display().to_string()], Source::Flag);
+        self
+    }
+
+    /// Adds a protocol, on every wire.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Protocol) -> Self {
+        self.protocols.push((None, Arc::new(protocol)));
+        self
+    }
+
+    /// Adds a protocol on one wire.
+    #[must_use]
+    pub fn protocol_on(mut self, wire: WireName, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.push((Some(wire), protocol));
+        self
+    }
+
+    /// Takes the key of a wire from here.
+    #[must_use]
+    pub fn key(mut self, wire: WireName, source: KeySource) -> Self {
+        self.keys.push((wire, source));
+        self
+    }
+
+    /// Sets limits beyond those that have settings.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Takes network, clock and randomness from here in place of the system.
+    #[must_use]
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// Checks everything, takes the data folder, reads or makes the keys, and starts.
+    ///
+    /// # Errors
+    /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
+    pub async fn start(self) -> Result<Node, NodeError> {
+        let config = NodeConfig::decide(self.values)?;
+        let env = match self.env {
+            Some(env) => env,
+            None => Env::system().map_err(NodeError::job)?,
+        };
+        let data = config.data.as_deref().map(DataFolder::take).transpose()?;
+        let mut built = Vec::new();
+        for &name in &config.wires {
+            let Some(kit) = wires::kit(name) else { continue };
+            let given = self.keys.iter().rev().find(|(wire, _)| *wire == name).map(|(_, key)| key.clone());
+            let key = given.unwrap_or_else(|| config.key(name));
+            let external = config.external.iter().find(|(wire, _)| *wire == name).map(|(_, at)| at);
+            built.push(kit.build(&BuildRequest {
+                values: &config.values,
+                key: &key,
+                external,
+                env: &env,
+            })?);
+        }
+        // A program that brings protocols of its own wants those, and no others it did not name.
+        let own = self.protocols.is_empty() || config.values.has("protocol");
+        let mut scratches = self.keep;
+        let cast = match own && config.protocols.contains(&ProtocolName::Cast) {
+            true => Some(start_cast(&config, &mut scratches).await?),
+            false => None,
+        };
+        let limits = Limits {
+            inbound: config.max_peers,
+            outbound: config.max_peers.max(1),
+            send_rate: config.send_rate,
+            recv_rate: config.recv_rate,
+            ..self.limits.unwrap_or_default()
+        };
+        let mut builder = SwitchBuilder::new(env).limits(limits).access(config.access.clone());
+        for part in &built {
+            let name = part.wire.name();
+            builder = builder.wire(Arc::clone(&part.wire));
+            if own && config.protocols.contains(&ProtocolName::Bench) {
+                builder = builder.protocol_on(name, Arc::clone(&part.bench));
+            }
+            if let Some(cast) = &cast {
+                builder = builder.protocol_on(name, cast.protocol(part.cast.clone()));
+            }
+        }
+        for (wire, protocol) in self.protocols {
+            builder = match wire {
+                Some(wire) => builder.protocol_on(wire, protocol),
+                None => builder.protocol(protocol),
+            };
+        }
+        for ListenAt { wire, addr } in &config.listen {
+            builder = builder.listen(*addr, wire.as_slice());
+        }
+        let switch = builder.start().await.map_err(NodeError::usage)?;
+        let node = Node { switch, built, cast, config, _data: data, _scratches: scratches };
+        for peer in &node.config.peers {
+            let (_, candidate) = wires::parse(peer)?;
+            node.switch.add_static(candidate).await;
+        }
+        Ok(node)
+    }
+}
+
+async fn start_cast(
+    config: &NodeConfig,
+    scratches: &mut Vec<Arc<tempfile::TempDir>>,
+) -> Result<Cast, NodeError> {
+    let dir = match (&config.cast_dir, &config.data) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(data)) => data.join("cast"),
+        (None, None) => {
+            let dir = Arc::new(scratch()?);
+            let path = dir.path().to_owned();
+            scratches.push(dir);
+            path
+        }
+    };
+    let wrong = |e| {
+        NodeError::usage(format!("cannot keep casts in {}: {e}: choose another --cast-dir", dir.display()))
+    };
+    let cast = Cast::new(switchboard_cast::Config::default(), FileStores::new(&dir).map_err(wrong)?);
+    cast.resume().await.map_err(wrong)?;
+    Ok(cast)
+}
+
+/// A running node.
+pub struct Node {
+    switch: Switch,
+    built: Vec<Built>,
+    cast: Option<Cast>,
+    config: NodeConfig,
+    _data: Option<DataFolder>,
+    /// Removed at the end, where nobody named a folder.
+    _scratches: Vec<Arc<tempfile::TempDir>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("switch", &self.switch).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node to be put together.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Nodes on loopback that accept one another on every wire, with keys for this once: for examples and tests.
+    ///
+    /// # Errors
+    /// When keys cannot be made.
+    pub fn local<const N: usize>() -> Result<[NodeBuilder; N], NodeError> {
+        let env = Env::system().map_err(NodeError::job)?;
+        let folder = Arc::new(scratch()?);
+        let mut keys = Vec::new();
+        for kit in wires::kits() {
+            keys.push((kit.name(), kit.network_keys(folder.path(), N, &env)?));
+        }
+        Ok(std::array::from_fn(|n| {
+            let mut builder = Self::builder().listen("127.0.0.1:0");
+            builder.keep.push(Arc::clone(&folder));
+            for (wire, keys) in &keys {
+                if let Some(key) = keys.get(n) {
+                    builder = builder.key(wire, key.clone());
+                }
+            }
+            builder
+        }))
+    }
+
+    /// Its Switch: peers, events, dialling.
+    #[must_use]
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// The protocol `cast`, where it runs.
+    #[must_use]
+    pub fn cast(&self) -> Option<&Cast> {
+        self.cast.as_ref()
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// Where peers may dial a wire: the external address, or everywhere it listens.
+    fn places(&self, wire: WireName) -> Vec<External> {
+        if let Some((_, external)) = self.config.external.iter().find(|(name, _)| *name == wire) {
+            return vec![external.clone()];
+        }
+        let listening = self.switch.listening().iter().filter(|(_, wires)| wires.contains(&wire));
+        listening
+            .map(|(addr, _)| reachable(*addr))
+            .map(|at| External { host: at.ip().to_string(), port: at.port() })
+            .collect()
+    }
+
+    /// The addresses peers may dial, in each wire's own form.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        let of = |built: &Built| -> Vec<String> {
+            self.places(built.wire.name()).iter().map(|at| (built.url)(at)).collect()
+        };
+        self.built.iter().flat_map(of).collect()
+    }
+
+    /// The first address of one wire.
+    #[must_use]
+    pub fn url(&self, wire: WireName) -> Option<String> {
+        let built = self.built.iter().find(|built| built.wire.name() == wire)?;
+        self.places(wire).first().map(|at| (built.url)(at))
+    }
+
+    /// The ready line: what each wire shows of itself, and where the node listens.
+    #[must_use]
+    pub fn ready(&self) -> Value {
+        let mut fields = Map::new();
+        fields.insert("event".into(), "ready".into());
+        for built in &self.built {
+            let name = built.wire.name();
+            fields.insert(name.into(), (built.ready)(self.places(name).first()));
+        }
+        let at =
+            |(addr, wires): &(SocketAddr, Vec<&str>)| json!({"address": addr.to_string(), "wires": wires});
+        fields.insert("listening".into(), self.switch.listening().iter().map(at).collect());
+        Value::Object(fields)
+    }
+
+    /// The ready line for people.
+    #[must_use]
+    pub fn ready_text(&self) -> String {
+        let mut lines = Vec::new();
+        for built in &self.built {
+            let (name, places) = (built.wire.name(), self.places(built.wire.name()));
+            if places.is_empty() {
+                lines.push(format!("{name:<7} does not listen"));
+            }
+            lines.extend(places.iter().map(|at| format!("{name:<7} {}", (built.url)(at))));
+        }
+        lines.join("\n")
+    }
+
+    /// Reads an address of any of its wires.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, or that the node does not serve that wire.
+    pub fn parse(&self, url: &str) -> Result<Candidate, NodeError> {
+        let (kit, candidate) = wires::parse(url)?;
+        if self.config.wires.contains(&kit.name()) {
+            return Ok(candidate);
+        }
+        Err(NodeError::usage(format!("{url} is of wire {}, which this node does not serve", kit.name())))
+    }
+
+    /// Ends every session with a goodbye and stops.
+    pub async fn stop(&self) {
+        self.switch.stop().await;
+    }
+}
+
+/// An address that can be dialled: a node that listens everywhere is reached on this machine, at least.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// A wire by its name, for flags.
+///
+/// # Errors
+/// A sentence that names those there are.
+pub fn wire_named(text: &str) -> Result<WireName, String> {
+    Ok(text.parse::<WireChoice>()?.0.name())
+}

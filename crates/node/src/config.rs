@@ -1,0 +1,356 @@
+//! What a node is told, decided: which wires, where it listens, whom it keeps, how much it takes.
+
+use crate::error::NodeError;
+use crate::kit::{External, KeySource, Kit};
+use crate::settings::{Form, Setting, Values};
+use crate::wires;
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::str::FromStr;
+use switchboard::{AccessList, WireName};
+
+/// The node's own settings and its limits; each wire's stand in its folder.
+pub const SETTINGS: &[Setting] = &[
+    Setting::list("node", "wire", Form::Text, "Wires to serve, separated by commas (default: all)"),
+    Setting::list(
+        "node",
+        "listen",
+        Form::Text,
+        "Where to listen, for all wires on one port, or as WIRE=ADDRESS for one; may be repeated",
+    ),
+    Setting::list(
+        "node",
+        "external",
+        Form::Text,
+        "The address peers should dial, as WIRE=HOST:PORT, or HOST:PORT where one wire is served; may be repeated",
+    ),
+    Setting::list("node", "key-file", Form::Path, "A key file, as WIRE=PATH; may be repeated"),
+    Setting::one(
+        "node",
+        "data",
+        Form::Path,
+        "Folder for keys and received files; without it keys are thrown away at the end",
+    ),
+    Setting::list("node", "peer", Form::Text, "A peer to keep connected, by URL; may be repeated"),
+    Setting::list(
+        "node",
+        "protocol",
+        Form::Text,
+        "Protocols to run: bench, cast; may be repeated (default: cast)",
+    ),
+    Setting::list("node", "cast", Form::Path, "A file to cast to the network; may be repeated"),
+    Setting::one(
+        "node",
+        "cast-dir",
+        Form::Path,
+        "Folder for received files (default: DATA/cast, or a temporary one)",
+    ),
+    Setting::one("node", "stdin-stop", Form::Switch, "Stop when standard input ends"),
+    Setting::one(
+        "limits",
+        "max-peers",
+        Form::Number,
+        "Most peers that may connect to this node, and that it looks for (default: 50)",
+    ),
+    Setting::one(
+        "limits",
+        "send-rate",
+        Form::Bytes,
+        "Bytes a second sent to one peer at most, as in 5MB (default: no limit; so is 0)",
+    ),
+    Setting::one(
+        "limits",
+        "recv-rate",
+        Form::Bytes,
+        "Bytes a second taken from one peer at most (default: no limit; so is 0)",
+    ),
+    Setting::list(
+        "limits",
+        "access-allow",
+        Form::Text,
+        "Networks that may connect and be dialled, as in 10.0.0.0/8; may be repeated",
+    ),
+    Setting::list("limits", "access-deny", Form::Text, "Networks that may not; may be repeated"),
+];
+
+/// Every setting: the node's, its limits and each wire's.
+#[must_use]
+pub fn all_settings() -> Vec<Setting> {
+    SETTINGS.iter().chain(wires::settings()).copied().collect()
+}
+
+/// A protocol that comes with the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ProtocolName {
+    /// Measuring.
+    Bench,
+    /// Sending a file to every node.
+    Cast,
+}
+
+impl FromStr for ProtocolName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "bench" => Ok(Self::Bench),
+            "cast" => Ok(Self::Cast),
+            other => Err(format!("there is no protocol {other:?}: use bench or cast")),
+        }
+    }
+}
+
+/// A wire, by its name.
+#[derive(Clone, Copy)]
+pub struct WireChoice(pub &'static dyn Kit);
+
+impl std::fmt::Debug for WireChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl FromStr for WireChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<_> = wires::kits().iter().map(|kit| kit.name()).collect();
+        let found = wires::kit(text).map(Self);
+        found.ok_or_else(|| format!("there is no wire {text:?}: use {}", names.join(" or ")))
+    }
+}
+
+/// `WIRE=VALUE`, or the value for whichever wire it concerns.
+#[derive(Debug, Clone)]
+struct ForWire<T> {
+    wire: Option<WireName>,
+    value: T,
+}
+
+impl<T: FromStr<Err = String>> FromStr for ForWire<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (wire, value) = match text.split_once('=') {
+            Some((wire, value)) => (Some(wire.parse::<WireChoice>()?.0.name()), value),
+            None => (None, text),
+        };
+        Ok(Self { wire, value: value.parse()? })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct ListenAddr(SocketAddr);
+
+impl FromStr for ListenAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is not IP:PORT, as in 0.0.0.0:30303 or [::]:0");
+        text.parse().map(Self).map_err(wrong)
+    }
+}
+
+/// A network in CIDR form; a plain address is a network of one.
+#[derive(Debug, Clone)]
+struct Net(ipnet::IpNet);
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let single = || text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from).ok();
+        let net = text.parse().ok().or_else(single);
+        net.map(Self).ok_or_else(|| format!("{text:?} is not a network, as in 10.0.0.0/8"))
+    }
+}
+
+/// An address to listen on, for one wire or for all.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ListenAt {
+    /// The wire; none for all.
+    pub wire: Option<WireName>,
+    /// The address.
+    pub addr: SocketAddr,
+}
+
+/// A node's settings, decided.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NodeConfig {
+    /// Wires to serve, in the order things are shown.
+    pub wires: Vec<WireName>,
+    /// Where to listen.
+    pub listen: Vec<ListenAt>,
+    /// The address peers should dial, by wire.
+    pub external: Vec<(WireName, External)>,
+    /// Key files, by wire.
+    pub key_files: Vec<(WireName, PathBuf)>,
+    /// The data folder.
+    pub data: Option<PathBuf>,
+    /// Peers to keep connected.
+    pub peers: Vec<String>,
+    /// Protocols that come with the node.
+    pub protocols: Vec<ProtocolName>,
+    /// Files to cast.
+    pub cast: Vec<PathBuf>,
+    /// Folder for received files.
+    pub cast_dir: Option<PathBuf>,
+    /// Most peers in each direction.
+    pub max_peers: usize,
+    /// Bytes a second to one peer.
+    pub send_rate: Option<NonZeroU64>,
+    /// Bytes a second from one peer.
+    pub recv_rate: Option<NonZeroU64>,
+    /// Who may connect and be dialled.
+    pub access: AccessList,
+    /// Whether the end of standard input is a reason to stop.
+    pub stdin_stop: bool,
+    /// Everything that was given, for the wires' own settings.
+    pub values: Values,
+}
+
+/// Peers in each direction where nothing is said.
+const MAX_PEERS: u64 = 50;
+
+/// Whether this is a file that can be read.
+fn readable(path: &std::path::Path) -> std::io::Result<()> {
+    let kind = std::fs::File::open(path)?.metadata()?;
+    if kind.is_file() { Ok(()) } else { Err(std::io::Error::other("not a file")) }
+}
+
+impl NodeConfig {
+    /// Decides what was given.
+    ///
+    /// # Errors
+    /// The first value that cannot be, or that does not fit the others, with what to change.
+    pub fn decide(values: Values) -> Result<Self, NodeError> {
+        let wires = Self::wires(&values)?;
+        let served = |wire: WireName| wires.contains(&wire);
+        let unserved = |flag: &str, wire| {
+            NodeError::usage(format!("{flag} names wire {wire}, which --wire does not serve"))
+        };
+        let listen: Vec<ForWire<ListenAddr>> = values.parse_all("listen")?;
+        if let Some(wire) = listen.iter().filter_map(|l| l.wire).find(|w| !served(w)) {
+            return Err(unserved("--listen", wire));
+        }
+        let nets =
+            |name| Ok::<_, NodeError>(values.parse_all::<Net>(name)?.into_iter().map(|net| net.0).collect());
+        let mut protocols: Vec<ProtocolName> = values.parse_all("protocol")?;
+        if protocols.is_empty() {
+            protocols.push(ProtocolName::Cast);
+        }
+        protocols.sort_unstable();
+        protocols.dedup();
+        let max_peers = values.number("max-peers")?.unwrap_or(MAX_PEERS);
+        let config = Self {
+            listen: listen.into_iter().map(|l| ListenAt { wire: l.wire, addr: l.value.0 }).collect(),
+            external: Self::external(&values, &wires)?,
+            key_files: Self::key_files(&values)?,
+            data: values.path("data"),
+            peers: values.texts("peer").to_vec(),
+            protocols,
+            cast: values.texts("cast").iter().map(PathBuf::from).collect(),
+            cast_dir: values.path("cast-dir"),
+            max_peers: usize::try_from(max_peers).unwrap_or(usize::MAX),
+            send_rate: values.bytes("send-rate")?.and_then(NonZeroU64::new),
+            recv_rate: values.bytes("recv-rate")?.and_then(NonZeroU64::new),
+            access: AccessList { allow: nets("access-allow")?, deny: nets("access-deny")? },
+            stdin_stop: values.switch("stdin-stop")?,
+            wires,
+            values,
+        };
+        config.check()
+    }
+
+    fn wires(values: &Values) -> Result<Vec<WireName>, NodeError> {
+        let chosen: Vec<WireChoice> = values.parse_all("wire")?;
+        let chosen: Vec<_> = chosen.iter().map(|choice| choice.0.name()).collect();
+        let all = wires::kits().iter().map(|kit| kit.name());
+        Ok(all.filter(|name| chosen.is_empty() || chosen.contains(name)).collect())
+    }
+
+    fn external(values: &Values, wires: &[WireName]) -> Result<Vec<(WireName, External)>, NodeError> {
+        let given: Vec<ForWire<External>> = values.parse_all("external")?;
+        let place = |given: ForWire<External>| match (given.wire, wires) {
+            (Some(wire), _) if wires.contains(&wire) => Ok((wire, given.value)),
+            (Some(wire), _) => {
+                Err(NodeError::usage(format!("--external names wire {wire}, which --wire does not serve")))
+            }
+            (None, [only]) => Ok((*only, given.value)),
+            (None, _) => Err(NodeError::usage(format!(
+                "--external {} does not say for which wire: write WIRE={}",
+                given.value, given.value
+            ))),
+        };
+        given.into_iter().map(place).collect()
+    }
+
+    fn key_files(values: &Values) -> Result<Vec<(WireName, PathBuf)>, NodeError> {
+        let given: Vec<KeyFile> = values.parse_all("key-file")?;
+        Ok(given.into_iter().map(|key| (key.wire, key.path)).collect())
+    }
+
+    fn check(self) -> Result<Self, NodeError> {
+        let served = |wire: WireName| self.wires.contains(&wire);
+        if let Some((wire, _)) = self.key_files.iter().find(|(wire, _)| !served(wire)) {
+            return Err(NodeError::usage(format!(
+                "--key-file names wire {wire}, which --wire does not serve"
+            )));
+        }
+        for peer in &self.peers {
+            let (kit, _) = wires::parse(peer)?;
+            if !served(kit.name()) {
+                let wire = kit.name();
+                return Err(NodeError::usage(format!(
+                    "--peer {peer} is of wire {wire}, which --wire does not serve"
+                )));
+            }
+        }
+        if let Some((file, error)) = self.cast.iter().find_map(|f| Some((f, readable(f).err()?))) {
+            return Err(NodeError::usage(format!(
+                "cannot cast {}: {error}: give another --cast",
+                file.display()
+            )));
+        }
+        if !self.cast.is_empty() && !self.protocols.contains(&ProtocolName::Cast) {
+            return Err(NodeError::usage("--cast needs the protocol cast: add --protocol cast"));
+        }
+        let both = [ProtocolName::Bench, ProtocolName::Cast].iter().all(|p| self.protocols.contains(p));
+        let channel = self.values.text("channel").map(str::as_bytes);
+        if both && channel == Some(wires::fabric::bench_channel()) {
+            return Err(NodeError::usage("the protocol bench echoes that channel: choose another --channel"));
+        }
+        Ok(self)
+    }
+
+    /// Where the key of a wire comes from.
+    #[must_use]
+    pub fn key(&self, wire: WireName) -> KeySource {
+        match self.key_files.iter().find(|(name, _)| *name == wire) {
+            Some((_, path)) => KeySource::File(path.clone()),
+            None => self.data.clone().map_or(KeySource::Throwaway, KeySource::Data),
+        }
+    }
+}
+
+/// `devp2p=PATH`: a key file for one wire.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// The wire.
+    pub wire: WireName,
+    /// The file, or folder.
+    pub path: PathBuf,
+}
+
+impl FromStr for KeyFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (wire, path) = text.split_once('=').ok_or_else(|| format!("{text:?} is not WIRE=PATH"))?;
+        Ok(Self { wire: wire.parse::<WireChoice>()?.0.name(), path: path.into() })
+    }
+}

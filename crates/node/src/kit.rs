@@ -1,0 +1,270 @@
+//! A wire's kit: everything the front door needs to know of one wire, in one folder.
+//!
+//! ```text
+//!   settings ─▶ flags, variables, section of the file        parse, claims ─▶ addresses as users write them
+//!   build    ─▶ the wire, its ready line, its own URL,        keygen, public_forms ─▶ keys
+//!               where bench and cast ride                     probe ─▶ who answers, and how far away
+//! ```
+//!
+//! A wire is added by one folder in [`crate::wires`] with a type that implements [`Kit`], and one line in
+//! [`crate::wires::kits`].
+
+use crate::error::NodeError;
+use crate::settings::{Setting, Values};
+use serde_json::Value;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard::net::{Connection, connect_host};
+use switchboard::wire::{AddressError, HandshakeError, Stage, Wire};
+use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
+use switchboard_cast::ChannelMap;
+use tokio::sync::mpsc;
+
+/// How long connecting to somebody named by the operator may take.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where a node's key comes from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// This file or folder, which must be there.
+    File(PathBuf),
+    /// This data folder, where the key is made on first use.
+    Data(PathBuf),
+    /// Made now, never stored.
+    Throwaway,
+}
+
+impl KeySource {
+    /// The key file's path in a data folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn in_data(data: &Path, name: &str) -> Result<PathBuf, NodeError> {
+        std::fs::create_dir_all(data).map_err(|e| {
+            let data = data.display();
+            NodeError::usage(format!("cannot use the data folder {data}: {e}: choose another with --data"))
+        })?;
+        Ok(data.join(name))
+    }
+
+    /// A key that cannot be made or read in the data folder.
+    pub fn data_fails(error: impl fmt::Display) -> NodeError {
+        NodeError::usage(format!("{error}: correct that, or choose another --data"))
+    }
+}
+
+/// What is to be made by `keygen`.
+#[derive(Debug, Clone)]
+pub struct KeyPlan {
+    /// The file, or the folder on wires whose identities are folders.
+    pub out: PathBuf,
+    /// The organisation's MSP id, on wires that have organisations.
+    pub org: String,
+    /// Peers of the organisation.
+    pub peers: usize,
+}
+
+/// Everything the front door needs to know of one wire.
+pub trait Kit: Send + Sync {
+    /// The wire's name, as in flags, events and URLs.
+    fn name(&self) -> WireName;
+
+    /// The wire's own settings, all of the section with its name.
+    fn settings(&self) -> &'static [Setting];
+
+    /// The forms of its addresses, for people.
+    fn forms(&self) -> &'static str;
+
+    /// Whether this text looks like one of its addresses.
+    fn claims(&self, url: &str) -> bool;
+
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what is expected.
+    fn parse(&self, url: &str) -> Result<Candidate, AddressError>;
+
+    /// Whether identities of this wire are organisations with folders, so that a client needs one that the peer trusts.
+    fn has_organisations(&self) -> bool {
+        false
+    }
+
+    /// Makes the wire.
+    ///
+    /// # Errors
+    /// A key or setting that must be changed.
+    fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError>;
+
+    /// Makes a key and says what it is.
+    ///
+    /// # Errors
+    /// A place that cannot be written, a name that cannot be.
+    fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError>;
+
+    /// Keys for nodes of one network that must accept one another, kept below `data`.
+    ///
+    /// # Errors
+    /// A place that cannot be written.
+    fn network_keys(&self, data: &Path, count: usize, env: &Env) -> Result<Vec<KeySource>, NodeError> {
+        let _ = env;
+        Ok((0..count).map(|n| KeySource::Data(data.join(format!("{}-{n}", self.name())))).collect())
+    }
+
+    /// Every public form of a key.
+    ///
+    /// # Errors
+    /// A key that cannot be read.
+    fn public_forms(&self, key: &Path, org: &str, at: SocketAddr) -> Result<Value, NodeError>;
+
+    /// What an address says, decoded.
+    ///
+    /// # Errors
+    /// As for [`Kit::parse`].
+    fn decode(&self, url: &str) -> Result<Value, AddressError>;
+
+    /// Shakes hands as any node of the network would accept it, and stays for round trips.
+    fn probe<'a>(
+        &'a self,
+        whom: &'a Candidate,
+        request: &'a BuildRequest<'a>,
+    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>>;
+
+    /// The protocol `bench` as a client: the protocol, and where its sessions come out.
+    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>);
+}
+
+/// What a wire is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildRequest<'a> {
+    /// All settings given.
+    pub values: &'a Values,
+    /// Where the key comes from.
+    pub key: &'a KeySource,
+    /// The address peers should dial, where it is not the one we listen on.
+    pub external: Option<&'a External>,
+    /// Network, clock, randomness.
+    pub env: &'a Env,
+}
+
+/// A host and port that peers may dial, as the operator wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// IP address or host name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl External {
+    /// As a socket address, where the host is an IP address.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.host.parse().ok()?, self.port))
+    }
+}
+
+impl fmt::Display for External {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl std::str::FromStr for External {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is not HOST:PORT, as in 203.0.113.7:30303 or node.example.org:26656");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let ip = host.parse::<std::net::IpAddr>().ok();
+        if ip.is_some_and(|ip| ip.is_unspecified()) {
+            return Err(format!("{host} is no address that peers can dial: give one they can reach"));
+        }
+        let named = !host.is_empty() && host.len() <= 253 && host.chars().all(plain);
+        if ip.is_some() || named { Ok(Self { host: host.to_owned(), port }) } else { Err(wrong()) }
+    }
+}
+
+/// A wire that was made, with what the front door shows of it.
+pub struct Built {
+    /// The wire.
+    pub wire: Arc<dyn Wire>,
+    /// Its part of the ready line: addresses where it listens (or is reached), and its id.
+    pub ready: Box<dyn Fn(Option<&External>) -> Value + Send + Sync>,
+    /// Its URL at an address.
+    pub url: Box<dyn Fn(&External) -> String + Send + Sync>,
+    /// The protocol `bench`, as a server.
+    pub bench: Arc<dyn Protocol>,
+    /// Where `cast` rides.
+    pub cast: ChannelMap,
+}
+
+impl fmt::Debug for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Built({})", self.wire.name())
+    }
+}
+
+/// Somebody who was asked who they are.
+pub enum Probe {
+    /// A session whose own ping measures round trips.
+    Session(Box<switchboard::wire::Session>),
+    /// A peer that answers a call.
+    Gossip(Box<switchboard_fabric::wire::Probed>),
+}
+
+/// A session that can be measured.
+pub trait BenchDriver: Send {
+    /// Runs an echo series.
+    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>>;
+    /// Runs a one-way flow.
+    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>>;
+}
+
+impl<D: Drive> BenchDriver for D {
+    fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>> {
+        Box::pin(Drive::echo(self, plan))
+    }
+
+    fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>> {
+        Box::pin(Drive::bulk(self, plan))
+    }
+}
+
+/// Passes the sessions of a wire's own driver type on under the common trait.
+pub(crate) fn forward<D: BenchDriver + 'static>(
+    mut from: mpsc::Receiver<D>,
+) -> mpsc::Receiver<Box<dyn BenchDriver>> {
+    let (tx, rx) = mpsc::channel::<Box<dyn BenchDriver>>(1);
+    tokio::spawn(async move {
+        while let Some(driver) = from.recv().await {
+            if tx.send(Box::new(driver)).await.is_err() {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+/// Connects to somebody named by the operator.
+///
+/// # Errors
+/// Why not, as a step of a handshake.
+pub async fn connect(env: &Env, whom: &Candidate) -> Result<Connection, HandshakeError> {
+    let connection = connect_host(&**env.net(), &whom.host, whom.port, CONNECT_LIMIT).await;
+    connection.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
+        _ => HandshakeError::Io { stage: Stage::Connect, error },
+    })
+}

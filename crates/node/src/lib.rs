@@ -1,0 +1,37 @@
+//! The front door: a node with its wires, keys, data folder and protocols, in a few lines.
+//!
+//! ```no_run
+//! use switchboard_node::Node;
+//!
+//! # async fn f() -> Result<(), switchboard_node::NodeError> {
+//! let node = Node::builder().listen("0.0.0.0:30303").data("./data").start().await?;
+//! println!("{}", node.ready_text());
+//! node.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`builder`] | [`NodeBuilder`] and [`Node`] |
+//! | [`config`] | what a node is told, decided |
+//! | [`settings`] | each setting once: flag, variable and key of the file |
+//! | [`kit`] | what the front door needs of a wire |
+//! | [`wires`] | the wires, one folder each |
+//! | [`data`] | the data folder and its lock |
+//!
+//! What the command `switchboard` uses is what an embedding program uses. No protocol logic lives here.
+
+pub mod builder;
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod kit;
+pub mod settings;
+pub mod wires;
+
+pub use builder::{Node, NodeBuilder};
+pub use config::{NodeConfig, ProtocolName};
+pub use error::NodeError;
+pub use kit::{KeySource, Kit};
+pub use settings::{Setting, Values};

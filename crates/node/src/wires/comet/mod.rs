@@ -1,0 +1,170 @@
+//! CometBFT's wire for the front door: `ID@HOST:PORT`, `node_key.json`, the network's name.
+
+use crate::error::NodeError;
+use crate::kit::{self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, forward};
+use crate::settings::{Form, Setting};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use switchboard::wire::{AddressError, HandshakeError};
+use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard_cast::{ChannelMap, Flow, Framing};
+use switchboard_comet::bench::Bench;
+use switchboard_comet::{COMET, Comet, CometConfig, NodeKey, proto};
+use tokio::sync::mpsc;
+
+/// The kit.
+#[derive(Debug, Clone, Copy)]
+pub struct CometKit;
+
+/// The network's name where none is given.
+pub const DEFAULT_NETWORK: &str = "switchboard";
+/// First of the three channels of `cast` (docs/cast.md).
+const CAST_BASE: u16 = 0x74;
+/// File of the key in a data folder (cometbft config/config.go).
+const KEY_FILE: &str = "node_key.json";
+/// Hex digits of an ID.
+const ID_DIGITS: usize = 40;
+
+const SETTINGS: &[Setting] = &[
+    Setting::one(
+        COMET,
+        "network",
+        Form::Text,
+        "Network name (chain id) on the comet wire (default: switchboard)",
+    ),
+    Setting::one(
+        COMET,
+        "moniker",
+        Form::Text,
+        "Name this node goes by on the comet wire (default: switchboard)",
+    ),
+];
+
+fn key(source: &KeySource, env: &Env) -> Result<NodeKey, NodeError> {
+    match source {
+        KeySource::File(path) => NodeKey::load(path).map_err(NodeError::usage),
+        KeySource::Data(data) => {
+            let path = KeySource::in_data(data, KEY_FILE)?;
+            NodeKey::load_or_create(&path, || env.random()).map_err(KeySource::data_fails)
+        }
+        KeySource::Throwaway => NodeKey::from_seed(&env.random()).map_err(NodeError::job),
+    }
+}
+
+fn config(request: &BuildRequest<'_>) -> Result<CometConfig, NodeError> {
+    let network = request.values.text("network").unwrap_or(DEFAULT_NETWORK);
+    let mut config = CometConfig::new(Arc::new(key(request.key, request.env)?), network);
+    if let Some(moniker) = request.values.text("moniker") {
+        moniker.clone_into(&mut config.moniker);
+    }
+    config.listen_addr = request.external.map(|external| format!("tcp://{external}"));
+    Ok(config)
+}
+
+/// Messages as the bytes of a `BytesValue`.
+struct BytesValue;
+
+impl Framing for BytesValue {
+    fn prefix(&self, _: Flow, len: usize, out: &mut BytesMut) {
+        out.put_u8(0x0a);
+        proto::put_uvarint(len as u64, out);
+    }
+
+    fn unwrap(&self, message: Bytes) -> Result<Bytes, &'static str> {
+        proto::unwrap(&message).map_err(|_| "cast: not a BytesValue")
+    }
+}
+
+impl Kit for CometKit {
+    fn name(&self) -> WireName {
+        COMET
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn forms(&self) -> &'static str {
+        "comet://ID@HOST:PORT or ID@HOST:PORT"
+    }
+
+    fn claims(&self, url: &str) -> bool {
+        // The network's own form: 40 hex digits and an at sign.
+        let native = url
+            .split_once('@')
+            .is_some_and(|(id, _)| id.len() == ID_DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit()));
+        native || url.starts_with("comet:")
+    }
+
+    fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
+        if url.starts_with("comet:") {
+            return switchboard_comet::wire::parse(url);
+        }
+        switchboard_comet::wire::parse(&format!("comet://{url}"))
+    }
+
+    fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
+        let config = config(request)?;
+        let id = config.key.id().to_string();
+        let wire = Arc::new(Comet::new(config).map_err(NodeError::usage)?);
+        let for_url = id.clone();
+        Ok(Built {
+            wire,
+            ready: Box::new(move |at| match at {
+                Some(at) => json!({"address": format!("{id}@{at}"), "id": id}),
+                None => json!({"id": id}),
+            }),
+            url: Box::new(move |at| format!("comet://{for_url}@{at}")),
+            bench: Bench::server(),
+            cast: ChannelMap::wrapped(CAST_BASE, BytesValue),
+        })
+    }
+
+    fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
+        let key = NodeKey::from_seed(&env.random()).map_err(NodeError::job)?;
+        key.save_new(&plan.out).map_err(NodeError::usage)?;
+        Ok(json!({"id": key.id().to_string()}))
+    }
+
+    fn public_forms(&self, path: &Path, _: &str, at: SocketAddr) -> Result<Value, NodeError> {
+        let key = NodeKey::load(path).map_err(NodeError::usage)?;
+        let id = key.id().to_string();
+        Ok(json!({"id": id, "address": format!("{id}@{at}"), "url": format!("comet://{id}@{at}")}))
+    }
+
+    fn decode(&self, url: &str) -> Result<Value, AddressError> {
+        let candidate = self.parse(url)?;
+        let id = candidate.id.map(|id| id.to_string());
+        let address = id.as_ref().map(|id| format!("{id}@{}", candidate.authority()));
+        Ok(json!({"id": id, "host": candidate.host, "port": candidate.port, "address": address}))
+    }
+
+    fn probe<'a>(
+        &'a self,
+        whom: &'a Candidate,
+        request: &'a BuildRequest<'a>,
+    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>> {
+        Box::pin(async move {
+            let config = config(request)?;
+            let probe = async {
+                let connection = kit::connect(request.env, whom).await?;
+                switchboard_comet::probe(connection, whom, &config, request.env).await
+            };
+            Ok(probe.await.map(Box::new).map(Probe::Session))
+        })
+    }
+
+    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+        let (bench, drivers) = Bench::driven();
+        (bench, forward(drivers))
+    }
+}
+
+/// Our address at a place, in the network's own form.
+#[must_use]
+pub fn address(id: &str, at: &External) -> String {
+    format!("{id}@{at}")
+}

@@ -1,0 +1,133 @@
+//! Ethereum's wire for the front door: enode and ENR, geth's key file.
+
+use crate::error::NodeError;
+use crate::kit::{self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, forward};
+use crate::settings::Setting;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use switchboard::wire::{AddressError, HandshakeError};
+use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard_cast::ChannelMap;
+use switchboard_devp2p::bench::Bench;
+use switchboard_devp2p::{DEVP2P, Devp2p, Devp2pConfig};
+use switchboard_enr::enode::Endpoint;
+use switchboard_enr::{Enode, NodeKey, Record};
+use tokio::sync::mpsc;
+
+/// The kit.
+#[derive(Debug, Clone, Copy)]
+pub struct Devp2pKit;
+
+/// File of the key in a data folder (go-ethereum node/config.go, datadirPrivateKey).
+const KEY_FILE: &str = "nodekey";
+
+fn key(source: &KeySource, env: &Env) -> Result<NodeKey, NodeError> {
+    match source {
+        KeySource::File(path) => NodeKey::load(path).map_err(NodeError::usage),
+        KeySource::Data(data) => {
+            let path = KeySource::in_data(data, KEY_FILE)?;
+            NodeKey::load_or_create(&path, || env.random()).map_err(KeySource::data_fails)
+        }
+        KeySource::Throwaway => Ok(NodeKey::generate(|| env.random())),
+    }
+}
+
+fn config(request: &BuildRequest<'_>) -> Result<Devp2pConfig, NodeError> {
+    Ok(Devp2pConfig::new(Arc::new(key(request.key, request.env)?)))
+}
+
+fn enode(wire: &Devp2p, at: &External) -> Enode {
+    let any = SocketAddr::from(([127, 0, 0, 1], at.port));
+    let mut enode = wire.enode(at.addr().unwrap_or(any));
+    enode.endpoint = Some(Endpoint { host: at.host.clone(), tcp: at.port, udp: 0 });
+    enode
+}
+
+impl Kit for Devp2pKit {
+    fn name(&self) -> WireName {
+        DEVP2P
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+
+    fn forms(&self) -> &'static str {
+        "enode://KEY@HOST:PORT, enr:…"
+    }
+
+    fn claims(&self, url: &str) -> bool {
+        url.starts_with("enode:") || url.starts_with("enr:")
+    }
+
+    fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
+        switchboard_devp2p::wire::parse(url)
+    }
+
+    fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
+        let config = config(request)?;
+        let id = hex::encode(config.key.public().node_id());
+        let wire = Arc::new(Devp2p::new(config));
+        let (for_ready, for_url) = (Arc::clone(&wire), Arc::clone(&wire));
+        Ok(Built {
+            wire,
+            ready: Box::new(move |at| match at {
+                Some(at) => json!({"enode": enode(&for_ready, at).to_string(), "id": id}),
+                None => json!({"id": id}),
+            }),
+            url: Box::new(move |at| enode(&for_url, at).to_string()),
+            bench: Bench::server(),
+            cast: ChannelMap::plain(0),
+        })
+    }
+
+    fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
+        let key = NodeKey::generate(|| env.random());
+        key.save(&plan.out).map_err(NodeError::usage)?;
+        Ok(json!({"id": hex::encode(key.public().node_id())}))
+    }
+
+    fn public_forms(&self, path: &Path, _: &str, at: SocketAddr) -> Result<Value, NodeError> {
+        let key = NodeKey::load(path).map_err(NodeError::usage)?;
+        // No UDP port, as in the enode: nothing answers discovery there.
+        let record = Record::signed(&key, 1, at.ip(), Some(at.port()), None);
+        let wire = Devp2p::new(Devp2pConfig::new(Arc::new(key)));
+        let enode = wire.enode(at);
+        Ok(json!({
+            "id": hex::encode(enode.key.node_id()),
+            "public_key": format!("{:?}", enode.key),
+            "compressed": hex::encode(enode.key.compressed()),
+            "enode": enode.to_string(),
+            "enr": record.to_string(),
+        }))
+    }
+
+    fn decode(&self, url: &str) -> Result<Value, AddressError> {
+        let candidate = self.parse(url)?;
+        Ok(
+            json!({"id": candidate.id.map(|id| id.to_string()), "host": candidate.host, "port": candidate.port}),
+        )
+    }
+
+    fn probe<'a>(
+        &'a self,
+        whom: &'a Candidate,
+        request: &'a BuildRequest<'a>,
+    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>> {
+        Box::pin(async move {
+            let config = config(request)?;
+            let probe = async {
+                let connection = kit::connect(request.env, whom).await?;
+                switchboard_devp2p::probe(connection, whom, &config, request.env).await
+            };
+            Ok(probe.await.map(Box::new).map(Probe::Session))
+        })
+    }
+
+    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+        let (bench, drivers) = Bench::driven();
+        (bench, forward(drivers))
+    }
+}

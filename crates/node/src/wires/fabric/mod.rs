@@ -1,0 +1,171 @@
+//! Fabric's wire for the front door: peer folders, organisations, gossip channels.
+
+use crate::error::NodeError;
+use crate::kit::{self, BenchDriver, BuildRequest, Built, KeyPlan, KeySource, Kit, Probe, forward};
+use crate::settings::{Form, Setting, Values};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use switchboard::wire::{AddressError, HandshakeError, Wire};
+use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard_fabric::bench::{driven, server};
+use switchboard_fabric::cast::{CHANNEL, ChannelName};
+use switchboard_fabric::keygen;
+use switchboard_fabric::{FABRIC, Fabric, FabricConfig, PeerFolder};
+use tokio::sync::mpsc;
+
+/// The kit.
+#[derive(Debug, Clone, Copy)]
+pub struct FabricKit;
+
+/// The MSP id where none is given.
+pub const DEFAULT_ORG: &str = "Org1MSP";
+/// Folder of the organisation made in a data folder.
+const OWN_ORG: &str = "fabric";
+
+const SETTINGS: &[Setting] = &[
+    Setting::one(
+        FABRIC,
+        "org",
+        Form::Text,
+        "MSP id of our organisation on the fabric wire (default: Org1MSP)",
+    ),
+    Setting::one(
+        FABRIC,
+        "channel",
+        Form::Text,
+        "Gossip channel that casts ride on, on the fabric wire (default: cast)",
+    ),
+];
+
+fn org(values: &Values) -> &str {
+    values.text("org").unwrap_or(DEFAULT_ORG)
+}
+
+fn folder(source: &KeySource, org: &str, env: &Env) -> Result<PeerFolder, NodeError> {
+    let load = |peer: &Path| PeerFolder::load(peer, org).map_err(NodeError::usage);
+    match source {
+        KeySource::File(path) => load(path),
+        KeySource::Data(data) => {
+            let own = KeySource::in_data(data, OWN_ORG)?;
+            if !own.exists() {
+                keygen::keygen(&own, org, 1, env.wall()).map_err(KeySource::data_fails)?;
+            }
+            load(&own.join("peer0"))
+        }
+        KeySource::Throwaway => {
+            let scratch = crate::data::scratch()?;
+            let own = scratch.path().join(OWN_ORG);
+            keygen::keygen(&own, org, 1, env.wall()).map_err(NodeError::usage)?;
+            load(&own.join("peer0"))
+        }
+    }
+}
+
+fn channel(values: &Values) -> Result<ChannelName, NodeError> {
+    let name = values.text("channel").unwrap_or(CHANNEL);
+    name.parse().map_err(|e| NodeError::usage(format!("--channel {name:?}: {e}")))
+}
+
+fn wire(request: &BuildRequest<'_>) -> Result<Fabric, NodeError> {
+    let mut config = FabricConfig::new(folder(request.key, org(request.values), request.env)?);
+    config.cast_channel = channel(request.values)?;
+    Fabric::new(config).map_err(NodeError::usage)
+}
+
+impl Kit for FabricKit {
+    fn name(&self) -> WireName {
+        FABRIC
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        SETTINGS
+    }
+
+    fn forms(&self) -> &'static str {
+        "fabric://HOST:PORT"
+    }
+
+    fn claims(&self, url: &str) -> bool {
+        url.starts_with("fabric:")
+    }
+
+    fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
+        switchboard_fabric::wire::parse(url)
+    }
+
+    fn has_organisations(&self) -> bool {
+        true
+    }
+
+    fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
+        let wire = Arc::new(wire(request)?);
+        let (pki_id, org) = (wire.local_id().to_string(), org(request.values).to_owned());
+        Ok(Built {
+            wire,
+            ready: Box::new(move |at| match at {
+                Some(at) => json!({"endpoint": at.to_string(), "pki_id": pki_id, "msp": org}),
+                None => json!({"pki_id": pki_id, "msp": org}),
+            }),
+            url: Box::new(|at| format!("fabric://{at}")),
+            bench: server(),
+            cast: switchboard_fabric::cast::channels(&channel(request.values)?),
+        })
+    }
+
+    fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
+        let made = keygen::keygen(&plan.out, &plan.org, plan.peers, env.wall()).map_err(NodeError::usage)?;
+        let peers: Vec<_> = made.iter().map(|peer| peer.display().to_string()).collect();
+        Ok(json!({"org": plan.org, "peers": peers}))
+    }
+
+    /// One organisation, a peer's folder for each node.
+    fn network_keys(&self, data: &Path, count: usize, env: &Env) -> Result<Vec<KeySource>, NodeError> {
+        let org = data.join(OWN_ORG);
+        let made = keygen::keygen(&org, DEFAULT_ORG, count, env.wall()).map_err(NodeError::job)?;
+        Ok(made.into_iter().map(KeySource::File).collect())
+    }
+
+    fn public_forms(&self, path: &Path, org: &str, _: SocketAddr) -> Result<Value, NodeError> {
+        let folder = PeerFolder::load(path, org).map_err(NodeError::usage)?;
+        let identity = folder.identity.identity();
+        Ok(json!({
+            "pki_id": hex::encode(identity.pki_id()),
+            "msp": identity.mspid(),
+            "subject": identity.subject(),
+            "expires_unix": identity.expires_unix(),
+        }))
+    }
+
+    fn decode(&self, url: &str) -> Result<Value, AddressError> {
+        let candidate = self.parse(url)?;
+        Ok(json!({"endpoint": candidate.authority(), "host": candidate.host, "port": candidate.port}))
+    }
+
+    fn probe<'a>(
+        &'a self,
+        whom: &'a Candidate,
+        request: &'a BuildRequest<'a>,
+    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>> {
+        Box::pin(async move {
+            let wire = wire(request)?;
+            let probe = async {
+                let connection = kit::connect(request.env, whom).await?;
+                switchboard_fabric::probe(connection, whom, &wire, request.env).await
+            };
+            Ok(probe.await.map(Box::new).map(Probe::Gossip))
+        })
+    }
+
+    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+        let (bench, drivers) = driven();
+        (bench, forward(drivers))
+    }
+}
+
+/// The gossip channel that `bench` echoes, which casts must not ride on beside it.
+#[must_use]
+pub fn bench_channel() -> &'static [u8] {
+    switchboard_fabric::bench::ECHO
+}
