@@ -30,6 +30,8 @@ pub mod identity;
 pub mod node;
 pub mod nodes;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod time;
 pub mod v4;
 pub mod v5;

@@ -218,7 +218,8 @@ impl NodeKey {
     pub fn agree_compressed(&self, with: &NodePublic) -> Zeroizing<[u8; 33]> {
         let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
         // 02 for an even Y, 03 for an odd one, then X.
-        let mut out = Zeroizing::new([2 | (point[63] & 1); 33]);
+        let [.., last] = *point;
+        let mut out = Zeroizing::new([2 | (last & 1); 33]);
         out.iter_mut().skip(1).zip(point.iter()).for_each(|(out, byte)| *out = *byte);
         out
     }
@@ -261,5 +262,30 @@ impl Drop for NodeKey {
 impl std::fmt::Debug for NodeKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NodeKey(public {:?})", self.public)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_agreement_are_the_same_point() {
+        let (a, b) = (NodeKey::from_bytes(&[1; 32]).unwrap(), NodeKey::from_bytes(&[2; 32]).unwrap());
+        let compressed = a.agree_compressed(&b.public());
+        assert_eq!(*compressed, *b.agree_compressed(&a.public()));
+        assert_eq!(compressed[1..], *a.agree(&b.public()));
+        assert!(NodePublic::from_compressed(&compressed).is_ok() && matches!(compressed[0], 2 | 3));
+    }
+
+    #[test]
+    fn a_signature_is_its_makers() {
+        let key = NodeKey::from_bytes(&[1; 32]).unwrap();
+        let signature = key.sign_recoverable([7; 32]);
+        assert_eq!(recover([7; 32], &signature), Some(key.public()));
+        assert_ne!(recover([8; 32], &signature), Some(key.public()));
+        assert_eq!(signature[..64], key.sign([7; 32]));
+        assert!(key.public().verifies([7; 32], &key.sign([7; 32])));
+        assert!(!key.public().verifies([8; 32], &key.sign([7; 32])));
     }
 }

@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (prefix, vectors) in [
         ("comet_", "../crates/comet/tests/vectors"),
         ("devp2p_", "../crates/devp2p/tests/vectors"),
+        ("discv", "../crates/discv/tests/vectors"),
         ("enr_", "../crates/enr/tests/vectors"),
         ("fabric_", "../crates/fabric/tests/vectors"),
         ("cast_", "../crates/core/tests/vectors"),

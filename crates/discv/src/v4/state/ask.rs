@@ -7,7 +7,7 @@
 //! ```
 
 use super::{Action, CLOCK_DOUBT, Op, Outcome, State, TIMEOUT};
-use crate::addr::may_relay;
+use crate::addr::{is_lan, may_relay};
 use crate::node::{Node, NodeId};
 use crate::nodes::Version;
 use crate::table::BUCKET_SIZE;
@@ -26,6 +26,8 @@ const MAX_BACK: usize = 256;
 const GRACE: Duration = Duration::from_millis(100);
 /// How long a request waits for another one to the same node.
 const TURN: Duration = Duration::from_secs(5);
+/// An address where nobody answered a lookup is left alone for so long.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Neighbours with lower ports are not taken: other services live there (go-ethereum p2p/discover/v4_udp.go).
 const LOW_PORTS: u16 = 1_024;
 /// Queries without an answer in a row after which a node leaves the table.
@@ -180,6 +182,8 @@ impl State {
     /// Starts a request. When there are too many, or the address is not allowed, it fails at once.
     pub(super) fn ask(&mut self, node: Node, goal: Goal, why: Why, now: Now) {
         let full = self.asks.all.len() >= MAX_ASKS || (why == Why::Back && self.asks.back >= MAX_BACK);
+        let told = matches!(why, Why::Lookup(_) | Why::Check);
+        let full = full || (told && self.is_silent(node.ip(), now));
         let (stage, deadline) = (Stage::TheirPing, now.mono);
         let ask = Ask { node, goal, why, stage, deadline, sent: now.mono, tries: 0, got: Vec::new() };
         if full || !self.allows(ask.node.ip()) || ask.node.id() == self.own || ask.node.udp().port() == 0 {
@@ -194,6 +198,12 @@ impl State {
         } else {
             self.send_ping(id, now);
         }
+    }
+
+    /// Whether nobody at an address that others told of has answered, a moment ago and ever: it may be a victim's.
+    fn is_silent(&self, ip: IpAddr, now: Now) -> bool {
+        let since = self.silent.get(&ip).filter(|_| !self.db.knows_address(ip) && !is_lan(ip));
+        since.is_some_and(|since| now.mono.saturating_sub(*since) < SILENCE)
     }
 
     fn send_ping(&mut self, id: u64, now: Now) {
@@ -381,8 +391,7 @@ impl State {
         self.table.renewed(named.unwrap_or_else(|| node.clone()));
         self.actions.push_back(Action::Record(node.clone()));
         match ask.why {
-            Why::Op(op) => self.done(op, Outcome::Record(node)),
-            Why::Resolve(op, _) => self.resolved(op, node, now),
+            Why::Op(op) | Why::Resolve(op, _) => self.done(op, Outcome::Record(node)),
             _ => {}
         }
     }
@@ -426,7 +435,12 @@ impl State {
             Why::Check => {
                 self.table.failed(&id, &mut self.rng);
             }
-            Why::Lookup(lookup) => self.lookup_failed(lookup, &id, now),
+            Why::Lookup(lookup) => {
+                if matches!(ask.stage, Stage::Pong(_)) {
+                    *self.silent.touch(ip, || now.mono) = now.mono;
+                }
+                self.lookup_failed(lookup, &id, now);
+            }
             Why::Op(op) => self.done(op, Outcome::Failed),
             Why::Resolve(op, looked_up) => self.not_resolved(op, ask.node, looked_up, now),
             Why::Back | Why::Renew => {}

@@ -142,7 +142,7 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    pub(super) fn next_walk(&self, _: Duration) -> Option<Duration> {
+    pub(super) fn next_walk(&self) -> Option<Duration> {
         (self.wanted && !self.walking).then_some(self.walk_at)
     }
 }
@@ -256,10 +256,6 @@ impl State {
         op
     }
 
-    pub(super) fn resolved(&mut self, op: Op, node: Node, _: Now) {
-        self.done(op, Outcome::Record(node));
-    }
-
     pub(super) fn not_resolved(&mut self, op: Op, node: Node, looked_up: bool, now: Now) {
         if looked_up {
             self.done(op, Outcome::Failed);
@@ -281,7 +277,7 @@ impl State {
 
     /// Starts a lookup of a random key, if one is wanted and due.
     pub(super) fn walk(&mut self, now: Now) {
-        if self.lookups.next_walk(now.mono).is_some_and(|at| at <= now.mono) {
+        if self.lookups.next_walk().is_some_and(|at| at <= now.mono) {
             self.lookups.walking = true;
             self.lookups.walk_at = now.mono + WALK_PAUSE;
             let target = self.random_target();

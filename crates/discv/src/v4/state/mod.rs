@@ -248,6 +248,8 @@ pub struct State {
     /// Bytes that may go to addresses that proved nothing.
     allowance: Recent<IpAddr, usize>,
     known: Recent<IpAddr, Bucket>,
+    /// Addresses where nobody answered, and when.
+    silent: Recent<IpAddr, Duration>,
     strangers: Bucket,
     stranger_answers: Bucket,
     timeouts_in_a_row: u32,
@@ -275,6 +277,7 @@ impl State {
             pinged: Recent::new(MAX_STRANGERS),
             allowance: Recent::new(MAX_ADDRESSES),
             known: Recent::new(MAX_ADDRESSES),
+            silent: Recent::new(MAX_ADDRESSES),
             strangers: Bucket::default(),
             stranger_answers: Bucket::default(),
             timeouts_in_a_row: 0,
@@ -323,8 +326,7 @@ impl State {
     #[must_use]
     pub fn next_wake(&self, now: Duration) -> Duration {
         let refresh = self.refresh.left.is_none().then_some(self.refresh.at);
-        let times =
-            [refresh, self.asks.next_deadline(), self.table.next_due(now), self.lookups.next_walk(now)];
+        let times = [refresh, self.asks.next_deadline(), self.table.next_due(now), self.lookups.next_walk()];
         times.into_iter().flatten().chain([self.db_at]).min().unwrap_or(self.db_at)
     }
 
