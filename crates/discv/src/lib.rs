@@ -25,8 +25,10 @@
 pub mod addr;
 pub mod dns;
 pub mod identity;
+mod lru;
 pub mod node;
 pub mod nodes;
+mod pace;
 pub mod table;
 mod time;
 pub mod v4;
