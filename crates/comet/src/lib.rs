@@ -43,6 +43,7 @@ pub mod packet;
 pub mod proto;
 pub mod secret_connection;
 pub mod session;
+pub mod trust;
 pub mod wire;
 
 pub use key::{NodeId, NodeKey};
