@@ -9,6 +9,7 @@
 //! | [`proto`] [`key`] [`netaddress`] [`secret_connection`] [`node_info`] [`packet`] | codecs: bytes in, bytes out; the caller gives randomness and time |
 //! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
+//! | [`pex`] [`trust`] | peer exchange: messages, address book, who is asked and dialled; how reliable peers are |
 //! | [`mod@bench`] | a protocol to measure with |
 //! | [`decoders`] | every decoder as a plain function, for fuzzing |
 //!
@@ -40,6 +41,7 @@ pub mod key;
 pub mod netaddress;
 pub mod node_info;
 pub mod packet;
+pub mod pex;
 pub mod proto;
 pub mod secret_connection;
 pub mod session;
