@@ -10,6 +10,9 @@
 //! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
 //! | [`pex`] [`trust`] | peer exchange: messages, address book, who is asked and dialled; how reliable peers are |
+//! | [`channels`] | the channels of CometBFT's own reactors |
+//! | [`go_wire`] | messages of the era before protobuf |
+//! | [`fuzz_conn`] | a connection that misbehaves on purpose |
 //! | [`mod@bench`] | a protocol to measure with |
 //! | [`decoders`] | every decoder as a plain function, for fuzzing |
 //!
@@ -36,7 +39,10 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod bench;
+pub mod channels;
 pub mod decoders;
+pub mod fuzz_conn;
+pub mod go_wire;
 pub mod key;
 pub mod netaddress;
 pub mod node_info;
