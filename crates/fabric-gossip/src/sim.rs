@@ -194,7 +194,8 @@ impl World {
         let index = self.nodes.len();
         let internal = Endpoint::parse(&format!("in{index}:7051")).unwrap();
         let external = external.then(|| Endpoint::parse(&format!("out{index}:7051")).unwrap());
-        let info = SelfInfo { endpoint: internal.clone(), external: external.clone(), metadata: Bytes::new() };
+        let info =
+            SelfInfo { endpoint: internal.clone(), external: external.clone(), metadata: Bytes::new() };
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let setup =
@@ -321,7 +322,11 @@ impl World {
     }
 
     /// Calls a method of a node and does what it asks for.
-    pub(crate) fn with<T>(&mut self, node: usize, call: impl FnOnce(&mut Gossip, Now, &mut Actions) -> T) -> T {
+    pub(crate) fn with<T>(
+        &mut self,
+        node: usize,
+        call: impl FnOnce(&mut Gossip, Now, &mut Actions) -> T,
+    ) -> T {
         let mut out = Actions::default();
         let now = self.time();
         let result = call(&mut self.nodes[node].gossip, now, &mut out);

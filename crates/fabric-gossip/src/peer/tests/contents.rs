@@ -4,7 +4,7 @@ use crate::actions::{Action, Actions, Event};
 use crate::channel::channel_mac;
 use crate::cx::AHEAD;
 use crate::membership::MAX_ELEMENTS;
-use crate::sim::{EPOCH, World, channel, host, identity, join_config, payload, pki_id};
+use crate::sim::{EPOCH, World, channel, host, identity, payload, pki_id};
 use crate::types::{Now, PkiId, Stamp, StreamId};
 use crate::{Config, Gossip, Input, SignedMessage};
 use bytes::Bytes;
@@ -27,6 +27,8 @@ impl Pair {
         world.add("Org1", "node", true, Config { bootstrap: vec![], ..Config::default() });
         world.join_all(&["Org1"]);
         let mut pair = Self { world, peer: identity("Org1", "peer", 0), at: Duration::ZERO };
+        let (now, mut out) = (pair.now(), Actions::default());
+        pair.node().handle(Input::Tick, now, &mut out);
         pair.admit(&pair.peer.clone());
         pair
     }
@@ -86,11 +88,8 @@ fn stamp(n: u64) -> Option<PeerTime> {
 }
 
 fn alive_body(identity: &Bytes, seq: u64) -> AliveMessage {
-    let member = Member {
-        endpoint: "there:7051".into(),
-        metadata: Bytes::new(),
-        pki_id: pki_id(identity).to_bytes(),
-    };
+    let member =
+        Member { endpoint: "there:7051".into(), metadata: Bytes::new(), pki_id: pki_id(identity).to_bytes() };
     AliveMessage { membership: Some(member), timestamp: stamp(seq), identity: identity.clone() }
 }
 
@@ -139,10 +138,19 @@ fn hollow() -> Vec<(Tag, Content)> {
         (Tag::Empty, Content::AliveMsg(AliveMessage { identity: Bytes::new(), ..alive })),
         (Tag::Empty, Content::AliveMsg(nested_member)),
         (Tag::Empty, Content::MemReq(MembershipRequest::default())),
-        (Tag::Empty, Content::MemReq(MembershipRequest { self_information: Some(bad.clone()), known: vec![] })),
-        (Tag::Empty, Content::MemReq(MembershipRequest { self_information: Some(Envelope::default()), known: vec![] })),
+        (
+            Tag::Empty,
+            Content::MemReq(MembershipRequest { self_information: Some(bad.clone()), known: vec![] }),
+        ),
+        (
+            Tag::Empty,
+            Content::MemReq(MembershipRequest { self_information: Some(Envelope::default()), known: vec![] }),
+        ),
         (Tag::Empty, Content::MemRes(MembershipResponse::default())),
-        (Tag::Empty, Content::MemRes(MembershipResponse { alive: vec![bad.clone()], dead: vec![bad.clone()] })),
+        (
+            Tag::Empty,
+            Content::MemRes(MembershipResponse { alive: vec![bad.clone()], dead: vec![bad.clone()] }),
+        ),
         (Tag::ChanAndOrg, Content::DataMsg(DataMessage::default())),
         (Tag::ChanAndOrg, Content::DataMsg(DataMessage { payload: Some(Payload::default()) })),
         (Tag::Empty, Content::Empty(Empty {})),
@@ -156,14 +164,23 @@ fn hollow() -> Vec<(Tag, Content)> {
         (Tag::ChanOrOrg, Content::StateSnapshot(StateInfoSnapshot { elements: vec![bad.clone()] })),
         (Tag::ChanOrOrg, Content::StateInfoPullReq(StateInfoPullRequest::default())),
         (Tag::ChanAndOrg, Content::LeadershipMsg(LeadershipMessage::default())),
-        (Tag::ChanAndOrg, Content::LeadershipMsg(LeadershipMessage { pki_id: pki_id(&peer).to_bytes(), ..Default::default() })),
+        (
+            Tag::ChanAndOrg,
+            Content::LeadershipMsg(LeadershipMessage {
+                pki_id: pki_id(&peer).to_bytes(),
+                ..Default::default()
+            }),
+        ),
         (Tag::OrgOnly, Content::PeerIdentity(PeerIdentity::default())),
         (Tag::Undefined, Content::Ack(Acknowledgement::default())),
     ];
     for (tag, kind) in [(Tag::ChanAndOrg, block), (Tag::Empty, ident), (Tag::Empty, 0), (Tag::Empty, 9)] {
         all.push((tag, Content::DataDig(DataDigest { msg_type: kind, ..Default::default() })));
         all.push((tag, Content::DataReq(DataRequest { msg_type: kind, ..Default::default() })));
-        all.push((tag, Content::DataUpdate(DataUpdate { msg_type: kind, data: vec![bad.clone()], nonce: 1 })));
+        all.push((
+            tag,
+            Content::DataUpdate(DataUpdate { msg_type: kind, data: vec![bad.clone()], nonce: 1 }),
+        ));
     }
     all
 }
@@ -198,9 +215,8 @@ fn state_and_private_contents_are_delivered() {
     ];
     for (tag, content) in others {
         let mut pair = settled();
-        let delivered = |actions: &[Action]| {
-            actions.iter().any(|a| matches!(a, Action::Tell(Event::Deliver { .. })))
-        };
+        let delivered =
+            |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Tell(Event::Deliver { .. })));
         assert!(delivered(&pair.give_plain(tag, b"mychannel", content.clone())));
         assert!(!delivered(&pair.give_plain(tag, b"other", content.clone())));
         assert!(!delivered(&pair.give_plain(tag, NONE, content.clone())));
@@ -221,7 +237,8 @@ fn wrong_tags_are_refused() {
         if matches!(content, Content::Ack(_) | Content::Conn(_) | Content::Empty(_)) {
             continue;
         }
-        for tag in [Tag::Undefined, Tag::Empty, Tag::OrgOnly, Tag::ChanOnly, Tag::ChanAndOrg, Tag::ChanOrOrg] {
+        for tag in [Tag::Undefined, Tag::Empty, Tag::OrgOnly, Tag::ChanOnly, Tag::ChanAndOrg, Tag::ChanOrOrg]
+        {
             if tag == right {
                 continue;
             }
@@ -240,15 +257,32 @@ fn wrong_tags_are_refused() {
 fn forged_alive_messages_are_refused() {
     let (peer, other) = (identity("Org1", "peer", 0), identity("Org1", "other", 0));
     let cases: Vec<(&str, SignedMessage)> = vec![
-        ("another's PKI-ID, our signature", alive_of(&peer, AliveMessage { identity: Bytes::new(), ..alive_body(&other, 2) })),
-        ("another's identity, our PKI-ID", alive_of(&peer, AliveMessage { identity: other.clone(), ..alive_body(&peer, 2) })),
+        (
+            "another's PKI-ID, our signature",
+            alive_of(&peer, AliveMessage { identity: Bytes::new(), ..alive_body(&other, 2) }),
+        ),
+        (
+            "another's identity, our PKI-ID",
+            alive_of(&peer, AliveMessage { identity: other.clone(), ..alive_body(&peer, 2) }),
+        ),
         ("another's PKI-ID and identity, our signature", alive_of(&peer, alive_body(&other, 2))),
-        ("no signature", SignedMessage::unsigned(GossipMessage::new(Tag::Empty, NONE, 0, Content::AliveMsg(alive_body(&peer, 2))))),
-        ("a short PKI-ID", alive_of(&peer, {
-            let mut body = alive_body(&peer, 2);
-            body.membership.as_mut().unwrap().pki_id.truncate(31);
-            body
-        })),
+        (
+            "no signature",
+            SignedMessage::unsigned(GossipMessage::new(
+                Tag::Empty,
+                NONE,
+                0,
+                Content::AliveMsg(alive_body(&peer, 2)),
+            )),
+        ),
+        (
+            "a short PKI-ID",
+            alive_of(&peer, {
+                let mut body = alive_body(&peer, 2);
+                body.membership.as_mut().unwrap().pki_id.truncate(31);
+                body
+            }),
+        ),
         ("of an organisation nobody knows", {
             let stranger = identity("Evil", "peer", 0);
             alive_of(&stranger, alive_body(&stranger, 2))
@@ -284,7 +318,10 @@ fn secret_parts_are_checked() {
         pair.give(SignedMessage::decode(envelope.encode_to_vec().into()).unwrap());
         let id = pair.id();
         let inside = pair.node().member(&id).unwrap().internal.as_ref().map(|e| e.to_string());
-        assert_eq!((inside.as_deref(), pair.refusals()), if taken { (Some("inside:7051"), 0) } else { (None, 1) });
+        assert_eq!(
+            (inside.as_deref(), pair.refusals()),
+            if taken { (Some("inside:7051"), 0) } else { (None, 1) }
+        );
         if taken {
             // Row 6.9: it is kept when later messages have none.
             pair.give(alive_of(&peer, alive_body(&peer, 3)));
@@ -299,7 +336,8 @@ fn replays_and_future_times() {
     let peer = identity("Org1", "peer", 0);
     let future = Stamp { inc: EPOCH + AHEAD.as_nanos() as u64 + 1_000, seq: 1 };
     let leadership = |time: Option<PeerTime>, declares| {
-        let body = LeadershipMessage { pki_id: pki_id(&peer).to_bytes(), timestamp: time, is_declaration: declares };
+        let body =
+            LeadershipMessage { pki_id: pki_id(&peer).to_bytes(), timestamp: time, is_declaration: declares };
         signed_by(&peer, GossipMessage::new(Tag::ChanAndOrg, b"mychannel", 0, Content::LeadershipMsg(body)))
     };
     let mut pair = settled();
@@ -352,7 +390,9 @@ fn membership_answers_are_bounded() {
     // The periodic request goes to the only member there is.
     pair.at = Duration::from_secs(4);
     let asked = pair.give(alive_of(&peer, alive_body(&peer, 2)));
-    assert!(asked.iter().any(|a| matches!(a, Action::Send { message, .. } if matches!(message.content(), Some(Content::MemReq(_))))));
+    assert!(asked.iter().any(
+        |a| matches!(a, Action::Send { message, .. } if matches!(message.content(), Some(Content::MemReq(_))))
+    ));
     pair.give_plain(Tag::Empty, NONE, answer(vec![], dead));
     assert_eq!(pair.node().dead_peers().count(), MAX_ELEMENTS);
     // They are pinged in turn, some at a time.
@@ -392,8 +432,10 @@ fn membership_requests_are_answered_to_their_sender_only() {
         SignedMessage::unsigned(GossipMessage::new(Tag::Empty, NONE, 77, content))
     };
     let answers = |actions: &[Action]| {
-        let answer = |a: &&Action| matches!(a, Action::Send { message, .. }
-            if matches!(message.content(), Some(Content::MemRes(_))) && message.message().nonce == 77);
+        let answer = |a: &&Action| {
+            matches!(a, Action::Send { message, .. }
+            if matches!(message.content(), Some(Content::MemRes(_))) && message.message().nonce == 77)
+        };
         actions.iter().filter(answer).count()
     };
     let mut pair = settled();
@@ -415,7 +457,9 @@ fn pull_floods_are_bounded() {
     for n in 1..=5 {
         pair.node().gossip_block(&channel(), payload(n), now, &mut out);
     }
-    let hello = |nonce| Content::Hello(GossipHello { nonce, metadata: Bytes::new(), msg_type: PullMsgType::BlockMsg as i32 });
+    let hello = |nonce| {
+        Content::Hello(GossipHello { nonce, metadata: Bytes::new(), msg_type: PullMsgType::BlockMsg as i32 })
+    };
     let mut digests = 0;
     for nonce in 0..10_000 {
         let actions = pair.give_plain(Tag::ChanAndOrg, b"mychannel", hello(nonce));
@@ -438,14 +482,26 @@ fn pull_floods_are_bounded() {
         _ => None,
     });
     assert_eq!(sent, Some(2));
-    assert!(pair.give_plain(Tag::ChanAndOrg, b"mychannel", request(999_999)).iter().all(|a| !matches!(a, Action::Respond { .. })));
-    let digest = DataDigest { nonce: 5, digests: vec![Bytes::from_static(b"7"); 100_000], msg_type: PullMsgType::BlockMsg as i32 };
+    assert!(
+        pair.give_plain(Tag::ChanAndOrg, b"mychannel", request(999_999))
+            .iter()
+            .all(|a| !matches!(a, Action::Respond { .. }))
+    );
+    let digest = DataDigest {
+        nonce: 5,
+        digests: vec![Bytes::from_static(b"7"); 100_000],
+        msg_type: PullMsgType::BlockMsg as i32,
+    };
     let before = pair.refusals();
     pair.give_plain(Tag::ChanAndOrg, b"mychannel", Content::DataDig(digest));
     assert_eq!(pair.refusals(), before + 1, "a nonce of nobody");
     let foreign = pair.admit(&identity("Org2", "peer", 0));
     let message = GossipMessage::new(Tag::ChanAndOrg, b"mychannel", 0, hello(1));
-    assert!(pair.give_from(foreign, SignedMessage::unsigned(message)).iter().all(|a| !matches!(a, Action::Respond { .. })));
+    assert!(
+        pair.give_from(foreign, SignedMessage::unsigned(message))
+            .iter()
+            .all(|a| !matches!(a, Action::Respond { .. }))
+    );
 }
 
 /// A block that the policy refuses, and refusals that are summed up.
