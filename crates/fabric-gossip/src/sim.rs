@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::hash::Hasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -117,6 +117,34 @@ enum Happening {
     Wake,
 }
 
+/// Something at a time; the number keeps the order of what happens at once.
+struct Due {
+    at: Duration,
+    number: u64,
+    node: usize,
+    what: Happening,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) gossip: Gossip,
     pub(crate) identity: Bytes,
@@ -127,7 +155,6 @@ pub(crate) struct Node {
     /// When each block came first.
     pub(crate) blocks: BTreeMap<u64, Duration>,
     wake: Option<Duration>,
-    /// Nodes of a lower layer may be told every StateInfo; a large world does not keep them.
     internal: Endpoint,
     external: Option<Endpoint>,
 }
@@ -135,11 +162,11 @@ pub(crate) struct Node {
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) nodes: Vec<Node>,
-    queue: BinaryHeap<Reverse<(Duration, u64, usize)>>,
-    happenings: BTreeMap<u64, Happening>,
+    queue: BinaryHeap<Reverse<Due>>,
     next: u64,
-    by_id: BTreeMap<PkiId, usize>,
-    connected: BTreeSet<(usize, usize)>,
+    // Looked up only: their order is never seen.
+    by_id: HashMap<PkiId, usize>,
+    connected: HashSet<(usize, usize)>,
     rng: ChaCha12Rng,
     pub(crate) loss: f64,
     pub(crate) revoked: Arc<Mutex<BTreeSet<PkiId>>>,
@@ -168,10 +195,9 @@ impl World {
             now: Duration::ZERO,
             nodes: Vec::new(),
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
             next: 0,
-            by_id: BTreeMap::new(),
-            connected: BTreeSet::new(),
+            by_id: HashMap::new(),
+            connected: HashSet::new(),
             rng: ChaCha12Rng::seed_from_u64(seed),
             loss: 0.0,
             revoked: Arc::default(),
@@ -224,8 +250,7 @@ impl World {
 
     fn push(&mut self, at: Duration, node: usize, what: Happening) {
         self.next += 1;
-        self.happenings.insert(self.next, what);
-        self.queue.push(Reverse((at, self.next, node)));
+        self.queue.push(Reverse(Due { at, number: self.next, node, what }));
     }
 
     fn latency(&mut self) -> Duration {
@@ -335,13 +360,9 @@ impl World {
     }
 
     pub(crate) fn run_until(&mut self, end: Duration) {
-        while let Some(Reverse((at, number, node))) = self.queue.peek().copied() {
-            if at > end {
-                break;
-            }
-            self.queue.pop();
+        while self.queue.peek().is_some_and(|Reverse(due)| due.at <= end) {
+            let Some(Reverse(Due { at, node, what, .. })) = self.queue.pop() else { break };
             self.now = at;
-            let what = self.happenings.remove(&number).unwrap();
             if !self.nodes[node].up {
                 continue;
             }
