@@ -59,3 +59,5 @@ pub use membership::SelfInfo;
 pub use peer::{Gossip, Input, Setup};
 pub use signed::SignedMessage;
 pub use types::{Channel, Endpoint, Member, Now, Org, PkiId, Remote, Stamp, StreamId, Ticket};
+#[cfg(test)]
+mod sim;

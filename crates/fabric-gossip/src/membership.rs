@@ -94,7 +94,8 @@ pub(crate) struct Membership {
     lasting: BTreeSet<Endpoint>,
     pings: BTreeMap<Ticket, (PkiId, Duration)>,
     ping_after: Option<PkiId>,
-    asked: BTreeMap<PkiId, Duration>,
+    /// Requests that wait for an answer: how many, until when.
+    asked: BTreeMap<PkiId, (u8, Duration)>,
     served: Throttle,
     next_alive: Duration,
     next_check: Duration,
@@ -274,8 +275,8 @@ impl Membership {
         if known.is_some_and(|entry| stamp <= entry.stamp) {
             return Ok(None);
         }
-        let known_dead = known.is_some_and(|entry| entry.standing != Standing::Forgotten);
-        if standing == Standing::Dead && known_dead {
+        let was = known.map(|entry| entry.standing);
+        if standing == Standing::Dead && was == Some(Standing::Alive) {
             return Ok(None);
         }
         if message.size() > MAX_ALIVE {
@@ -294,8 +295,16 @@ impl Membership {
             return Ok(None);
         }
         let org = cx.ids.org_of(&id).cloned().ok_or(Unverified::Unknown)?;
-        if known.is_none() && self.members.len() >= MAX_MEMBERS {
+        if was.is_none() && self.members.len() >= MAX_MEMBERS {
             return Err(Unverified::Wrong("too many members"));
+        }
+        if standing == Standing::Dead
+            && let Some(entry) = self.members.get_mut(&id)
+        {
+            // Another saw it a little later than we did. That is no life: it neither shows a forgotten member again nor keeps
+            // a dead one longer, or nodes would remind each other of it for ever.
+            (entry.stamp, entry.message) = (stamp, message.clone());
+            return Ok(None);
         }
         let internal = internal_endpoint(message.envelope());
         let kept = self.members.get(&id).and_then(|entry| entry.member.internal.clone());
@@ -406,7 +415,7 @@ impl Membership {
             }
             entry.standing != Standing::Forgotten || now < entry.seen + 2 * forget
         });
-        self.asked.retain(|_, until| *until > now);
+        self.asked.retain(|_, (_, until)| *until > now);
         self.pings.retain(|_, (_, until)| *until > now);
     }
 

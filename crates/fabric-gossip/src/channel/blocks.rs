@@ -160,6 +160,10 @@ impl ChannelState {
         if self.left {
             return;
         }
+        if self.infos.get(&from).is_none() && cx.is_mine(&from) {
+            // Its StateInfo is still on the way, which is nobody's fault: it will ask again.
+            return;
+        }
         if !self.is_eligible(&from, cx) {
             return cx.refuse(from, "a pull of blocks by a peer that may not have them");
         }

@@ -35,7 +35,8 @@ impl Membership {
         let alive = if secret { alive } else { alive.without_secret() };
         let self_information = Some(alive.envelope().clone());
         let content = Content::MemReq(MembershipRequest { self_information, known: Vec::new() });
-        self.asked.insert(to.pki_id, cx.now.mono + ANSWER);
+        let (asked, until) = self.asked.entry(to.pki_id).or_insert((0, Duration::ZERO));
+        (*asked, *until) = (asked.saturating_add(1), cx.now.mono + ANSWER);
         cx.out.send(to, SignedMessage::unsigned(GossipMessage::new(Tag::Empty, &[], nonce, content)));
     }
 
@@ -126,8 +127,9 @@ impl Membership {
         response: &MembershipResponse,
         cx: &mut Cx<'_>,
     ) {
-        if self.asked.remove(&from).is_none_or(|until| until <= cx.now.mono) {
-            return cx.refuse(from, "a membership answer nobody asked for");
+        match self.asked.get_mut(&from) {
+            Some((asked, until)) if *asked > 0 && *until > cx.now.mono => *asked -= 1,
+            _ => return cx.refuse(from, "a membership answer nobody asked for"),
         }
         self.reached(from, nonce);
         let alive = response.alive.iter().map(|envelope| (envelope, Standing::Alive)).take(MAX_ELEMENTS);

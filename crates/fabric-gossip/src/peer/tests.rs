@@ -1,1 +1,2 @@
-
+mod contents;
+mod network;

@@ -1,0 +1,437 @@
+//! A network of nodes in one thread: a queue of events in virtual time, a keyed hash for signatures. Same seed, same run.
+
+use crate::actions::{Action, Actions, Event};
+use crate::host::{ChannelPolicy, CryptoService, Host, JoinConfig, Refusal, SecurityAdvisor};
+use crate::signed::SignedMessage;
+use crate::types::{Channel, Endpoint, Now, Org, PkiId, StreamId};
+use crate::{Config, Gossip, Input, SelfInfo, Setup};
+use bytes::Bytes;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use sha2::{Digest, Sha256};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use switchboard_fabric::message::{Content, Payload};
+
+/// Wall clock at the start of every world.
+pub(crate) const EPOCH: u64 = 1_700_000_000_000_000_000;
+
+/// An identity of the simulation: `org/name/expiry in seconds of virtual time`.
+pub(crate) fn identity(org: &str, name: &str, expires: u64) -> Bytes {
+    format!("{org}/{name}/{expires}").into()
+}
+
+pub(crate) fn pki_id(identity: &[u8]) -> PkiId {
+    PkiId(Sha256::digest(identity).into())
+}
+
+fn part(identity: &Bytes, at: usize) -> Option<String> {
+    String::from_utf8(identity.to_vec()).ok()?.split('/').nth(at).map(str::to_owned)
+}
+
+fn keyed(key: &PkiId, payload: &[u8]) -> Bytes {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(&key.0);
+    hasher.write(payload);
+    Bytes::copy_from_slice(&hasher.finish().to_be_bytes())
+}
+
+/// Everything a host supplies; what is revoked is shared by all nodes.
+#[derive(Clone)]
+pub(crate) struct Toy {
+    pub(crate) key: PkiId,
+    pub(crate) revoked: Arc<Mutex<BTreeSet<PkiId>>>,
+}
+
+impl CryptoService for Toy {
+    fn sign(&self, payload: &[u8]) -> Result<Bytes, Refusal> {
+        Ok(keyed(&self.key, payload))
+    }
+
+    fn verify(&self, who: PkiId, _: &Bytes, payload: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+        if keyed(&who, payload) == signature { Ok(()) } else { Err(Refusal("wrong signature".into())) }
+    }
+
+    fn validate_identity(&self, identity: &Bytes, _: u64) -> Result<(), Refusal> {
+        let revoked = self.revoked.lock().unwrap().contains(&pki_id(identity));
+        let known = part(identity, 0).is_some_and(|org| org.starts_with("Org"));
+        if known && !revoked { Ok(()) } else { Err(Refusal("not trusted".into())) }
+    }
+
+    fn pki_id_of(&self, identity: &Bytes) -> Option<PkiId> {
+        part(identity, 2).map(|_| pki_id(identity))
+    }
+
+    fn expires(&self, identity: &Bytes) -> Option<u64> {
+        let seconds: u64 = part(identity, 2)?.parse().ok()?;
+        (seconds > 0).then(|| EPOCH + seconds * 1_000_000_000)
+    }
+
+    fn verify_block(&self, _: &Channel, number: u64, block: &Bytes) -> Result<(), Refusal> {
+        if **block == *block_of(number) { Ok(()) } else { Err(Refusal("not the block".into())) }
+    }
+}
+
+impl SecurityAdvisor for Toy {
+    fn org_by_peer_identity(&self, identity: &Bytes) -> Option<Org> {
+        Org::parse(&part(identity, 0)?)
+    }
+}
+
+impl ChannelPolicy for Toy {
+    /// Who is named `outsider` may not read.
+    fn is_reader(&self, _: &Channel, _: PkiId, identity: &Bytes) -> bool {
+        part(identity, 1).is_some_and(|name| !name.starts_with("outsider"))
+    }
+}
+
+pub(crate) fn host(identity: &Bytes, revoked: &Arc<Mutex<BTreeSet<PkiId>>>) -> Host {
+    let toy = Arc::new(Toy { key: pki_id(identity), revoked: Arc::clone(revoked) });
+    Host { crypto: toy.clone(), advisor: toy.clone(), policy: toy }
+}
+
+pub(crate) fn block_of(number: u64) -> Vec<u8> {
+    format!("block {number}").into_bytes()
+}
+
+pub(crate) fn payload(number: u64) -> Payload {
+    Payload { seq_num: number, data: block_of(number).into(), private_data: vec![] }
+}
+
+pub(crate) fn channel() -> Channel {
+    Channel::parse(b"mychannel").unwrap()
+}
+
+pub(crate) fn join_config(orgs: &[&str]) -> JoinConfig {
+    let orgs = orgs.iter().map(|org| (Org::parse(org).unwrap(), vec![])).collect();
+    JoinConfig { sequence: 1, orgs }
+}
+
+#[derive(Debug)]
+enum Happening {
+    Deliver { from: PkiId, stream: StreamId, message: SignedMessage },
+    Input(Input),
+    Wake,
+}
+
+/// Something at a time; the number keeps the order of what happens at once.
+struct Due {
+    at: Duration,
+    number: u64,
+    node: usize,
+    what: Happening,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) gossip: Gossip,
+    pub(crate) identity: Bytes,
+    pub(crate) up: bool,
+    /// Only nodes of the same side reach each other.
+    pub(crate) side: u8,
+    pub(crate) events: Vec<(Duration, Event)>,
+    /// When each block came first.
+    pub(crate) blocks: BTreeMap<u64, Duration>,
+    wake: Option<Duration>,
+    internal: Endpoint,
+    external: Option<Endpoint>,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Duration,
+    pub(crate) nodes: Vec<Node>,
+    queue: BinaryHeap<Reverse<Due>>,
+    next: u64,
+    // Looked up only: their order is never seen.
+    by_id: HashMap<PkiId, usize>,
+    connected: HashSet<(usize, usize)>,
+    rng: ChaCha12Rng,
+    pub(crate) loss: f64,
+    pub(crate) revoked: Arc<Mutex<BTreeSet<PkiId>>>,
+    /// Messages delivered, by content.
+    pub(crate) sent: BTreeMap<&'static str, u64>,
+    pub(crate) keep_events: bool,
+    pub(crate) audit: u64,
+}
+
+fn content_name(message: &SignedMessage) -> &'static str {
+    match message.content() {
+        Some(Content::AliveMsg(_)) => "alive",
+        Some(Content::MemReq(_)) => "mem_req",
+        Some(Content::MemRes(_)) => "mem_res",
+        Some(Content::DataMsg(_)) => "block",
+        Some(Content::StateInfo(_)) => "state_info",
+        Some(Content::LeadershipMsg(_)) => "leadership",
+        Some(Content::StateSnapshot(_) | Content::StateInfoPullReq(_)) => "state_info pull",
+        _ => "pull",
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            now: Duration::ZERO,
+            nodes: Vec::new(),
+            queue: BinaryHeap::new(),
+            next: 0,
+            by_id: HashMap::new(),
+            connected: HashSet::new(),
+            rng: ChaCha12Rng::seed_from_u64(seed),
+            loss: 0.0,
+            revoked: Arc::default(),
+            sent: BTreeMap::new(),
+            keep_events: true,
+            audit: 0,
+        }
+    }
+
+    pub(crate) fn time(&self) -> Now {
+        Now { mono: self.now, wall: EPOCH + self.now.as_nanos() as u64 }
+    }
+
+    /// Adds a node; node 0 is the bootstrap peer of its organisation's others unless `config` says otherwise.
+    pub(crate) fn add(&mut self, org: &str, name: &str, external: bool, config: Config) -> usize {
+        self.add_with(identity(org, name, 0), external, config)
+    }
+
+    pub(crate) fn add_with(&mut self, identity: Bytes, external: bool, config: Config) -> usize {
+        let index = self.nodes.len();
+        let internal = Endpoint::parse(&format!("in{index}:7051")).unwrap();
+        let external = external.then(|| Endpoint::parse(&format!("out{index}:7051")).unwrap());
+        let info =
+            SelfInfo { endpoint: internal.clone(), external: external.clone(), metadata: Bytes::new() };
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let setup =
+            Setup { host: host(&identity, &self.revoked), config, identity: identity.clone(), info, seed };
+        let gossip = Gossip::new(setup, self.time()).unwrap();
+        self.by_id.insert(gossip.pki_id(), index);
+        self.nodes.push(Node {
+            gossip,
+            identity,
+            up: true,
+            side: 0,
+            events: Vec::new(),
+            blocks: BTreeMap::new(),
+            wake: None,
+            internal,
+            external,
+        });
+        self.push(self.now, index, Happening::Wake);
+        self.nodes[index].wake = Some(self.now);
+        index
+    }
+
+    pub(crate) fn id(&self, node: usize) -> PkiId {
+        self.nodes[node].gossip.pki_id()
+    }
+
+    fn push(&mut self, at: Duration, node: usize, what: Happening) {
+        self.next += 1;
+        self.queue.push(Reverse(Due { at, number: self.next, node, what }));
+    }
+
+    fn latency(&mut self) -> Duration {
+        Duration::from_micros(500 + self.rng.next_u64() % 4_500)
+    }
+
+    fn reaches(&self, a: usize, b: usize) -> bool {
+        self.nodes[a].up && self.nodes[b].up && self.nodes[a].side == self.nodes[b].side
+    }
+
+    /// Authenticates both sides, once per connection.
+    fn connect(&mut self, a: usize, b: usize) -> bool {
+        if !self.reaches(a, b) {
+            self.connected.remove(&(a.min(b), a.max(b)));
+            return false;
+        }
+        if self.connected.contains(&(a.min(b), a.max(b))) {
+            return true;
+        }
+        let now = self.time();
+        let (ia, ib) = (self.nodes[a].identity.clone(), self.nodes[b].identity.clone());
+        let ok = self.nodes[b].gossip.authenticated(pki_id(&ia), &ia, now).is_ok()
+            && self.nodes[a].gossip.authenticated(pki_id(&ib), &ib, now).is_ok();
+        if ok {
+            self.connected.insert((a.min(b), a.max(b)));
+        }
+        ok
+    }
+
+    fn send(&mut self, from: usize, to: PkiId, message: SignedMessage) {
+        let latency = self.latency();
+        let target = self.by_id.get(&to).copied();
+        let Some(target) = target.filter(|t| *t != from).filter(|t| self.connect(from, *t)) else {
+            return self.push(self.now + latency, from, Happening::Input(Input::PresumedDead(to)));
+        };
+        *self.sent.entry(content_name(&message)).or_default() += 1;
+        if self.loss > 0.0 && (self.rng.next_u64() as f64) < self.loss * u64::MAX as f64 {
+            return;
+        }
+        let from = self.id(from);
+        let stream = StreamId(self.next);
+        self.push(self.now + latency, target, Happening::Deliver { from, stream, message });
+    }
+
+    pub(crate) fn carry_out(&mut self, node: usize, mut out: Actions) {
+        for action in out.drain() {
+            match action {
+                Action::Send { to, message } => self.send(node, to.pki_id, message),
+                Action::Respond { to, message, .. } => self.send(node, to, message),
+                Action::Handshake { ticket, endpoint } => {
+                    let at = |n: &Node| n.internal == endpoint || n.external.as_ref() == Some(&endpoint);
+                    // The newest node at an address is the one that listens there.
+                    let found = self.nodes.iter().rposition(at).filter(|n| self.connect(node, *n));
+                    let result = found.map(|n| (self.id(n), self.nodes[n].identity.clone()));
+                    let result = result.ok_or_else(|| "connection refused".to_owned());
+                    let at = self.now + self.latency();
+                    self.push(at, node, Happening::Input(Input::Handshaken { ticket, result }));
+                }
+                Action::Ping { ticket, to } => {
+                    let target = self.by_id.get(&to.pki_id).copied();
+                    let answered = target.is_some_and(|t| self.reaches(node, t));
+                    let at = self.now + self.latency();
+                    self.push(at, node, Happening::Input(Input::Ponged { ticket, answered }));
+                }
+                Action::Close { pki_id, .. } => {
+                    if let Some(peer) = self.by_id.get(&pki_id).copied() {
+                        self.connected.remove(&(node.min(peer), node.max(peer)));
+                    }
+                }
+                Action::SendWithAck { ticket, to, .. } => {
+                    let acks = to.len();
+                    let acked = Input::Acked { ticket, acks, nacks: vec![] };
+                    self.push(self.now, node, Happening::Input(acked));
+                }
+                Action::Tell(event) => {
+                    if let Event::Block { payload, .. } = &event {
+                        self.nodes[node].blocks.entry(payload.seq_num).or_insert(self.now);
+                    }
+                    if self.keep_events {
+                        self.nodes[node].events.push((self.now, event));
+                    }
+                }
+            }
+        }
+        let now = self.time();
+        let due = self.nodes[node].gossip.wake(now);
+        if let Some(due) = due
+            && self.nodes[node].wake.is_none_or(|at| due < at)
+        {
+            let due = due.max(self.now);
+            self.nodes[node].wake = Some(due);
+            self.push(due, node, Happening::Wake);
+        }
+    }
+
+    /// Calls a method of a node and does what it asks for.
+    pub(crate) fn with<T>(
+        &mut self,
+        node: usize,
+        call: impl FnOnce(&mut Gossip, Now, &mut Actions) -> T,
+    ) -> T {
+        let mut out = Actions::default();
+        let now = self.time();
+        let result = call(&mut self.nodes[node].gossip, now, &mut out);
+        self.carry_out(node, out);
+        result
+    }
+
+    pub(crate) fn run_until(&mut self, end: Duration) {
+        while self.queue.peek().is_some_and(|Reverse(due)| due.at <= end) {
+            let Some(Reverse(Due { at, node, what, .. })) = self.queue.pop() else { break };
+            self.now = at;
+            if !self.nodes[node].up {
+                continue;
+            }
+            let input = match what {
+                Happening::Wake if self.nodes[node].wake != Some(at) => continue,
+                Happening::Wake => {
+                    self.nodes[node].wake = None;
+                    Input::Tick
+                }
+                Happening::Deliver { from, stream, message } => Input::Received { from, stream, message },
+                Happening::Input(input) => input,
+            };
+            self.audit = self.audit.rotate_left(5) ^ (at.as_nanos() as u64) ^ ((node as u64) << 48);
+            let mut out = Actions::default();
+            let now = self.time();
+            self.nodes[node].gossip.handle(input, now, &mut out);
+            self.carry_out(node, out);
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn run(&mut self, seconds: f64) {
+        self.run_until(self.now + Duration::from_secs_f64(seconds));
+    }
+
+    /// Runs until a condition holds; the time it took, or `None` after `limit` seconds.
+    pub(crate) fn run_while(&mut self, limit: f64, mut going: impl FnMut(&Self) -> bool) -> Option<Duration> {
+        let (start, end) = (self.now, self.now + Duration::from_secs_f64(limit));
+        while going(self) {
+            if self.now >= end {
+                return None;
+            }
+            self.run(0.05);
+        }
+        Some(self.now - start)
+    }
+
+    pub(crate) fn join_all(&mut self, orgs: &[&str]) {
+        for node in 0..self.nodes.len() {
+            self.with(node, |g, now, out| g.join_channel(&channel(), join_config(orgs), now, out).unwrap());
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        let up = self.nodes.iter().filter(|node| node.up).count();
+        self.nodes.iter().filter(|n| n.up).all(|node| node.gossip.peers().count() == up - 1)
+    }
+
+    pub(crate) fn knows(&self, node: usize, other: usize) -> bool {
+        let id = self.id(other);
+        self.nodes[node].gossip.peers().any(|member| member.pki_id == id)
+    }
+
+    pub(crate) fn total_sent(&self) -> u64 {
+        self.sent.values().sum()
+    }
+}
+
+/// Options of a node that bootstraps at node 0.
+pub(crate) fn to_first() -> Config {
+    Config { bootstrap: vec!["in0:7051".to_owned()], ..Config::default() }
+}
+
+/// So many peers of one organisation, joined to the channel.
+pub(crate) fn world(peers: usize, seed: u64, config: &Config) -> World {
+    let mut world = World::new(seed);
+    for n in 0..peers {
+        world.add("Org1", &format!("peer{n}"), true, config.clone());
+    }
+    world.join_all(&["Org1"]);
+    world
+}
