@@ -2,13 +2,16 @@
 //! bytes are. [`ALL`] lists them by the name a fuzz target should have.
 
 use crate::bench::parse_report;
+use crate::go_wire::{self, GoWireError, Reader, Writer};
 use crate::key::NodeKey;
 use crate::netaddress::{NetAddress, split_authority};
 use crate::node_info::NodeInfo;
 use crate::packet::{GoWire, PacketCodec, Protobuf};
+use crate::pex::{Book, Message, Stamp};
 use crate::proto;
 use crate::secret_connection::{Auth, Handshake, Secured, decode_hello};
 use crate::session::{ChannelSet, CometDecoder};
+use crate::trust;
 use bytes::BytesMut;
 use switchboard::wire::Decoder;
 
@@ -29,6 +32,10 @@ pub const ALL: &[(&str, Decode)] = &[
     ("comet_address", address),
     ("comet_node_key", node_key),
     ("comet_bench_report", bench_report),
+    ("comet_pex", pex),
+    ("comet_address_book", address_book),
+    ("comet_trust", trust_metrics),
+    ("comet_go_wire_message", go_wire_message),
 ];
 
 /// [`proto::unwrap_slice`].
@@ -118,6 +125,91 @@ pub fn node_key(bytes: &[u8]) {
 /// [`parse_report`].
 pub fn bench_report(bytes: &[u8]) {
     let _ = parse_report(bytes);
+}
+
+/// [`Message::decode`] of peer exchange: what is read is written and read again.
+pub fn pex(bytes: &[u8]) {
+    if let Ok(message) = Message::decode(bytes) {
+        let again = Message::decode(&message.encode()).map(|again| again.encode());
+        assert_eq!(again, Ok(message.encode()));
+    }
+}
+
+/// [`Book::from_json`] and [`Stamp::parse`]: what is read is written and read again.
+pub fn address_book(bytes: &[u8]) {
+    let now = Stamp::from_secs(1_800_000_000);
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Some(stamp) = Stamp::parse(text)
+    {
+        assert_eq!(Stamp::parse(&stamp.to_rfc3339()), Some(stamp));
+    }
+    for strict in [true, false] {
+        if let Ok((book, report)) = Book::from_json(bytes, strict, now) {
+            let again = Book::from_json(&book.to_json(), strict, now);
+            assert_eq!(again.map(|(_, again)| again.kept), Ok(report.kept));
+        }
+    }
+}
+
+/// [`trust::Store::from_json`], and an hour with what it finds.
+pub fn trust_metrics(bytes: &[u8]) {
+    let now = tokio::time::Instant::now();
+    if let Ok(mut store) = trust::Store::from_json(trust::Config::default(), bytes, now) {
+        store.tick(now + std::time::Duration::from_secs(3_600));
+        let _ = store.to_json();
+    }
+}
+
+/// [`go_wire::decode`] of a message that has every kind of value: what is read is written alike.
+pub fn go_wire_message(bytes: &[u8]) {
+    if let Ok(message) = go_wire::decode::<EveryKind>(bytes, 4_096) {
+        assert_eq!(go_wire::encode(&message), bytes);
+    }
+}
+
+/// A message with a value of each kind.
+struct EveryKind {
+    varint: i64,
+    uvarint: u64,
+    fixed: (u8, i16, u32, i64),
+    texts: Vec<String>,
+    bytes: Option<Vec<u8>>,
+}
+
+impl go_wire::Message for EveryKind {
+    fn type_byte(&self) -> u8 {
+        1
+    }
+
+    fn write(&self, out: &mut Writer) {
+        let (a, b, c, d) = self.fixed;
+        out.varint(self.varint);
+        out.uvarint(self.uvarint);
+        out.u8(a);
+        out.i16(b);
+        out.u32(c);
+        out.i64(d);
+        out.count(self.texts.len());
+        self.texts.iter().for_each(|text| out.string(text));
+        out.present(self.bytes.is_some());
+        self.bytes.iter().for_each(|bytes| out.bytes(bytes));
+    }
+
+    fn read(type_byte: u8, src: &mut Reader<'_>) -> Result<Self, GoWireError> {
+        if type_byte != 1 {
+            return Err(GoWireError::Type(type_byte));
+        }
+        Ok(Self {
+            varint: src.varint()?,
+            uvarint: src.uvarint()?,
+            fixed: (src.u8()?, src.i16()?, src.u32()?, src.i64()?),
+            texts: {
+                let count = src.count(16)?;
+                (0..count).map(|_| src.string(64).map(str::to_owned)).collect::<Result<_, _>>()?
+            },
+            bytes: if src.present()? { Some(src.bytes(64)?.to_vec()) } else { None },
+        })
+    }
 }
 
 fn decode_all(right: Secured, mut wire: BytesMut) {

@@ -9,6 +9,10 @@
 //! | [`proto`] [`key`] [`netaddress`] [`secret_connection`] [`node_info`] [`packet`] | codecs: bytes in, bytes out; the caller gives randomness and time |
 //! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
+//! | [`pex`] [`trust`] | peer exchange: messages, address book, who is asked and dialled; how reliable peers are |
+//! | [`channels`] | the channels of CometBFT's own reactors |
+//! | [`go_wire`] | messages of the era before protobuf |
+//! | [`fuzz_conn`] | a connection that misbehaves on purpose |
 //! | [`mod@bench`] | a protocol to measure with |
 //! | [`decoders`] | every decoder as a plain function, for fuzzing |
 //!
@@ -35,14 +39,19 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod bench;
+pub mod channels;
 pub mod decoders;
+pub mod fuzz_conn;
+pub mod go_wire;
 pub mod key;
 pub mod netaddress;
 pub mod node_info;
 pub mod packet;
+pub mod pex;
 pub mod proto;
 pub mod secret_connection;
 pub mod session;
+pub mod trust;
 pub mod wire;
 
 pub use key::{NodeId, NodeKey};

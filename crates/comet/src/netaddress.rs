@@ -169,35 +169,19 @@ impl NetAddress {
     /// # Errors
     /// [`NotAHost`].
     pub fn valid(&self) -> Result<(), NotAHost> {
-        let bad = match self.host.ip() {
-            None => false,
-            Some(IpAddr::V4(ip)) => ip.is_unspecified() || ip.is_broadcast(),
-            Some(IpAddr::V6(ip)) => ip.is_unspecified() || top(ip, 32) == 0x2001_0db8,
-        };
-        if bad { Err(NotAHost) } else { Ok(()) }
+        if self.host.ip().is_none_or(ip_valid) { Ok(()) } else { Err(NotAHost) }
     }
 
     /// Whether the address is this machine: loopback, or 0.0.0.0/8.
     #[must_use]
     pub fn local(&self) -> bool {
-        match self.host.ip() {
-            Some(IpAddr::V4(ip)) => ip.is_loopback() || starts_with(ip, 0),
-            Some(IpAddr::V6(ip)) => ip.is_loopback(),
-            None => false,
-        }
+        self.host.ip().is_some_and(ip_local)
     }
 
     /// Whether the address is reachable from the public internet, by the prefixes the network knows.
     #[must_use]
     pub fn routable(&self) -> bool {
-        let private = match self.host.ip() {
-            Some(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local(),
-            Some(IpAddr::V6(ip)) => {
-                top(ip, 64) == 0xfe80 << 48 || top(ip, 7) == 0xfc >> 1 || top(ip, 28) == 0x0200_1001
-            }
-            None => true,
-        };
-        !private && !self.local() && self.valid().is_ok()
+        self.host.ip().is_some_and(ip_routable)
     }
 
     /// Whether the address is a Tor service in OnionCat's clothes (`fd87:d87e:eb43::/48`).
@@ -255,13 +239,40 @@ pub fn split_authority(text: &str) -> Result<(Host, u16), NetAddressError> {
     Ok((host, port))
 }
 
+/// [`NetAddress::valid`] for an IP address.
+pub(crate) fn ip_valid(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && top(ip, 32) != 0x2001_0db8,
+    }
+}
+
+/// [`NetAddress::local`] for an IP address.
+pub(crate) fn ip_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || starts_with(ip, 0),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    }
+}
+
+/// [`NetAddress::routable`] for an IP address.
+pub(crate) fn ip_routable(ip: IpAddr) -> bool {
+    let private = match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => {
+            top(ip, 64) == 0xfe80 << 48 || top(ip, 7) == 0xfc >> 1 || top(ip, 28) == 0x0200_1001
+        }
+    };
+    !private && !ip_local(ip) && ip_valid(ip)
+}
+
 fn starts_with(ip: Ipv4Addr, first: u8) -> bool {
     let [a, ..] = ip.octets();
     a == first
 }
 
 /// The first `bits` bits of an address.
-fn top(ip: Ipv6Addr, bits: u32) -> u128 {
+pub(crate) fn top(ip: Ipv6Addr, bits: u32) -> u128 {
     ip.to_bits() >> (128 - bits)
 }
 
