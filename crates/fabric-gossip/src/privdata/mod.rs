@@ -14,6 +14,18 @@
 //! is replaced (Go asks for them of the peers it happened to choose first: fabric#5502, #716); data that some peers have dropped by
 //! block-to-live is asked of those that have not; a push is refused when its sender may not have the collection's data.
 //!
+//! | Go's `gossip/privdata` | here |
+//! |---|---|
+//! | `Distributor.Distribute` | [`PrivateData::push`], [`Action::SendWithAck`], [`Action::Pushed`] |
+//! | `Coordinator.StoreBlock`, `PvtdataProvider.RetrievePvtdata` | [`Input::Blocks`], [`Action::Commit`], [`Action::Missing`] |
+//! | `Coordinator.StorePvtData` | [`Action::Keep`], [`crate::ledger::BlockStore::put_transient`] |
+//! | `Coordinator.GetPvtDataAndBlockByNum` | [`crate::state::answer`] with [`PrivateData::may_have`] |
+//! | `RetrievedPvtdata.Purge` | [`crate::ledger::Commit::served`], [`Action::Purge`] |
+//! | `puller.fetch`, `FetchReconciledItems` | [`Action::Send`], [`Input::Message`] |
+//! | `puller.handleRequest`, `DataRetriever.CollectionRWSet` | [`Action::Serve`], [`answer`] |
+//! | `Reconciler.Start`, `Stop` | [`Input::Tick`], [`Action::Reconcile`]; drop it |
+//! | `CollectionAccessFactory`, `CollectionStore` | [`Collections`], [`Collection::admits`] |
+//!
 //! Limits: those of [`collections`], [`policy`], [`rwset`], the transient store's; [`MAX_DIGESTS`] digests of a request,
 //! [`MAX_PUSHES`] pushes and [`MAX_REQUESTS`] requests at a time, of one peer a quarter; [`MAX_ANSWER`] bytes of a response.
 //! What is asked of peers has deadlines; nothing is believed of an answer but what has the hash that the block names.

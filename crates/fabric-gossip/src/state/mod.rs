@@ -12,6 +12,18 @@
 //! 10 s; here [`PER_PEER`] batches are asked of each of several peers, at once when more than a batch is missing. Blocks are committed
 //! in groups. A batch that is late is asked of another peer, and taken all the same when it comes after all.
 //!
+//! | Go's `gossip/state` | here |
+//! |---|---|
+//! | `NewGossipStateProvider`, `Stop` | [`StateTransfer::new`]; drop it |
+//! | `AddPayload` | [`Input::Offered`], with [`StateTransfer::has_room`] and [`Action::Room`] for the blocking mode |
+//! | `PayloadsBuffer`: `Push`, `Pop`, `Next`, `Size`, `Ready` | [`Buffer`] and [`StateTransfer::height`], [`StateTransfer::waiting`], [`Action::Commit`] |
+//! | `queueDataMsg`, `directMessage` | [`Input::Gossiped`], [`Input::Message`] |
+//! | `handleStateRequest`, `requestValidator` | [`Action::Serve`], [`answer`]; [`Refused::Backwards`], [`Refused::TooMany`] |
+//! | `handleStateResponse`, `antiEntropy`, `requestBlocksInRange` | [`Input::Peer`], [`Input::Tick`], [`Input::Message`] |
+//! | `commitBlock`, `UpdateLedgerHeight` | [`Action::Commit`], [`Input::Committed`], [`Action::Height`] |
+//! | `straggler` | [`Action::Straggler`] |
+//! | `privateDataMessage` | [`crate::privdata::Input::Message`] |
+//!
 //! Limits: gossiped blocks up to `blockBufferSize` ahead; [`WINDOW`] blocks and [`MEMORY`] bytes held or asked for (the
 //! block that comes next is always taken); [`MAX_PEERS`] peers; `channelSize` requests, of one peer a quarter. What is over a limit
 //! is dropped, counted, and asked for again when there is room.
