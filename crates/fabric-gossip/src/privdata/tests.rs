@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
+mod network;
+
 use super::collections::{MAX_COLLECTIONS, MAX_FILE, decode_package, from_json};
 use super::policy::{MAX_DEPTH, MAX_RULES};
 use super::push::order;
