@@ -6,7 +6,7 @@
 //!   data hash      SHA-256(transaction 0 ‖ transaction 1 ‖ …), without lengths between
 //! ```
 //! (fabric protoutil/blockutils.go, BlockHeaderBytes and ComputeBlockDataHash) Without lengths, transactions can be cut
-//! elsewhere and keep the hash: so each must be a well-formed envelope, see [`super::verify`].
+//! elsewhere and keep the hash: so each must be a well-formed envelope, see [`super::Verifier`].
 
 use sha2::{Digest, Sha256};
 
