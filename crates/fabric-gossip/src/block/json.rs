@@ -8,7 +8,7 @@
 //! Bytes are hex; those over [`MAX_SHOWN`] are told by length and SHA-256. Remote text is escaped and cut. What cannot be decoded
 //! inside something that can is shown as bytes with the fault beside it.
 //!
-//! Limits: [`MAX_BLOCK`](super::MAX_BLOCK) bytes, [`MAX_DEPTH`] envelopes in each other, [`MAX_LISTED`] entries of a list; how
+//! Limits: [`MAX_BLOCK`] bytes, [`MAX_DEPTH`] envelopes in each other, [`MAX_LISTED`] entries of a list; how
 //! many there are is told all the same.
 
 use super::decoded::{Block, MAX_BLOCK};

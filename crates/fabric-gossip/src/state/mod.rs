@@ -37,7 +37,7 @@ mod transfer;
 mod types;
 
 pub use buffer::{Buffer, Held};
-pub use serve::answer;
+pub use serve::{MAX_ANSWER, answer};
 pub use transfer::StateTransfer;
 pub use types::{
     Action, COMMIT_BYTES, COMMIT_GROUP, Figures, Input, MAX_LATE, MAX_PEERS, MEMORY, Options, PER_PEER,

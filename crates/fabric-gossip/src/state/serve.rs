@@ -9,7 +9,7 @@ use bytes::Bytes;
 use switchboard_fabric::message::{Content, GossipMessage, Payload, RemoteStateResponse, Tag};
 
 /// Bytes of blocks and private data in an answer, but for one block that is longer. Fabric's largest message has 100 MiB.
-pub(crate) const MAX_ANSWER: usize = 32 << 20;
+pub const MAX_ANSWER: usize = 32 << 20;
 
 /// The message that answers a request.
 pub(crate) fn response(channel: &Channel, nonce: u64, payloads: Vec<Payload>) -> SignedMessage {
