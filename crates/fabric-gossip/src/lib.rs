@@ -13,6 +13,10 @@
 //! | [`msgstore`] [`identity`] [`pull`] [`throttle`] | stores, the pull engine, limits per peer |
 //! | [`membership`] [`dissemination`] [`channel`] [`election`] | who is there, push, channels, leaders |
 //! | [`peer`] | [`Gossip`], all of it for one node |
+//! | [`block`] | blocks: decoding, hashes, orderers' signatures, JSON |
+//! | [`ledger`] | what is kept of a channel: blocks, private data, the transient store |
+//! | [`state`] | state transfer: blocks in order, and those that are missing asked for |
+//! | [`privdata`] | private data: pushed, pulled, reconciled, told only to who may have it |
 //!
 //! # Go's methods and ours
 //! | `gossip.Gossip`, `service.GossipService`, `election` | here |
@@ -37,6 +41,7 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 pub mod actions;
+pub mod block;
 pub mod channel;
 pub mod config;
 mod cx;
@@ -44,11 +49,14 @@ pub mod dissemination;
 pub mod election;
 pub mod host;
 pub mod identity;
+pub mod ledger;
 pub mod membership;
 pub mod msgstore;
 pub mod peer;
+pub mod privdata;
 pub mod pull;
 pub mod signed;
+pub mod state;
 pub mod throttle;
 pub mod types;
 

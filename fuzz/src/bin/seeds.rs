@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("discv", "../crates/discv/tests/vectors"),
         ("enr_", "../crates/enr/tests/vectors"),
         ("fabric_", "../crates/fabric/tests/vectors"),
+        ("fabric_gossip_", "../crates/fabric-gossip/tests/vectors"),
         ("cast_", "../crates/core/tests/vectors"),
     ] {
         let mut seeds = BTreeSet::new();
