@@ -113,3 +113,19 @@ fn ed25519_identities_sign_and_are_checked() {
     bent[63] ^= 0x10;
     assert_eq!(signer.identity().verify(b"payload", &bent), Err(IdentityFault::Signature));
 }
+
+/// Made with OpenSSL: a P-384 certificate, and two signatures with SHA-256 over `payload`, one with a low s and one with a high.
+#[test]
+fn p384_identities_are_checked_with_sha_256() {
+    let certificate = include_str!("../../tests/vectors/p384.pem");
+    let identity = Identity::decode(serialized(certificate.as_bytes())).unwrap();
+    let [low, high] = [
+        "306402306ebd3adbd74b3b39384a22063270279cb16e99ae86fb8d33fea27aff0cbe8da062af6596ae5bfe74931ffea2cb48639402304f8567f5725a417637b0246772e330d83ffbb233f49c679f84ccd08906fae4728e285d2858262edd78cb3c0ee142d2b1",
+        "30660231009f96ec1fbf061000f2f89a1c221474cf2788fb92c138c0ab70dd08c5f725751bdd9d06796cf07a93312bd08dff154ef30231009fe296df681b822d6ae1fc82ae6008772efa86c1d7511a4d8ba81f75111c6552eb709b5d57d5d84a0fd9c872c3b9e3da",
+    ]
+    .map(|signature| hex::decode(signature).unwrap());
+    identity.verify(b"payload", &low).unwrap();
+    assert_eq!(identity.verify(b"payloaD", &low), Err(IdentityFault::Signature));
+    assert_eq!(identity.verify(b"payload", &high), Err(IdentityFault::HighS));
+    assert_eq!(identity.units(), ["peer"]);
+}
