@@ -7,6 +7,7 @@ use switchboard_fabric::identity::Identity;
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(identity) = Identity::decode(Bytes::copy_from_slice(bytes)) {
         let _ = (identity.mspid(), identity.pki_id(), identity.subject(), identity.not_after());
+        let _ = (identity.slot_key(), identity.units(), identity.is_authority());
         let _ = identity.verify(b"payload", bytes);
     }
 });

@@ -7,7 +7,7 @@
 //! The rules stand in `interop/README.md`. There is no count to ask for: a one-way flow ends when its last message is acknowledged.
 //! Whoever is connected may make us echo: serve this to measure, not in production.
 
-use crate::gossip::{DATA, Gossip, Handler, Link, Received};
+use crate::gossip::{DATA, Gossip, GossipPeer, Handler, Received};
 use crate::message::{
     Content, DataMessage, Envelope, GossipMessage, Payload, Tag, decode_envelope, decode_message,
 };
@@ -39,7 +39,7 @@ impl Handler for Server {
 
     fn handle<'a>(
         &'a self,
-        link: &'a Link,
+        link: &'a GossipPeer,
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<(), ProtocolError>> {
         Box::pin(async move {
@@ -74,7 +74,7 @@ struct Client {
 struct Replies(mpsc::Sender<Bytes>);
 
 impl Handler for Client {
-    fn started(&self, link: &Link) {
+    fn started(&self, link: &GossipPeer) {
         let (tx, replies) = mpsc::channel(REPLIES);
         link.peer().set(Replies(tx));
         self.drivers.offer(|| Some(Driver { link: link.clone(), replies }));
@@ -86,7 +86,7 @@ impl Handler for Client {
 
     fn handle<'a>(
         &'a self,
-        link: &'a Link,
+        link: &'a GossipPeer,
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<(), ProtocolError>> {
         Box::pin(async move {
@@ -101,7 +101,7 @@ impl Handler for Client {
 /// Measures one session.
 #[derive(Debug)]
 pub struct Driver {
-    link: Link,
+    link: GossipPeer,
     replies: mpsc::Receiver<Bytes>,
 }
 
@@ -112,7 +112,7 @@ fn data(channel: &[u8], nonce: u64, number: u64, data: Bytes) -> Bytes {
 }
 
 struct Requests<'a> {
-    link: &'a Link,
+    link: &'a GossipPeer,
     sent: u64,
 }
 
@@ -138,7 +138,7 @@ impl Source for Echoes<'_> {
 }
 
 struct Flow<'a> {
-    link: &'a Link,
+    link: &'a GossipPeer,
     left: u64,
     number: u64,
 }

@@ -6,8 +6,10 @@
 //! ```
 //! (fabric gossip/comm/comm_impl.go) The hash binds the statement to the certificate, not to the TLS session.
 
-use crate::identity::{Identity, IdentityFault, SigningIdentity, TrustBundle};
+use crate::identity::{Identity, IdentityFault, SigningIdentity};
 use crate::message::{ConnEstablish, Content, GossipMessage, Tag, decode_envelope, decode_message};
+use crate::msp::Role;
+use crate::policy::PeerPolicy;
 use crate::sign::{self, SignFault};
 use bytes::Bytes;
 use prost::Message;
@@ -44,16 +46,16 @@ pub enum ConnFault {
     TlsHash,
 }
 
-/// Makes our first message; `tls` is the hash of the certificate we use on this connection.
+/// Makes our first message; `tls` is the hash of the certificate we use on this connection, `None` without TLS.
 ///
 /// # Errors
 /// When signing fails.
-pub fn build(identity: &SigningIdentity, tls: [u8; 32], probe: bool) -> Result<Bytes, IdentityFault> {
+pub fn build(identity: &SigningIdentity, tls: Option<[u8; 32]>, probe: bool) -> Result<Bytes, IdentityFault> {
     let own = identity.identity();
     let conn = ConnEstablish {
         pki_id: Bytes::copy_from_slice(&own.pki_id()),
         identity: own.serialized().clone(),
-        tls_cert_hash: Bytes::copy_from_slice(&tls),
+        tls_cert_hash: tls.map(|hash| Bytes::copy_from_slice(&hash)).unwrap_or_default(),
         probe,
     };
     let envelope = sign::sign(identity, &GossipMessage::new(Tag::Empty, &[], 0, Content::Conn(conn)))?;
@@ -65,18 +67,21 @@ pub fn build(identity: &SigningIdentity, tls: [u8; 32], probe: bool) -> Result<B
 pub struct Established {
     /// Its identity.
     pub identity: Identity,
+    /// Its role in its organisation.
+    pub role: Role,
     /// It only wants to know who we are.
     pub probe: bool,
 }
 
-/// Checks their first message; `tls` is the hash of the certificate they showed in TLS.
+/// Checks their first message; `tls` is the hash of the certificate they showed in TLS, `None` without TLS: then what they
+/// state of it is not looked at, as in Fabric.
 ///
 /// # Errors
 /// [`ConnFault`].
 pub fn verify(
     bytes: Bytes,
-    tls: [u8; 32],
-    trust: &TrustBundle,
+    tls: Option<[u8; 32]>,
+    policy: &dyn PeerPolicy,
     now: SystemTime,
 ) -> Result<Established, ConnFault> {
     if bytes.len() > MAX_FIRST {
@@ -92,15 +97,15 @@ pub fn verify(
         return Err(ConnFault::Content("no PKI-ID"));
     }
     let identity = Identity::decode(conn.identity)?;
-    trust.validate(&identity, now)?;
+    let role = policy.validate(&identity, now)?;
     if identity.pki_id()[..] != conn.pki_id[..] {
         return Err(ConnFault::PkiId);
     }
-    if conn.tls_cert_hash[..] != tls[..] {
+    if tls.is_some_and(|tls| conn.tls_cert_hash[..] != tls[..]) {
         return Err(ConnFault::TlsHash);
     }
-    sign::verify(&identity, &envelope)?;
-    Ok(Established { identity, probe: conn.probe })
+    sign::verify_by(policy, &identity, &envelope)?;
+    Ok(Established { identity, role, probe: conn.probe })
 }
 
 #[cfg(test)]

@@ -113,13 +113,13 @@ impl Drop for Ending {
 
 /// A session, as handlers use it; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct GossipPeer {
     peer: Peer,
     sender: ChannelSender,
     waiting: Arc<Waiting>,
 }
 
-impl Link {
+impl GossipPeer {
     /// The other side.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -210,8 +210,8 @@ impl<'a> Received<'a> {
 /// Takes some of the messages.
 pub trait Handler: Send + Sync + 'static {
     /// A session began.
-    fn started(&self, link: &Link) {
-        let _ = link;
+    fn started(&self, with: &GossipPeer) {
+        let _ = with;
     }
 
     /// Whether messages with this content on this gossip channel are for this handler.
@@ -220,7 +220,7 @@ pub trait Handler: Send + Sync + 'static {
     /// A message came.
     fn handle<'a>(
         &'a self,
-        link: &'a Link,
+        with: &'a GossipPeer,
         received: Received<'a>,
     ) -> BoxFuture<'a, Result<(), ProtocolError>>;
 }
@@ -240,17 +240,17 @@ impl Gossip {
 
 impl Gossip {
     /// Hands on one content's messages, in order.
-    async fn serve(self: Arc<Self>, link: Link, mut inbox: Inbox) -> Result<(), ProtocolError> {
+    async fn serve(self: Arc<Self>, with: GossipPeer, mut inbox: Inbox) -> Result<(), ProtocolError> {
         while let Some(envelope) = inbox.recv().await {
             let received = Received::of(&envelope)?;
             let content = received.content();
             if content == ACK {
-                link.acknowledged(received)?;
+                with.acknowledged(received)?;
                 continue;
             }
             let handler = self.handlers.iter().find(|h| h.wants(content, received.head.channel));
             if let Some(handler) = handler {
-                handler.handle(&link, received).await?;
+                handler.handle(&with, received).await?;
             }
         }
         Ok(())
@@ -271,13 +271,13 @@ impl Protocol for Gossip {
         Box::pin(async move {
             let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
             let _ending = Ending(Arc::clone(&waiting));
-            let link = Link { peer, sender: io.sender(), waiting };
-            self.handlers.iter().for_each(|handler| handler.started(&link));
+            let with = GossipPeer { peer, sender: io.sender(), waiting };
+            self.handlers.iter().for_each(|handler| handler.started(&with));
             // Dropped with this future, and with it every task in it.
             let mut tasks = JoinSet::new();
             for content in CONTENTS {
                 if let Some(inbox) = io.take(ChannelId(content as u16)) {
-                    tasks.spawn(Arc::clone(&self).serve(link.clone(), inbox));
+                    tasks.spawn(Arc::clone(&self).serve(with.clone(), inbox));
                 }
             }
             while let Some(ended) = tasks.join_next().await {

@@ -7,8 +7,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`message`] [`scan`] [`tags`] [`grpc`] [`identity`] [`sign`] [`conn_establish`] | codecs: bytes in, bytes out |
-//! | [`msp`] [`keygen`] | a peer's folder of keys and certificates, read and made |
-//! | [`tls`] [`h2io`] [`session`] | the layers of a running session |
+//! | [`msp`] [`policy`] | who is trusted, and may be a peer |
+//! | [`keygen`] | an organisation's keys and certificates, made and renewed |
+//! | [`tls`] [`http2`] [`session`] | the layers of a running session |
 //! | [`wire`] | [`Fabric`], the handshake over a connection; [`probe`], to learn who is there |
 //! | [`gossip`] | the one protocol, which hands contents to handlers |
 //! | [`mod@bench`] | echoes and flows to measure with |
@@ -19,14 +20,14 @@
 pub mod bench;
 pub mod cast;
 pub mod conn_establish;
-mod driver;
 pub mod gossip;
 pub mod grpc;
-pub mod h2io;
+pub mod http2;
 pub mod identity;
 pub mod keygen;
 pub mod message;
 pub mod msp;
+pub mod policy;
 pub mod scan;
 pub mod session;
 pub mod sign;
@@ -34,5 +35,6 @@ pub mod tags;
 pub mod tls;
 pub mod wire;
 
-pub use msp::PeerFolder;
-pub use wire::{FABRIC, Fabric, FabricConfig, probe};
+pub use msp::{Msp, PeerFolder, Trust};
+pub use policy::{MspPolicy, PeerPolicy};
+pub use wire::{FABRIC, Fabric, FabricConfig, Security, probe};

@@ -8,8 +8,12 @@
 //! Limits: the stated length against the largest channel limit before anything is waited for, then the message against its own
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
-use crate::grpc::{GrpcFault, PREFIX, STATUS_UNKNOWN, put_message, take_message};
-use crate::h2io::Farewell;
+use crate::grpc::{
+    GrpcFault, PREFIX, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED, STATUS_UNAVAILABLE, STATUS_UNKNOWN,
+    put_message, take_message,
+};
+use crate::http2::serve::SHUTTING_DOWN;
+use crate::http2::stream::Farewell;
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
 use switchboard::Reason;
@@ -19,16 +23,47 @@ use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame}
 pub const MAX_MESSAGE: usize = 100 << 20;
 
 /// Envelopes out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EnvelopeEncoder {
     farewell: Farewell,
+    limit: usize,
+}
+
+impl Default for EnvelopeEncoder {
+    fn default() -> Self {
+        Self::new(Farewell::default())
+    }
 }
 
 impl EnvelopeEncoder {
     /// An encoder for a stream that ends with `farewell`.
     #[must_use]
     pub fn new(farewell: Farewell) -> Self {
-        Self { farewell }
+        Self { farewell, limit: MAX_MESSAGE }
+    }
+
+    /// Sends no larger envelopes.
+    #[must_use]
+    pub fn limited(mut self, limit: usize) -> Self {
+        self.limit = limit.min(MAX_MESSAGE);
+        self
+    }
+
+    /// What the end of the stream says of its reason: a status and a sentence, which a Go peer logs.
+    fn say_why(&self, reason: &Reason) {
+        let status = match reason {
+            Reason::Requested | Reason::Quitting => {
+                return self.farewell.set(STATUS_UNAVAILABLE, SHUTTING_DOWN);
+            }
+            Reason::InvalidIdentity => STATUS_UNAUTHENTICATED,
+            Reason::TooManyPeers | Reason::AlreadyConnected | Reason::AccessDenied => {
+                STATUS_PERMISSION_DENIED
+            }
+            // The peer ended it, or the connection did: nobody reads what is said.
+            Reason::RemoteClosed | Reason::NetworkError => return,
+            _ => STATUS_UNKNOWN,
+        };
+        self.farewell.set(status, reason.to_string());
     }
 }
 
@@ -42,18 +77,18 @@ impl Encoder for EnvelopeEncoder {
     }
 
     fn max_message(&self, _: u64) -> usize {
-        MAX_MESSAGE
+        self.limit
     }
 
     fn encode(&mut self, frame: OutFrame<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
         match frame {
-            OutFrame::Data { data, .. } if data.len() > MAX_MESSAGE => {
-                return Err(EncodeError::TooLarge { len: data.len(), limit: MAX_MESSAGE });
+            OutFrame::Data { data, .. } if data.len() > self.limit => {
+                return Err(EncodeError::TooLarge { len: data.len(), limit: self.limit });
             }
             OutFrame::Data { data, .. } => put_message(data, out),
             // Liveness is HTTP/2's; the end of the stream is the goodbye.
-            OutFrame::Goodbye(Reason::Breach(_)) => self.farewell.set(STATUS_UNKNOWN),
-            OutFrame::Ping | OutFrame::Pong | OutFrame::Goodbye(_) => {}
+            OutFrame::Goodbye(reason) => self.say_why(reason),
+            OutFrame::Ping | OutFrame::Pong => {}
         }
         Ok(())
     }

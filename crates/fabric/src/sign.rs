@@ -13,6 +13,7 @@
 
 use crate::identity::{Identity, IdentityFault, SigningIdentity};
 use crate::message::{Envelope, GossipMessage, Secret, SecretEnvelope};
+use crate::policy::PeerPolicy;
 use prost::Message;
 
 /// Why an envelope is not taken as its author's word. The peer that sent it is at fault, unless it only forwarded it.
@@ -60,13 +61,28 @@ pub fn add_secret(
 /// # Errors
 /// [`SignFault`].
 pub fn verify(identity: &Identity, envelope: &Envelope) -> Result<(), SignFault> {
+    verify_with(envelope, |message, signature| identity.verify(message, signature))
+}
+
+/// As [`verify`], by the host's own policy.
+///
+/// # Errors
+/// [`SignFault`].
+pub fn verify_by(policy: &dyn PeerPolicy, identity: &Identity, envelope: &Envelope) -> Result<(), SignFault> {
+    verify_with(envelope, |message, signature| policy.verify(identity, message, signature))
+}
+
+fn verify_with(
+    envelope: &Envelope,
+    check: impl Fn(&[u8], &[u8]) -> Result<(), IdentityFault>,
+) -> Result<(), SignFault> {
     if envelope.payload.is_empty() {
         return Err(SignFault::Absent("payload"));
     }
     if envelope.signature.is_empty() {
         return Err(SignFault::Absent("signature"));
     }
-    identity.verify(&envelope.payload, &envelope.signature).map_err(SignFault::Message)?;
+    check(&envelope.payload, &envelope.signature).map_err(SignFault::Message)?;
     let Some(secret) = &envelope.secret_envelope else { return Ok(()) };
     if secret.payload.is_empty() {
         return Err(SignFault::Absent("payload in its secret part"));
@@ -74,7 +90,7 @@ pub fn verify(identity: &Identity, envelope: &Envelope) -> Result<(), SignFault>
     if secret.signature.is_empty() {
         return Err(SignFault::Absent("signature in its secret part"));
     }
-    identity.verify(&secret.payload, &secret.signature).map_err(SignFault::Secret)
+    check(&secret.payload, &secret.signature).map_err(SignFault::Secret)
 }
 
 #[cfg(test)]

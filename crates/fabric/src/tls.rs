@@ -1,20 +1,26 @@
 //! Mutual TLS as Fabric runs it: 1.2 or 1.3, ALPN `h2`, a certificate on both sides.
 //!
 //! The server asks for a certificate and takes any whose key is proven: who it belongs to is said, signed, in the
-//! ConnEstablish that names its hash. With `verify_clients` it must also lead to a TLS root. The client
+//! ConnEstablish that names its hash. With `verify_clients` it must also lead to a root of client certificates. The client
 //! checks the server's certificate against the TLS roots and the dialled host (fabric internal/pkg/comm).
+//! What fails is told with the command that mends it: Go says "context deadline exceeded" (fabric issue 3138).
 
-use crate::identity::TrustBundle;
-use crate::msp::PeerFolder;
+use crate::msp::folder::TlsIdentity;
+use crate::msp::{PeerFolder, Trust};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
+use std::io;
 use std::sync::Arc;
+use switchboard::Reason;
+use switchboard::wire::{Fault, HandshakeError, Stage};
 
 /// The one protocol spoken over it.
 pub const ALPN: &[u8] = b"h2";
@@ -79,23 +85,34 @@ pub struct TlsConfigs {
 #[error("the TLS key, certificate or roots of the peer folder do not fit: {0}")]
 pub struct TlsMaterial(#[from] pub rustls::Error);
 
+fn store<'a>(
+    roots: impl Iterator<Item = &'a CertificateDer<'static>>,
+) -> Result<Arc<RootCertStore>, rustls::Error> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone())?;
+    }
+    Ok(Arc::new(store))
+}
+
+fn resolver(identity: &TlsIdentity) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(identity.certified()))
+}
+
 /// Makes both settings from a peer folder, with the TLS roots of it and of whom we trust.
 ///
 /// # Errors
 /// [`TlsMaterial`].
-pub fn configs(
-    folder: &PeerFolder,
-    trust: &TrustBundle,
-    verify_clients: bool,
-) -> Result<TlsConfigs, TlsMaterial> {
+pub fn configs(folder: &PeerFolder, trust: &Trust, verify_clients: bool) -> Result<TlsConfigs, TlsMaterial> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    for root in folder.tls_roots.iter().chain(trust.tls_roots()) {
-        roots.add(root.clone())?;
-    }
-    let roots = Arc::new(roots);
+    let roots = store(folder.tls_roots.iter().chain(trust.tls_roots()))?;
     let verifier: Arc<dyn ClientCertVerifier> = if verify_clients {
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+        // Clients may have a CA of their own; then it is that one, for peers of other organisations too.
+        let clients = match folder.client_roots.as_slice() {
+            [] => Arc::clone(&roots),
+            clients => store(clients.iter())?,
+        };
+        WebPkiClientVerifier::builder_with_provider(clients, Arc::clone(&provider))
             .build()
             .map_err(|e| rustls::Error::General(e.to_string()))?
     } else {
@@ -104,14 +121,59 @@ pub fn configs(
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(folder.tls_chain.clone(), folder.tls_key.clone_key())?;
+        .with_cert_resolver(resolver(&folder.tls));
     server.alpn_protocols = vec![ALPN.to_vec()];
     // Fabric turns session tickets off.
     server.send_tls13_tickets = 0;
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_client_auth_cert(folder.tls_chain.clone(), folder.tls_key.clone_key())?;
+        .with_client_cert_resolver(resolver(folder.tls_client.as_ref().unwrap_or(&folder.tls)));
     client.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsConfigs { server: Arc::new(server), client: Arc::new(client) })
+}
+
+fn refused(reason: Reason, detail: String) -> HandshakeError {
+    HandshakeError::Peer { stage: Stage::Secure, fault: Fault { reason, detail: detail.into() } }
+}
+
+/// The peer gave TLS up: most often it does not know our CA.
+pub(crate) fn alerted(error: io::Error) -> HandshakeError {
+    let text = error.to_string();
+    let detail = match text.to_ascii_lowercase() {
+        t if t.contains("unknownca") || t.contains("badcertificate") || t.contains("certificateunknown") => {
+            format!("{text}: there, --trust MSPID=DIR adds our CA")
+        }
+        t if t.contains("certificateexpired") => format!("{text}: our TLS certificate has expired: renew it"),
+        t if t.contains("certificaterequired") => {
+            format!("{text}: the peer asks for a TLS certificate of ours")
+        }
+        _ => text,
+    };
+    refused(Reason::AccessDenied, detail)
+}
+
+/// What an error of TLS means for a handshake.
+pub(crate) fn failed(error: io::Error) -> HandshakeError {
+    let Some(cause) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) else {
+        return HandshakeError::io(Stage::Secure, error);
+    };
+    let advice = match cause {
+        rustls::Error::AlertReceived(_) => return alerted(error),
+        rustls::Error::NoCertificatesPresented => "they showed no certificate",
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "certificate of an unknown TLS CA: --trust MSPID=DIR adds it"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "certificate for other hosts: keygen --host NAME|IP names more",
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "expired TLS certificate: it has to be renewed",
+        rustls::Error::InvalidCertificate(_) => "TLS certificate of no use",
+        _ => return HandshakeError::breach(Stage::Secure, "TLS", error),
+    };
+    // Log lines are cut: what to do stands first.
+    let detail = format!("{advice}: {error}");
+    refused(Reason::InvalidIdentity, detail)
 }

@@ -113,7 +113,7 @@ impl Answer {
         let mut send = respond.send_response(response.unwrap(), false).unwrap();
         send.send_data(data, false).unwrap();
         if let Some(status) = status {
-            send.send_trailers(trailers(status)).unwrap();
+            send.send_trailers(trailers(status, "")).unwrap();
         }
         (Some(send), respond)
     }
@@ -249,18 +249,31 @@ async fn servers_that_prove_nothing() {
     let year = Duration::from_secs(365 * 24 * 3600);
     let expired = issued(&dialled.victim, now() - year * 2, now() - year);
     let cases = [
-        (build(&folder.identity, [7; 32], false).unwrap(), "TLS certificate is not"),
+        (build(&folder.identity, Some([7; 32]), false).unwrap(), "TLS certificate is not"),
         (
             envelope(&folder.identity, Content::Conn(unhashed)).encode_to_vec().into(),
             "TLS certificate is not",
         ),
         (envelope(&other.identity, Content::Conn(conn(folder))).encode_to_vec().into(), "wrong signature"),
-        (build(&other.identity, hash(folder), false).unwrap(), "not of its organisation's CA"),
-        (build(&expired, hash(folder), false).unwrap(), "expired"),
+        (build(&other.identity, Some(hash(folder)), false).unwrap(), "not of its organisation's CA"),
+        (build(&expired, Some(hash(folder)), false).unwrap(), "expired"),
     ];
     for (first, told) in cases {
         let answer = Answer::Say(200, framed(&first), None);
         dialled.served(pong(), answer, Reason::InvalidIdentity, told).await;
+    }
+    dialled.victim.finish().await;
+}
+
+/// Its first message is good, and then we are not wanted: no session begins.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_greets_and_refuses_is_told_as_a_refusal() {
+    let mut dialled = Dialled::new().await;
+    let folder = &dialled.victim.folder;
+    let first = build(&folder.identity, Some(hash(folder)), false).unwrap();
+    for (status, reason) in [(7, Reason::AccessDenied), (14, Reason::Quitting), (16, Reason::AccessDenied)] {
+        let answer = Answer::Say(200, framed(&first), Some(status));
+        dialled.served(pong(), answer, reason, "").await;
     }
     dialled.victim.finish().await;
 }

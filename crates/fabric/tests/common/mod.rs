@@ -81,12 +81,12 @@ pub fn with_foreign_certificate(victim: &Victim, expired: bool) -> (ClientConfig
 
 /// Hash of the TLS certificate that `folder` shows.
 pub fn hash(folder: &PeerFolder) -> [u8; 32] {
-    certificate_hash(&folder.tls_chain[0])
+    certificate_hash(&folder.tls.chain[0])
 }
 
 /// A ConnEstablish of `folder` for its own TLS certificate.
 pub fn establish(folder: &PeerFolder) -> Bytes {
-    build(&folder.identity, hash(folder), false).unwrap()
+    build(&folder.identity, Some(hash(folder)), false).unwrap()
 }
 
 pub fn framed(message: &[u8]) -> Bytes {
@@ -123,6 +123,7 @@ pub struct Victim {
     pub dir: tempfile::TempDir,
     pub net: Arc<dyn Network>,
     pub switch: Switch,
+    pub wire: Fabric,
     pub events: broadcast::Receiver<Event>,
     pub folder: PeerFolder,
     friend: Switch,
@@ -151,9 +152,12 @@ impl Victim {
     pub async fn on(net: Arc<dyn Network>, verify_clients: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut folders = peers(&dir.path().join("org"), 3);
-        let config = FabricConfig { verify_clients, ..FabricConfig::new(folders.pop().unwrap()) };
+        let mut config = FabricConfig::new(folders.pop().unwrap());
+        config.verify_clients = verify_clients;
+        let wire = Fabric::new(config).unwrap();
+        let victims = wire.clone();
         let switch = SwitchBuilder::new(env(&net, 1))
-            .wire(Arc::new(Fabric::new(config).unwrap()))
+            .wire(Arc::new(wire))
             .protocol(bench::server())
             .protocol(Arc::new(Lane) as Arc<dyn Protocol>)
             .listen(([127, 0, 0, 1], 0).into(), &[])
@@ -166,7 +170,7 @@ impl Victim {
         friend.offer(switch.parse(&format!("fabric://{}", switch.listening()[0].0)).unwrap()).await;
         let driver = drivers.recv().await.unwrap();
         assert!(matches!(events.recv().await, Ok(Event::PeerAdded(_))));
-        Self { dir, net, switch, events, folder: folders.pop().unwrap(), friend, driver }
+        Self { dir, net, switch, wire: victims, events, folder: folders.pop().unwrap(), friend, driver }
     }
 
     pub async fn connect(&self) -> Connection {
@@ -353,6 +357,15 @@ impl Call {
     pub async fn status(&mut self) -> Option<u32> {
         while self.hear().await.is_some() {}
         timeout(PATIENCE, self.recv.trailers()).await.expect("no end").ok()?.as_ref().and_then(status)
+    }
+
+    /// As [`Call::status`], with the sentence.
+    pub async fn ending(&mut self) -> (Option<u32>, String) {
+        while self.hear().await.is_some() {}
+        let trailers =
+            timeout(PATIENCE, self.recv.trailers()).await.expect("no end").unwrap().unwrap_or_default();
+        let told = trailers.get("grpc-message").map(|told| told.to_str().unwrap().to_owned());
+        (status(&trailers), told.unwrap_or_default())
     }
 
     /// Our echo comes back: the session lives.

@@ -4,11 +4,12 @@ use super::{ORG, Victim, hash};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use bytes::Bytes;
+use prost::Message;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use std::time::SystemTime;
 use switchboard_fabric::PeerFolder;
-use switchboard_fabric::identity::{IdentityFault, SigningIdentity, pem_certificate};
+use switchboard_fabric::identity::{Identity, IdentityFault, SigningIdentity, pem_certificate};
 use switchboard_fabric::message::{ConnEstablish, Content, Envelope, GossipMessage, SerializedIdentity, Tag};
 use switchboard_fabric::sign::sign;
 
@@ -54,7 +55,15 @@ pub fn certificate(victim: &Victim, key: &rcgen::KeyPair, from: SystemTime, to: 
     let issuer = rcgen::Issuer::new(named(&format!("ca.{ORG}")), rcgen::KeyPair::from_pem(&ca).unwrap());
     let mut params = named("peer66");
     (params.not_before, params.not_after) = (from.into(), to.into());
-    params.signed_by(key, &issuer).unwrap().der().to_vec()
+    // Every second signature has a high s, and is refused for that.
+    loop {
+        let der = params.signed_by(key, &issuer).unwrap().der().to_vec();
+        let Ok(identity) = Identity::decode(serialized(&der).encode_to_vec().into()) else { return der };
+        let judged = victim.folder.msp.validate(&identity, from);
+        if !matches!(judged, Err(IdentityFault::Encoding(_))) {
+            return der;
+        }
+    }
 }
 
 pub fn serialized(certificate: &[u8]) -> SerializedIdentity {

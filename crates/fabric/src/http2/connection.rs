@@ -1,16 +1,16 @@
-//! Drives an HTTP/2 connection: by a task of its own, or by whoever reads and writes its stream.
+//! An HTTP/2 connection that is polled by a task of its own, or by whoever reads and writes its stream.
 //!
 //! ```text
 //!   handshake, goodbye   socket ─▶ task ─▶ connection
 //!   session              socket ─▶ reader ─▶ connection, then its data       no hop to another task,
 //!                        writer ─ data ─▶ connection ─▶ socket               nor back
 //! ```
-//! Everything the connection waits for rings one bell. Who is at work on the connection anyway hears it when the work is
-//! done; otherwise it wakes the reader, where one waits for data, or the task. A round trip so costs one wake-up less on
-//! each side of a message; on a runtime with several threads it also stays on its thread.
+//! Everything the connection waits for sets one flag. A caller that polls the connection anyway sees the flag when it is
+//! done. Otherwise the flag wakes the reader, where one waits for data, or the task. So a round trip costs one wake-up
+//! less on each side, and on a runtime with several threads it stays on its thread.
 //!
-//! Limits: one at a time works on the connection, and nobody waits for the other: who finds it taken rings.
-//! A reader that has been polled must go on reading or be dropped, as the bell is its from then on.
+//! Limits: only one caller polls at a time; a caller that finds it busy sets the flag and returns.
+//! A reader that has been polled must go on reading or be dropped, as wake-ups go to it from then on.
 
 use parking_lot::Mutex;
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ use switchboard::BoxFuture;
 
 /// Who is woken, and whether somebody has to be.
 #[derive(Default)]
-struct State {
+struct Wakeups {
     /// How many are at work now.
     busy: u32,
     /// The connection has something to do.
@@ -35,10 +35,10 @@ struct State {
 }
 
 #[derive(Default)]
-struct Bell(Mutex<State>);
+struct Bell(Mutex<Wakeups>);
 
 impl Bell {
-    fn ring(&self, what: impl FnOnce(&mut State)) {
+    fn ring(&self, what: impl FnOnce(&mut Wakeups)) {
         let mut state = self.0.lock();
         what(&mut state);
         let wake = state.due();
@@ -47,7 +47,7 @@ impl Bell {
     }
 }
 
-impl State {
+impl Wakeups {
     /// Who has to be woken.
     fn due(&self) -> Option<Waker> {
         match (self.busy, &self.reader) {
@@ -84,8 +84,8 @@ impl Wake for Data {
     }
 }
 
-/// A connection that is driven until its work is done.
-pub(crate) struct Driver {
+/// A connection that is polled until its work is done.
+pub(crate) struct SharedConnection {
     /// None when it is done.
     work: Mutex<Option<BoxFuture<'static, ()>>>,
     bell: Arc<Bell>,
@@ -93,17 +93,17 @@ pub(crate) struct Driver {
     on_data: Waker,
 }
 
-impl Driver {
+impl SharedConnection {
     /// Starts the task.
     pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         let bell = Arc::new(Bell::default());
-        let driver = Arc::new(Self {
+        let shared = Arc::new(Self {
             work: Mutex::new(Some(Box::pin(work))),
             on_work: Waker::from(Arc::new(Work(Arc::clone(&bell)))),
             on_data: Waker::from(Arc::new(Data(Arc::clone(&bell)))),
             bell,
         });
-        let own = Arc::clone(&driver);
+        let own = Arc::clone(&shared);
         tokio::spawn(poll_fn(move |cx| {
             own.bell.0.lock().task = Some(cx.waker().clone());
             let turn = own.turn();
@@ -111,7 +111,7 @@ impl Driver {
             drop(turn);
             if own.bell.0.lock().over { Poll::Ready(()) } else { Poll::Pending }
         }));
-        driver
+        shared
     }
 
     /// Begins a turn of work: until it ends, bells are only noted.
@@ -127,7 +127,7 @@ impl Driver {
 }
 
 /// Somebody's turn.
-pub(crate) struct Turn<'a>(&'a Driver);
+pub(crate) struct Turn<'a>(&'a SharedConnection);
 
 impl Turn<'_> {
     /// Does what there is to do, unless somebody else is at it, who then does it again.

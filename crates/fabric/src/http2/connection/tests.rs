@@ -16,9 +16,9 @@ struct Fake {
 }
 
 impl Fake {
-    fn driver(self: &Arc<Self>) -> Arc<Driver> {
+    fn shared(self: &Arc<Self>) -> Arc<SharedConnection> {
         let fake = Arc::clone(self);
-        Driver::spawn(poll_fn(move |cx| {
+        SharedConnection::spawn(poll_fn(move |cx| {
             fake.polls.fetch_add(1, SeqCst);
             *fake.waker.lock() = Some(cx.waker().clone());
             fake.polled.notify_one();
@@ -70,8 +70,8 @@ impl Reader {
     }
 
     /// One read; `ready` is whether data is there.
-    fn read(&self, driver: &Driver, ready: bool) -> Option<Waker> {
-        let (turn, mut seen) = (driver.turn(), None);
+    fn read(&self, shared: &SharedConnection, ready: bool) -> Option<Waker> {
+        let (turn, mut seen) = (shared.turn(), None);
         turn.work();
         let _ = turn.read(&Context::from_waker(&self.waker), |cx| {
             seen = Some(cx.waker().clone());
@@ -88,7 +88,7 @@ impl Reader {
 #[tokio::test]
 async fn the_task_works_while_there_is_no_reader_and_ends_with_the_connection() {
     let fake = Arc::<Fake>::default();
-    let driver = fake.driver();
+    let shared = fake.shared();
     fake.is_polled().await;
     for _ in 0..3 {
         fake.happens();
@@ -98,32 +98,32 @@ async fn the_task_works_while_there_is_no_reader_and_ends_with_the_connection() 
     fake.happens();
     fake.is_polled().await;
     settle().await;
-    assert!(driver.work.lock().is_none());
-    assert_eq!(Arc::strong_count(&driver), 1, "the task is gone");
+    assert!(shared.work.lock().is_none());
+    assert_eq!(Arc::strong_count(&shared), 1, "the task is gone");
 }
 
 #[tokio::test]
 async fn a_waiting_reader_is_woken_instead_of_the_task() {
     let fake = Arc::<Fake>::default();
-    let driver = fake.driver();
+    let shared = fake.shared();
     settle().await;
     let reader = Reader::new();
-    let on_data = reader.read(&driver, false).unwrap();
+    let on_data = reader.read(&shared, false).unwrap();
     let before = fake.polls();
     fake.happens();
     settle().await;
     assert_eq!((fake.polls(), reader.woken()), (before, 1), "the reader alone");
     // It finds data by its own work, and is not woken for it again.
-    reader.read(&driver, true);
+    reader.read(&shared, true);
     assert_eq!((fake.polls(), reader.woken()), (before + 1, 1));
     // While it is busy with that elsewhere, the task works.
     fake.happens();
     settle().await;
     assert_eq!((fake.polls(), reader.woken()), (before + 2, 1));
-    reader.read(&driver, false);
+    reader.read(&shared, false);
     on_data.wake();
     assert_eq!(reader.woken(), 2, "data alone wakes it too");
-    driver.detach();
+    shared.detach();
     let before = fake.polls();
     fake.happens();
     settle().await;
@@ -133,18 +133,18 @@ async fn a_waiting_reader_is_woken_instead_of_the_task() {
 #[tokio::test]
 async fn bells_during_a_turn_are_heard_after_it() {
     let fake = Arc::<Fake>::default();
-    let driver = fake.driver();
+    let shared = fake.shared();
     settle().await;
     let reader = Reader::new();
-    reader.read(&driver, false);
+    reader.read(&shared, false);
     // A writer's turn: what it rings itself it does itself.
-    let turn = driver.turn();
+    let turn = shared.turn();
     fake.happens();
     turn.work();
     drop(turn);
     assert_eq!(reader.woken(), 0);
     // What rings after its work is for the reader.
-    let turn = driver.turn();
+    let turn = shared.turn();
     turn.work();
     fake.happens();
     assert_eq!(reader.woken(), 0);
@@ -155,13 +155,13 @@ async fn bells_during_a_turn_are_heard_after_it() {
 #[tokio::test]
 async fn who_finds_the_connection_taken_has_it_done_again() {
     let fake = Arc::<Fake>::default();
-    let driver = fake.driver();
+    let shared = fake.shared();
     settle().await;
     let reader = Reader::new();
-    reader.read(&driver, false);
+    reader.read(&shared, false);
     let before = fake.polls();
-    let taken = driver.work.lock();
-    let turn = driver.turn();
+    let taken = shared.work.lock();
+    let turn = shared.turn();
     turn.work();
     drop(turn);
     assert_eq!((fake.polls(), reader.woken()), (before, 1));
@@ -173,18 +173,18 @@ async fn who_finds_the_connection_taken_has_it_done_again() {
 async fn the_task_ends_whoever_did_the_last_of_the_work() {
     for _ in 0..500 {
         let fake = Arc::<Fake>::default();
-        let driver = fake.driver();
+        let shared = fake.shared();
         fake.is_polled().await;
         let reader = Reader::new();
-        reader.read(&driver, false);
+        reader.read(&shared, false);
         fake.over.store(true, SeqCst);
-        let turn = driver.turn();
+        let turn = shared.turn();
         fake.happens();
         turn.work();
         drop(turn);
-        reader.read(&driver, true);
+        reader.read(&shared, true);
         let gone = async {
-            while Arc::strong_count(&driver) > 1 {
+            while Arc::strong_count(&shared) > 1 {
                 tokio::task::yield_now().await;
             }
         };

@@ -3,10 +3,18 @@
 //! ```text
 //!   compressed u8 (0) ‖ length u32 ‖ message          any number of times in a stream's data
 //!   request:  POST /gossip.Gossip/GossipStream, content-type application/grpc, te trailers
-//!   response: 200 with content-type application/grpc; the end is told in trailers: grpc-status
+//!   response: 200 with content-type application/grpc; the end is told in trailers: grpc-status, grpc-message
 //! ```
 //! Limits: the length is judged against a limit before the message is waited for. Compressed messages are
 //! refused: none was negotiated.
+
+pub(crate) mod call;
+pub mod status;
+
+pub use status::{
+    STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED, STATUS_UNAVAILABLE, STATUS_UNIMPLEMENTED,
+    STATUS_UNKNOWN, trailers,
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -18,17 +26,6 @@ pub const STREAM_PATH: &str = "/gossip.Gossip/GossipStream";
 pub const PING_PATH: &str = "/gossip.Gossip/Ping";
 /// What both sides call the body.
 pub const CONTENT_TYPE: &str = "application/grpc";
-/// Done, well.
-pub const STATUS_OK: u32 = 0;
-/// An error without a code of its own: what a Go service's plain error becomes.
-pub const STATUS_UNKNOWN: u32 = 2;
-/// The caller is known, and may not.
-pub const STATUS_PERMISSION_DENIED: u32 = 7;
-/// The caller did not prove who it is.
-pub const STATUS_UNAUTHENTICATED: u32 = 16;
-/// There is no such method.
-pub const STATUS_UNIMPLEMENTED: u32 = 12;
-
 /// A message that cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -74,14 +71,6 @@ pub fn put_message(message: &[u8], out: &mut BytesMut) {
     out.put_u8(0);
     out.put_u32(message.len() as u32);
     out.put_slice(message);
-}
-
-/// The trailers that end a call.
-#[must_use]
-pub fn trailers(status: u32) -> http::HeaderMap {
-    let mut map = http::HeaderMap::new();
-    map.insert("grpc-status", http::HeaderValue::from(status));
-    map
 }
 
 #[cfg(test)]

@@ -1,0 +1,191 @@
+//! The work of a connection: calls answered, pings sent, and its end.
+
+use super::flood::Counted;
+use super::keepalive::{KeepAlive, unanswered};
+use super::stream::{CONNECTION_WINDOW, ConnectionHandle, LINGER, STREAM_WINDOW, spawn};
+use super::verdict::{Verdict, h2_failed};
+use crate::grpc::call::{answer, answer_ping, is_grpc, not_grpc};
+use crate::grpc::{PING_PATH, STATUS_UNAVAILABLE, STATUS_UNIMPLEMENTED, STREAM_PATH};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::Request;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard::wire::HandshakeError;
+use switchboard::{BoxFuture, Reason};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+/// Streams a peer may have open on one connection.
+pub const MAX_STREAMS: u32 = 16;
+/// Largest header list.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// What a call that comes too late is told.
+pub(crate) const SHUTTING_DOWN: &str = "shutting down";
+const NO_PONG: &str = "no answer to an HTTP/2 ping";
+const FLOOD: &str = "HTTP/2 flood";
+
+/// What a connection runs over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Stream for T {}
+
+/// A GossipStream that was opened to us.
+pub(crate) type Opened = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Resolves, with the reason and a sentence, when the peer of a running session may not stay.
+pub(crate) type Standing = BoxFuture<'static, (Reason, String)>;
+
+/// Where the standing of a connection's peer is put, once it is known who that is.
+pub(crate) type StandingSlot = oneshot::Sender<Standing>;
+
+/// Waits for the slot to be filled, then for the standing to be lost.
+async fn lost(slot: oneshot::Receiver<Standing>) -> (Reason, String) {
+    match slot.await {
+        Ok(standing) => standing.await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The HTTP/2 handshake of a connection we accepted, and its task. The receiver gives the one GossipStream; it closes when
+/// the connection is over.
+pub(crate) async fn accepted<T: Stream>(
+    io: T,
+    keepalive: KeepAlive,
+    ping_within: Duration,
+) -> Result<(ConnectionHandle, mpsc::Receiver<Opened>, StandingSlot), HandshakeError> {
+    let (io, flooded) = Counted::new(io, true);
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADERS);
+    let http2 = builder.handshake(io).await.map_err(h2_failed)?;
+    let (streams, opened) = mpsc::channel(1);
+    let (slot, standing) = oneshot::channel();
+    let server = Server { streams, flooded, keepalive, ping_within, standing };
+    let handle = spawn(|released, verdict| server.run(http2, released, verdict));
+    Ok((handle, opened, slot))
+}
+
+struct Server {
+    streams: mpsc::Sender<Opened>,
+    flooded: Arc<Notify>,
+    keepalive: KeepAlive,
+    ping_within: Duration,
+    standing: oneshot::Receiver<Standing>,
+}
+
+impl Server {
+    /// Answers Pings, hands the first GossipStream on, refuses the rest.
+    async fn run<T: Stream>(
+        self,
+        mut http2: h2::server::Connection<T, Bytes>,
+        released: watch::Receiver<()>,
+        verdict: Verdict,
+    ) {
+        let Self { streams, flooded, keepalive, ping_within, standing } = self;
+        let mut taken = false;
+        // These run on while streams are accepted: a ping given up half-way could not be sent again.
+        let released = all_released(released);
+        let (unanswered, lost) = (unanswered(http2.ping_pong(), keepalive), lost(standing));
+        tokio::pin!(released, unanswered, lost);
+        let mut stands = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut released => break,
+                () = flooded.notified() => {
+                    verdict.give(Reason::Breach(FLOOD), "too many frames without data");
+                    http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                    return drop(timeout(LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await);
+                }
+                () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
+                // The reader finds the verdict and ends the session, with a status that says why.
+                (reason, why) = &mut lost, if stands => {
+                    stands = false;
+                    verdict.give(reason, why);
+                }
+                accepted = http2.accept() => {
+                    let (request, mut respond) = match accepted {
+                        Some(Ok(opened)) => opened,
+                        Some(Err(error)) => return verdict.judge(&error),
+                        None => return,
+                    };
+                    match request.uri().path() {
+                        _ if !is_grpc(&request) => not_grpc(&mut respond),
+                        PING_PATH => drop(tokio::spawn(timeout(ping_within, answer_ping(request, respond)))),
+                        STREAM_PATH if std::mem::replace(&mut taken, true) => {
+                            respond.send_reset(h2::Reason::REFUSED_STREAM);
+                        }
+                        // The handshake may have timed out: then nobody waits.
+                        STREAM_PATH => drop(streams.try_send((request, respond))),
+                        _ => answer(&mut respond, STATUS_UNIMPLEMENTED, "only gossip.Gossip is served here"),
+                    }
+                }
+            }
+        }
+        http2.graceful_shutdown();
+        // A connection that broke gives its error for ever: that is its end too.
+        let last = async {
+            while let Some(Ok((_, mut respond))) = http2.accept().await {
+                answer(&mut respond, STATUS_UNAVAILABLE, SHUTTING_DOWN);
+            }
+        };
+        let _ = timeout(LINGER, last).await;
+    }
+}
+
+/// The HTTP/2 handshake of a connection we dialled, and its task.
+pub(crate) async fn dialled<T: Stream>(
+    io: T,
+    keepalive: KeepAlive,
+) -> Result<(h2::client::SendRequest<Bytes>, ConnectionHandle, StandingSlot), HandshakeError> {
+    let (io, flooded) = Counted::new(io, false);
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADERS)
+        .enable_push(false);
+    let (requests, http2) = builder.handshake::<_, Bytes>(io).await.map_err(h2_failed)?;
+    let (slot, standing) = oneshot::channel();
+    let handle =
+        spawn(|released, verdict| run_dialled(http2, released, verdict, keepalive, flooded, standing));
+    Ok((requests, handle, slot))
+}
+
+async fn run_dialled<T: Stream>(
+    mut http2: h2::client::Connection<T, Bytes>,
+    released: watch::Receiver<()>,
+    verdict: Verdict,
+    keepalive: KeepAlive,
+    flooded: Arc<Notify>,
+    standing: oneshot::Receiver<Standing>,
+) {
+    let released = all_released(released);
+    let (unanswered, lost) = (unanswered(http2.ping_pong(), keepalive), lost(standing));
+    tokio::pin!(http2, released, unanswered, lost);
+    let mut stands = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = flooded.notified() => return verdict.give(Reason::Breach(FLOOD), "too many frames without data"),
+            ended = &mut http2 => return ended.map_or_else(|error| verdict.judge(&error), drop),
+            () = &mut released => break,
+            () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
+            (reason, why) = &mut lost, if stands => {
+                stands = false;
+                verdict.give(reason, why);
+            }
+        }
+    }
+    let _ = timeout(LINGER, http2).await;
+}
+
+/// Resolves when every [`ConnectionHandle`] is gone.
+async fn all_released(mut handles: watch::Receiver<()>) {
+    while handles.changed().await.is_ok() {}
+}

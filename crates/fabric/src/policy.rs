@@ -1,0 +1,224 @@
+//! Who may be a peer: the question the wire asks, and the answer of the MSPs.
+//!
+//! ```text
+//!   handshake ─▶ PeerPolicy::validate        session ─▶ standing_lost: asked again at expiry and after each change
+//! ```
+//! [`MspPolicy`] answers from a [`Trust`] that can be exchanged while the node runs. After an exchange
+//! [`PeerPolicy::changes`] tells a new number, and whoever holds identities validates them again (Fabric: SuspectPeers).
+//! It also keeps the organisations of channels. The gossip layer's three traits (crypto service, security advisor,
+//! channel policy) are built on it.
+//!
+//! Limits: [`MspPolicy`] remembers the organisations of the [`MAX_SEEN`] identities validated first to last. What is
+//! forgotten is unknown, never wrong. Channels are named by the host program, so their number is its own.
+
+use crate::identity::{Identity, IdentityFault};
+use crate::msp::{Role, Trust};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::watch;
+
+/// Most identities of which [`MspPolicy`] knows the organisation.
+pub const MAX_SEEN: usize = 4_096;
+
+/// Judges peers, and what they sign in the handshake.
+pub trait PeerPolicy: Send + Sync {
+    /// Whether an identity is valid now, and in which role.
+    ///
+    /// # Errors
+    /// [`IdentityFault`].
+    fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault>;
+
+    /// Checks a signature over `message`. The identity is valid already.
+    ///
+    /// # Errors
+    /// [`IdentityFault`].
+    fn verify(&self, identity: &Identity, message: &[u8], signature: &[u8]) -> Result<(), IdentityFault> {
+        identity.verify(message, signature)
+    }
+
+    /// A number that changes whenever identities that were valid may no longer be.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// The organisation of a peer of which only the PKI-ID is known.
+    fn organisation_by_id(&self, pki_id: &[u8; 32]) -> Option<String>;
+
+    /// A peer answered with another identity than the one it was dialled by, both of one organisation: its certificate was
+    /// renewed (fabric gossip/comm, IdentitySwitch).
+    fn switched(&self, old: &[u8; 32], new: &Identity);
+}
+
+/// The organisations of identities seen, the oldest forgotten first.
+#[derive(Debug, Default)]
+struct Seen {
+    organisations: BTreeMap<[u8; 32], String>,
+    order: VecDeque<[u8; 32]>,
+}
+
+impl Seen {
+    fn note(&mut self, pki_id: [u8; 32], mspid: &str) {
+        if self.organisations.insert(pki_id, mspid.to_owned()).is_some() {
+            return;
+        }
+        self.order.push_back(pki_id);
+        while self.order.len() > MAX_SEEN {
+            if let Some(oldest) = self.order.pop_front() {
+                self.organisations.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// The answers of the MSPs.
+#[derive(Debug)]
+pub struct MspPolicy {
+    trust: RwLock<Arc<Trust>>,
+    channels: RwLock<BTreeMap<Vec<u8>, BTreeSet<String>>>,
+    changed: watch::Sender<u64>,
+    seen: Mutex<Seen>,
+    switches: watch::Sender<Option<([u8; 32], [u8; 32])>>,
+}
+
+impl MspPolicy {
+    /// Answers from these organisations. No channel is known yet.
+    #[must_use]
+    pub fn new(trust: Trust) -> Self {
+        Self {
+            trust: RwLock::new(Arc::new(trust)),
+            channels: RwLock::default(),
+            changed: watch::channel(0).0,
+            seen: Mutex::default(),
+            switches: watch::channel(None).0,
+        }
+    }
+
+    /// The organisations known now.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.read())
+    }
+
+    /// Exchanges the organisations: after a new certificate, revocation list or channel configuration.
+    pub fn set_trust(&self, trust: Trust) {
+        *self.trust.write() = Arc::new(trust);
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    /// Names a channel's organisations, in place of those named before.
+    pub fn set_channel(&self, channel: &[u8], organisations: impl IntoIterator<Item = String>) {
+        self.channels.write().insert(channel.to_vec(), organisations.into_iter().collect());
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    /// A channel's organisations; `None` for a channel that is not known.
+    #[must_use]
+    pub fn channel(&self, channel: &[u8]) -> Option<BTreeSet<String>> {
+        self.channels.read().get(channel).cloned()
+    }
+
+    /// Whether an organisation takes part in a channel.
+    #[must_use]
+    pub fn is_org_in_channel(&self, channel: &[u8], mspid: &str) -> bool {
+        self.channels.read().get(channel).is_some_and(|members| members.contains(mspid))
+    }
+
+    /// Whether an identity may read a channel: it is valid, and of one of its organisations (Fabric's default Readers).
+    #[must_use]
+    pub fn is_reader(&self, channel: &[u8], identity: &Identity, now: SystemTime) -> bool {
+        self.is_org_in_channel(channel, identity.mspid()) && self.trust().validate(identity, now).is_ok()
+    }
+
+    /// The last switch of identity: the PKI-ID dialled and the one that answered.
+    #[must_use]
+    pub fn switches(&self) -> watch::Receiver<Option<([u8; 32], [u8; 32])>> {
+        self.switches.subscribe()
+    }
+}
+
+impl PeerPolicy for MspPolicy {
+    fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
+        let role = self.trust().validate(identity, now)?;
+        self.seen.lock().note(identity.pki_id(), identity.mspid());
+        Ok(role)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn organisation_by_id(&self, pki_id: &[u8; 32]) -> Option<String> {
+        self.seen.lock().organisations.get(pki_id).cloned()
+    }
+
+    fn switched(&self, old: &[u8; 32], new: &Identity) {
+        self.switches.send_replace(Some((*old, new.pki_id())));
+    }
+}
+
+/// Resolves, with what is wrong, when an identity that is valid no longer is: it expired, or the rules changed.
+///
+/// `wall` tells the time. An expiry is seen within a second of it, or at the next change of the rules if the wall clock
+/// was set meanwhile.
+pub async fn standing_lost(
+    policy: Arc<dyn PeerPolicy>,
+    identity: Identity,
+    wall: impl Fn() -> SystemTime + Send,
+) -> IdentityFault {
+    let mut changes = policy.changes();
+    // A change between the handshake and now is seen as well.
+    loop {
+        changes.borrow_and_update();
+        let now = wall();
+        if let Err(fault) = policy.validate(&identity, now) {
+            return fault;
+        }
+        let left = identity.not_after().duration_since(now).unwrap_or_default();
+        // One millisecond later, as Fabric does (fabric gossip/identity/identity.go). Timers reach no further than this.
+        let left = left.min(LONGEST_TIMER) + std::time::Duration::from_millis(1);
+        tokio::select! {
+            () = tokio::time::sleep(left) => {}
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    // No further change can come; expiry still can.
+                    tokio::time::sleep(left).await;
+                }
+            }
+        }
+    }
+}
+
+/// A year: then the clock is looked at again.
+const LONGEST_TIMER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_first_is_forgotten_first() {
+        let mut seen = Seen::default();
+        let id = |n: u32| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            id
+        };
+        for n in 0..MAX_SEEN as u32 + 10 {
+            seen.note(id(n), "Org1MSP");
+            seen.note(id(n), "Org1MSP");
+        }
+        assert_eq!((seen.organisations.len(), seen.order.len()), (MAX_SEEN, MAX_SEEN));
+        assert!(!seen.organisations.contains_key(&id(9)) && seen.organisations.contains_key(&id(10)));
+    }
+
+    #[test]
+    fn channels_are_read_by_their_organisations() {
+        let policy = MspPolicy::new(Trust::default());
+        let changes = policy.changes();
+        assert_eq!(policy.channel(b"ch"), None);
+        policy.set_channel(b"ch", ["Org1MSP".to_owned()]);
+        assert_eq!(policy.channel(b"ch").unwrap().len(), 1);
+        assert!(policy.is_org_in_channel(b"ch", "Org1MSP") && !policy.is_org_in_channel(b"ch", "Org2MSP"));
+        assert!(changes.has_changed().unwrap());
+    }
+}

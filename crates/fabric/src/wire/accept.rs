@@ -1,0 +1,96 @@
+//! The listener's side of a handshake.
+
+use super::{
+    CONN_WITHIN, Fabric, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, over, peer_id,
+    plain_refused, refused, shown, within,
+};
+use crate::grpc::call::{answer, head, read_first};
+use crate::grpc::{STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED};
+use crate::http2::serve::{Stream, accepted};
+use crate::http2::stream::{StreamReader, StreamWriter};
+use crate::http2::verdict::h2_failed;
+use crate::tls;
+use switchboard::Direction;
+use switchboard::net::Connection;
+use switchboard::text::printable;
+use switchboard::wire::{HandshakeError, Session, Stage, Upgrade};
+use switchboard::{Reason, wire};
+use tokio::time::timeout;
+
+const NO_CERTIFICATE: &str = "no TLS certificate";
+
+impl Fabric {
+    pub(super) async fn accept_stream(
+        &self,
+        connection: Connection,
+        upgrade: Upgrade,
+    ) -> Result<Session, HandshakeError> {
+        let remote = connection.remote;
+        let io = tokio::io::join(connection.reader, connection.writer);
+        if self.config.security == Security::Plain {
+            plain_refused(remote)?;
+            return self.accept_over(io, Shown::default(), upgrade).await;
+        }
+        let acceptor = tokio_rustls::TlsAcceptor::from(self.tls().server);
+        let tls = within(TLS_WITHIN, async { acceptor.accept(io).await.map_err(tls::failed) }).await?;
+        let shown = shown(tls.get_ref().1);
+        self.accept_over(tls, shown, upgrade).await
+    }
+
+    async fn accept_over<T: Stream>(
+        &self,
+        io: T,
+        shown: Shown,
+        upgrade: Upgrade,
+    ) -> Result<Session, HandshakeError> {
+        let accepted = accepted(io, self.config.keepalive, CONN_WITHIN);
+        let (handle, mut opened, standing) = within(TLS_WITHIN, accepted).await?;
+        let closed = || over(HandshakeError::Closed(Stage::Secure), handle.verdict());
+        let stream = async { opened.recv().await.ok_or_else(closed) };
+        let (request, mut respond) = within(STREAM_WITHIN, stream).await?;
+        if shown.hash.is_none() && self.config.security != Security::Plain {
+            answer(&mut respond, STATUS_UNAUTHENTICATED, NO_CERTIFICATE);
+            return Err(refused(Stage::Secure, Reason::InvalidIdentity, NO_CERTIFICATE));
+        }
+        let send = respond.send_response(head(), false).map_err(h2_failed)?;
+        let mut recv = request.into_body();
+        let mut writer = StreamWriter::new(send, true, handle.clone());
+        let first = within(CONN_WITHIN, async {
+            writer.send_first(self.first_message(self.listening_hash, false)?).map_err(h2_failed)?;
+            let (first, rest) = read_first(&mut recv).await?;
+            Ok((self.judge_first(first, &shown, &upgrade.env)?, rest))
+        });
+        let (established, rest) = match first.await {
+            Ok(first) => first,
+            Err(error) => {
+                writer.end_with(STATUS_UNAUTHENTICATED, &told(&error));
+                return Err(error);
+            }
+        };
+        let peer = peer_id(&established.identity.pki_id());
+        if established.probe {
+            writer.end_with(STATUS_OK, "");
+            // The connection's task answers further Pings; nobody can open a stream any more, so this waits for its end.
+            let _ = timeout(PROBE_LINGER, opened.recv()).await;
+            return Err(HandshakeError::Probed(peer));
+        }
+        if let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await {
+            writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
+            return Err(HandshakeError::RefusedByUs(reason));
+        }
+        self.watch(standing, &established, &upgrade.env);
+        let reader = StreamReader::new(recv, rest, handle);
+        Ok(self.session(&established, &shown, &upgrade.offer, reader, writer))
+    }
+}
+
+/// What a refused dialler is told: its own fault in a sentence, nothing of ours.
+fn told(error: &HandshakeError) -> String {
+    match error {
+        HandshakeError::Peer { fault: wire::Fault { reason, detail }, .. } => {
+            printable(&format!("{reason}: {detail}"))
+        }
+        HandshakeError::Timeout(_) => "no ConnEstablish in time".to_owned(),
+        _ => "the handshake failed".to_owned(),
+    }
+}

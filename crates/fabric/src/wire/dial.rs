@@ -1,0 +1,102 @@
+//! The dialler's side of a handshake.
+
+use super::{
+    CONN_WITHIN, Fabric, Security, Shown, TLS_WITHIN, over, peer_id, plain_refused, refused, shown, within,
+};
+use crate::conn_establish::Established;
+use crate::grpc::STREAM_PATH;
+use crate::grpc::call::{accepted, not_ended, read_first, request, unary_ping};
+use crate::http2::serve::{StandingSlot, Stream, dialled};
+use crate::http2::stream::{ConnectionHandle, StreamReader, StreamWriter};
+use crate::http2::verdict::h2_failed;
+use crate::tls;
+use bytes::Bytes;
+use rustls::pki_types::ServerName;
+use switchboard::net::Connection;
+use switchboard::wire::{HandshakeError, Stage};
+use switchboard::{Candidate, Env, Reason};
+
+/// A dialled connection whose other end has proven itself.
+pub(super) struct Open {
+    pub(super) established: Established,
+    pub(super) shown: Shown,
+    pub(super) writer: StreamWriter,
+    pub(super) reader: StreamReader,
+    pub(super) requests: h2::client::SendRequest<Bytes>,
+    pub(super) handle: ConnectionHandle,
+    pub(super) standing: StandingSlot,
+}
+
+impl Fabric {
+    /// Connects up to the proof of both identities.
+    pub(super) async fn open(
+        &self,
+        connection: Connection,
+        whom: &Candidate,
+        env: &Env,
+        probe: bool,
+    ) -> Result<Open, HandshakeError> {
+        let remote = connection.remote;
+        let io = tokio::io::join(connection.reader, connection.writer);
+        if self.config.security == Security::Plain {
+            plain_refused(remote)?;
+            return self.open_over(io, Shown::default(), whom, env, probe).await;
+        }
+        let name = ServerName::try_from(whom.host.clone())
+            .map_err(|e| HandshakeError::Local(format!("{:?} is no host name: {e}", whom.host).into()))?;
+        let connector = tokio_rustls::TlsConnector::from(self.tls().client);
+        let tls =
+            within(TLS_WITHIN, async { connector.connect(name, io).await.map_err(tls::failed) }).await?;
+        let shown = shown(tls.get_ref().1);
+        self.open_over(tls, shown, whom, env, probe).await
+    }
+
+    async fn open_over<T: Stream>(
+        &self,
+        io: T,
+        shown: Shown,
+        whom: &Candidate,
+        env: &Env,
+        probe: bool,
+    ) -> Result<Open, HandshakeError> {
+        let (mut requests, handle, standing) = within(TLS_WITHIN, dialled(io, self.config.keepalive)).await?;
+        let opened = async {
+            within(CONN_WITHIN, unary_ping(&mut requests, self.scheme(), &whom.authority())).await?;
+            within(CONN_WITHIN, async {
+                let request = request(self.scheme(), STREAM_PATH, &whom.authority())?;
+                requests = requests.clone().ready().await.map_err(h2_failed)?;
+                let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
+                send.send_data(self.first_message(self.dialling_hash, probe)?, false).map_err(h2_failed)?;
+                let response = accepted(response.await.map_err(h2_failed)?)?;
+                let mut recv = response.into_body();
+                let (first, rest) = read_first(&mut recv).await?;
+                let rest = not_ended(&mut recv, rest).await?;
+                let established = self.judge_first(first, &shown, env)?;
+                let writer = StreamWriter::new(send, false, handle.clone());
+                Ok((established, writer, StreamReader::new(recv, rest, handle.clone())))
+            })
+            .await
+        };
+        let (established, writer, reader) = opened.await.map_err(|error| over(error, handle.verdict()))?;
+        self.expected(whom, &established)?;
+        Ok(Open { established, shown, writer, reader, requests, handle, standing })
+    }
+
+    /// Whether the peer is the one that was asked for, or the same one with a renewed certificate: another identity of the same
+    /// organisation, as far as that is known (fabric gossip/comm/comm_impl.go, createConnection).
+    fn expected(&self, whom: &Candidate, established: &Established) -> Result<(), HandshakeError> {
+        let new = &established.identity;
+        let peer = peer_id(&new.pki_id());
+        let Some(wanted) = whom.id.filter(|wanted| *wanted != peer) else { return Ok(()) };
+        let old: Option<[u8; 32]> = wanted.as_bytes().try_into().ok();
+        let policy = &self.config.peers;
+        if let Some(old) = old.filter(|_| self.config.identity_switch)
+            && policy.organisation_by_id(&old).as_deref() == Some(new.mspid())
+        {
+            policy.switched(&old, new);
+            return Ok(());
+        }
+        let detail = format!("asked for {wanted}, they proved {peer}");
+        Err(refused(Stage::Secure, Reason::WrongIdentity, detail))
+    }
+}
