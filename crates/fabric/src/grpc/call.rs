@@ -13,9 +13,9 @@ use h2::client::SendRequest;
 use h2::server::SendResponse;
 use http::{Method, Request, Response};
 use std::time::Duration;
-use switchboard::Reason;
+use switchboard::{By, End, Reason};
 use switchboard::text::printable;
-use switchboard::wire::{Fault, HandshakeError, Stage};
+use switchboard::wire::{HandshakeError, Stage};
 
 /// The head of a call; `scheme` is `https`, or `http` without TLS.
 pub(crate) fn request(scheme: &str, path: &str, authority: &str) -> Result<Request<()>, HandshakeError> {
@@ -33,6 +33,16 @@ pub(crate) fn request(scheme: &str, path: &str, authority: &str) -> Result<Reque
 pub(crate) fn head() -> Response<()> {
     let mut response = Response::new(());
     response.headers_mut().insert("content-type", http::HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+/// Set in the head of an answer that was given after the dialler was judged: it is not refused any more.
+pub(crate) const ADMITTED: &str = "switchboard-admitted";
+
+/// The head of the answer to a GossipStream whose dialler is wanted. Go peers pass the header over.
+pub(crate) fn admitted() -> Response<()> {
+    let mut response = head();
+    response.headers_mut().insert(ADMITTED, http::HeaderValue::from_static("1"));
     response
 }
 
@@ -100,12 +110,12 @@ pub(crate) fn status_failed(headers: &http::HeaderMap) -> HandshakeError {
     let message = headers.get("grpc-message").map(|v| decoded(v.as_bytes())).unwrap_or_default();
     tracing::debug!(target: "switchboard::fabric", ?status, message, "the peer ended the stream");
     let Some(reason) = status.and_then(refusal) else { return HandshakeError::Closed(Stage::Secure) };
-    if message.is_empty() {
-        return HandshakeError::RefusedByPeer(reason);
-    }
     // The sentence is the half that says what to do.
-    let detail = format!("refused by the peer with status {}: {message}", status.unwrap_or_default());
-    HandshakeError::Peer { stage: Stage::Secure, fault: Fault { reason, detail: detail.into() } }
+    let words = match &message[..] {
+        "" => format!("status {}", status.unwrap_or_default()),
+        message => format!("status {}: {message}", status.unwrap_or_default()),
+    };
+    HandshakeError::RefusedByPeer { reason, words: Some(words) }
 }
 
 /// What a status other than 0 means.
@@ -121,7 +131,7 @@ pub(crate) fn refusal(status: u32) -> Option<Reason> {
 
 /// What ended a running session, if its trailers name it. Status 2 is what a Go service's end becomes, whatever the cause,
 /// so it names nothing.
-pub(crate) fn dismissed(trailers: &http::HeaderMap) -> Option<Fault> {
+pub(crate) fn dismissed(trailers: &http::HeaderMap) -> Option<End> {
     let status = std::str::from_utf8(trailers.get("grpc-status")?.as_bytes()).ok()?.parse::<u32>().ok()?;
     let reason = match status {
         STATUS_PERMISSION_DENIED | STATUS_UNAUTHENTICATED => Reason::AccessDenied,
@@ -129,7 +139,7 @@ pub(crate) fn dismissed(trailers: &http::HeaderMap) -> Option<Fault> {
     };
     let message = trailers.get("grpc-message").map(|v| decoded(v.as_bytes())).unwrap_or_default();
     let detail = format!("the peer ended the stream with status {status}: {message}");
-    Some(Fault { reason, detail: detail.into() })
+    Some(End { reason, by: By::Peer, detail: Some(detail) })
 }
 
 /// The response's head, when it is one of gRPC and not an end already (a status in the headers).
@@ -162,10 +172,17 @@ pub(crate) async fn read_first(recv: &mut RecvStream) -> Result<(Bytes, Bytes), 
     }
 }
 
-/// Looks, without waiting, whether the stream goes on after its first message: a listener may greet and refuse at once. Gives
-/// what came after the first message.
-pub(crate) async fn not_ended(recv: &mut RecvStream, rest: Bytes) -> Result<Bytes, HandshakeError> {
-    let Ok(next) = tokio::time::timeout(Duration::ZERO, recv.data()).await else { return Ok(rest) };
+/// Waits up to `limit` whether the stream goes on after its first message or ends: a listener may greet and refuse. What it
+/// says first settles it. Gives what came after the first message.
+pub(crate) async fn not_ended(
+    recv: &mut RecvStream,
+    rest: Bytes,
+    limit: Duration,
+) -> Result<Bytes, HandshakeError> {
+    if !rest.is_empty() {
+        return Ok(rest);
+    }
+    let Ok(next) = tokio::time::timeout(limit, recv.data()).await else { return Ok(rest) };
     let Some(chunk) = next else {
         let trailers = recv.trailers().await.map_err(h2_failed)?.unwrap_or_default();
         // An end without a refusal is that of a probe, or of a session that was short.
@@ -176,5 +193,5 @@ pub(crate) async fn not_ended(recv: &mut RecvStream, rest: Bytes) -> Result<Byte
     };
     let chunk = chunk.map_err(h2_failed)?;
     let _ = recv.flow_control().release_capacity(chunk.len());
-    Ok([rest, chunk].concat().into())
+    Ok(chunk)
 }

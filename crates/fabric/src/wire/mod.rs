@@ -32,7 +32,7 @@ pub use probe::{Probed, probe};
 pub use crate::http2::serve::MAX_STREAMS;
 
 use crate::cast::ChannelName;
-use crate::conn_establish::{Established, build, certificate_hash, verify};
+use crate::conn_establish::{Proven, build, certificate_hash, verify};
 use crate::grpc;
 use crate::http2::KeepAlive;
 use crate::http2::serve::StandingSlot;
@@ -49,8 +49,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{
-    AddressError, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Session, SessionChannel, Sniff, Stage,
-    Upgrade, Wire,
+    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel, Sniff,
+    Stage, Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use tokio::time::timeout;
@@ -152,6 +152,15 @@ pub struct Fabric {
 
 pub(crate) fn peer_id(pki_id: &[u8; 32]) -> PeerId {
     PeerId::new(FABRIC, pki_id).unwrap_or_else(|| unreachable!("a PKI-ID has 32 bytes"))
+}
+
+/// What sessions keep to: pings are HTTP/2's, as often as peers take them.
+fn rules(keepalive: KeepAlive) -> Rules {
+    Rules::living(Liveness {
+        ping_every: Some(keepalive.every()),
+        pong_within: Some(keepalive.within()),
+        idle_limit: None,
+    })
 }
 
 /// What TLS said of the other side; nothing without TLS.
@@ -257,7 +266,7 @@ impl Fabric {
     }
 
     /// Judges their ConnEstablish.
-    fn judge_first(&self, first: Bytes, shown: &Shown, env: &Env) -> Result<Established, HandshakeError> {
+    fn judge_first(&self, first: Bytes, shown: &Shown, env: &Env) -> Result<Proven, HandshakeError> {
         if shown.hash.is_none() && self.config.security == Security::Tls {
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, "no TLS certificate"));
         }
@@ -266,7 +275,7 @@ impl Fabric {
     }
 
     /// Ends the connection's session when its peer is no longer valid.
-    fn watch(&self, slot: StandingSlot, established: &Established, env: &Env) {
+    fn watch(&self, slot: StandingSlot, established: &Proven, env: &Env) {
         let (policy, identity) = (Arc::clone(&self.config.peers), established.identity.clone());
         let env = env.clone();
         // An error means that the connection is over.
@@ -278,12 +287,12 @@ impl Fabric {
 
     fn session(
         &self,
-        established: &Established,
+        established: &Proven,
         shown: &Shown,
         offer: &Offer,
         reader: StreamReader,
         writer: StreamWriter,
-    ) -> Session {
+    ) -> Established {
         let (mut channels, mut limits) = (Vec::new(), Vec::new());
         for protocol in &offer.protocols {
             for spec in &protocol.channels {
@@ -292,8 +301,8 @@ impl Fabric {
                 limits.push((wire_id, spec.recv_limit.min(self.config.max_receive)));
             }
         }
-        let encoder = EnvelopeEncoder::new(writer.farewell().clone()).limited(self.config.max_send);
-        Session {
+        let encoder = EnvelopeEncoder::default().limited(self.config.max_send);
+        Established {
             peer: peer_id(&established.identity.pki_id()),
             info: info(established, shown),
             channels,
@@ -302,12 +311,12 @@ impl Fabric {
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
-            liveness: Liveness::default(),
+            rules: rules(self.config.keepalive),
         }
     }
 }
 
-fn info(established: &Established, shown: &Shown) -> RemoteInfo {
+fn info(established: &Proven, shown: &Shown) -> RemoteInfo {
     let identity = &established.identity;
     RemoteInfo {
         name: identity.mspid().to_owned(),
@@ -352,7 +361,7 @@ impl Wire for Fabric {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(self.accept_stream(connection, upgrade))
     }
 
@@ -361,7 +370,7 @@ impl Wire for Fabric {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async move {
             let open = self.open(connection, &whom, &upgrade.env, false).await?;
             let peer = peer_id(&open.established.identity.pki_id());
