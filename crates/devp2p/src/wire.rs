@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{
-    AddressError, Established, HandshakeError, Lanes, Liveness, Offer, RemoteInfo, Rules, SessionChannel, Sniff, Stage,
-    Upgrade, WhenDone, Wire,
+    AddressError, Established, HandshakeError, Incomplete, Lanes, Liveness, Offer, RemoteInfo, Rules,
+    SessionChannel, Sniff, Stage, Upgrade, WhenDone, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use switchboard_enr::enode::{Endpoint, Enode};
@@ -44,11 +44,15 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// How long a write may make no progress (`go-ethereum p2p/server.go`, frameWriteTimeout).
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long a frame may stay incomplete: beyond the idle limit, which so tells of a peer that fell silent.
+const INCOMPLETE: Incomplete = Incomplete { base: Duration::from_secs(60), rate: 16 * 1024 };
+
 /// What sessions keep to: as go-ethereum, where the first protocol that returns ends the session with reason 8.
 fn rules(liveness: Liveness) -> Rules {
     Rules::living(liveness)
         .write_within(WRITE_WITHIN)
         .goodbye_within(GOODBYE_WITHIN)
+        .incomplete(INCOMPLETE)
         .when_done(WhenDone::First)
 }
 

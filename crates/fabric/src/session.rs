@@ -56,9 +56,8 @@ impl Encoder for EnvelopeEncoder {
                 return Err(EncodeError::TooLarge { len: data.len(), limit: self.limit });
             }
             OutFrame::Data { data, .. } => put_message(data, out),
-            // Liveness is HTTP/2's; the end of the stream is the goodbye.
-            OutFrame::Goodbye(reason) => self.say_why(reason),
-            OutFrame::Ping | OutFrame::Pong => {}
+            // Pings are HTTP/2's; the end of the stream is the goodbye (`crate::http2::stream`).
+            OutFrame::Goodbye(_) | OutFrame::Ping | OutFrame::Pong => {}
         }
         Ok(())
     }

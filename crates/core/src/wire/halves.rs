@@ -184,7 +184,10 @@ mod tests {
             assert_eq!((end.reason, end.by), (reason, by), "{error}");
         }
         let end = End::from(Broken::Fault(Fault::breach("rule", "said\nso")));
-        assert_eq!((end.reason, end.by, end.detail.as_deref()), (Reason::Breach("rule"), By::Us, Some("said\\u{a}so")));
+        assert_eq!(
+            (end.reason, end.by, end.detail.as_deref()),
+            (Reason::Breach("rule"), By::Us, Some("said\\u{a}so"))
+        );
     }
 
     #[tokio::test]

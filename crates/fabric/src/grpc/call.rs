@@ -13,9 +13,9 @@ use h2::client::SendRequest;
 use h2::server::SendResponse;
 use http::{Method, Request, Response};
 use std::time::Duration;
-use switchboard::{By, End, Reason};
 use switchboard::text::printable;
 use switchboard::wire::{HandshakeError, Stage};
+use switchboard::{By, End, Reason};
 
 /// The head of a call; `scheme` is `https`, or `http` without TLS.
 pub(crate) fn request(scheme: &str, path: &str, authority: &str) -> Result<Request<()>, HandshakeError> {
@@ -36,13 +36,14 @@ pub(crate) fn head() -> Response<()> {
     response
 }
 
-/// Set in the head of an answer that was given after the dialler was judged: it is not refused any more.
-pub(crate) const ADMITTED: &str = "switchboard-admitted";
+/// In the head of an answer: the listener sends its first message after it has judged the dialler, so that whoever gets
+/// it is not refused any more. A Go listener greets at once and may refuse then.
+pub(crate) const GREETS_LAST: &str = "switchboard-greets-last";
 
-/// The head of the answer to a GossipStream whose dialler is wanted. Go peers pass the header over.
-pub(crate) fn admitted() -> Response<()> {
+/// The head of our answer to a GossipStream. Go peers pass the header over.
+pub(crate) fn greets_last() -> Response<()> {
     let mut response = head();
-    response.headers_mut().insert(ADMITTED, http::HeaderValue::from_static("1"));
+    response.headers_mut().insert(GREETS_LAST, http::HeaderValue::from_static("1"));
     response
 }
 

@@ -147,8 +147,7 @@ pub(crate) async fn dialled<T: Stream>(
     let (requests, mut http2) = builder.handshake::<_, Bytes>(io).await.map_err(h2_failed)?;
     let pings = Pings::new(http2.ping_pong());
     let (slot, standing) = oneshot::channel();
-    let handle =
-        spawn(pings, |released, verdict| run_dialled(http2, released, verdict, flooded, standing));
+    let handle = spawn(pings, |released, verdict| run_dialled(http2, released, verdict, flooded, standing));
     Ok((requests, handle, slot))
 }
 

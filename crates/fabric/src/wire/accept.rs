@@ -4,7 +4,7 @@ use super::{
     CONN_WITHIN, Fabric, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, over, peer_id,
     plain_refused, refused, shown, within,
 };
-use crate::grpc::call::{admitted, answer, read_first};
+use crate::grpc::call::{answer, greets_last, read_first};
 use crate::grpc::{STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED};
 use crate::http2::serve::{Stream, accepted};
 use crate::http2::stream::{StreamReader, StreamWriter};
@@ -52,7 +52,9 @@ impl Fabric {
             answer(&mut respond, STATUS_UNAUTHENTICATED, NO_CERTIFICATE);
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, NO_CERTIFICATE));
         }
-        // Judged before it is greeted: whoever is greeted is not refused any more.
+        // The greeting comes after the judgement: whoever is greeted is not refused any more.
+        let send = respond.send_response(greets_last(), false).map_err(h2_failed)?;
+        let mut writer = StreamWriter::new(send, true, handle.clone());
         let mut recv = request.into_body();
         let first = within(CONN_WITHIN, async {
             let (first, rest) = read_first(&mut recv).await?;
@@ -61,7 +63,7 @@ impl Fabric {
         let (established, rest) = match first.await {
             Ok(first) => first,
             Err(error) => {
-                answer(&mut respond, STATUS_UNAUTHENTICATED, &told(&error));
+                writer.end_with(STATUS_UNAUTHENTICATED, &told(&error));
                 return Err(error);
             }
         };
@@ -69,11 +71,9 @@ impl Fabric {
         if !established.probe
             && let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await
         {
-            answer(&mut respond, STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
+            writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
             return Err(HandshakeError::RefusedByUs(reason));
         }
-        let send = respond.send_response(admitted(), false).map_err(h2_failed)?;
-        let mut writer = StreamWriter::new(send, true, handle.clone());
         writer.send_first(self.first_message(self.listening_hash, false)?).map_err(h2_failed)?;
         if established.probe {
             writer.end_with(STATUS_OK, "");

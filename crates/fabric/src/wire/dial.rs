@@ -5,17 +5,17 @@ use super::{
 };
 use crate::conn_establish::Proven;
 use crate::grpc::STREAM_PATH;
-use crate::grpc::call::{ADMITTED, accepted, not_ended, read_first, request, unary_ping};
+use crate::grpc::call::{GREETS_LAST, accepted, not_ended, read_first, request, unary_ping};
 use crate::http2::serve::{StandingSlot, Stream, dialled};
 use crate::http2::stream::{ConnectionHandle, StreamReader, StreamWriter};
 use crate::http2::verdict::h2_failed;
 use crate::tls;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
+use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{HandshakeError, Stage};
 use switchboard::{Candidate, Env, Reason};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long we wait after the greeting for a refusal: two round trips of the unary Ping, within these bounds.
@@ -77,7 +77,7 @@ impl Fabric {
                 let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
                 send.send_data(self.first_message(self.dialling_hash, probe)?, false).map_err(h2_failed)?;
                 let response = accepted(response.await.map_err(h2_failed)?)?;
-                let settles = match response.headers().contains_key(ADMITTED) {
+                let settles = match response.headers().contains_key(GREETS_LAST) {
                     true => Duration::ZERO,
                     false => settles,
                 };

@@ -4,7 +4,7 @@
 //!   dialler                                           listener
 //!     │ ═══ TLS 1.2/1.3, a certificate on both sides, ALPN h2 ═══ │   5 s
 //!     │ ── unary Ping ───────────────────▶ ◀──────── Empty ────── │   2 s
-//!     │ ── GossipStream: ConnEstablish ──▶ ◀── ConnEstablish ──── │   2 s, both at once
+//!     │ ── GossipStream: ConnEstablish ──▶ ◀── ConnEstablish ──── │   2 s; a Go listener greets at once, we once we have judged
 //!     │     identity valid, TLS hash, signature; the Switch's gate │
 //!     │ ◀──────────────────── envelopes ────────────────────────▶ │
 //! ```
@@ -49,8 +49,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{
-    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel, Sniff,
-    Stage, Upgrade, Wire,
+    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
+    Sniff, Stage, Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use tokio::time::timeout;

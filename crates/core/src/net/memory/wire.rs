@@ -263,6 +263,8 @@ impl Decoder for MemoryDecoder {
             return Err(Fault::breach("frame size", format!("{len} bytes")));
         }
         if head.len() < len {
+            let missing = len - head.len();
+            src.reserve(missing.min(src.len().max(HEADER)));
             return Ok(None);
         }
         src.advance(HEADER);
