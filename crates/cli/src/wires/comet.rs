@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use switchboard::wire::{HandshakeError, Session};
+use switchboard::wire::{Established, HandshakeError};
 use switchboard::{Candidate, Env, Protocol};
 use switchboard_cast::{ChannelMap, Framing, Lane};
 use switchboard_comet::bench::Bench;
@@ -80,7 +80,7 @@ pub(super) async fn probe(
     whom: &Candidate,
     settings: &Settings,
     env: &Env,
-) -> Result<Result<Session, HandshakeError>, Fail> {
+) -> Result<Result<Established, HandshakeError>, Fail> {
     let config = config(settings, env)?;
     let probe =
         async { switchboard_comet::probe(super::connect(env, whom).await?, whom, &config, env).await };

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::{Connection, connect_host};
-use switchboard::wire::{HandshakeError, OpenGate, Session, Stage, Upgrade, Wire};
+use switchboard::wire::{Established, HandshakeError, OpenGate, Stage, Upgrade, Wire};
 use switchboard::{BoxFuture, Candidate, Env, Protocol};
 use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
 use switchboard_cast::ChannelMap;
@@ -237,7 +237,7 @@ pub(crate) fn bench_client(kind: Kind) -> (Arc<dyn Protocol>, mpsc::Receiver<Box
 /// Somebody who was asked who they are.
 pub(crate) enum Probe {
     /// A session whose own ping measures round trips.
-    Session(Box<Session>),
+    Session(Box<Established>),
     /// A peer that answers a call.
     Gossip(Box<switchboard_fabric::wire::Probed>),
 }
