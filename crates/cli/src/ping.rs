@@ -3,15 +3,13 @@
 use crate::fail::Fail;
 use crate::output::Output;
 use crate::wires::{self, Client};
-use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::time::Duration;
 use switchboard::Env;
 use switchboard::text::printable;
-use switchboard::wire::{InFrame, OutFrame, Session};
+use switchboard::wire::{Established, InFrame, OutFrame, Read};
 use switchboard_node::config::KeyFile;
 use switchboard_node::kit::Probe;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 /// Shake hands with a node, say who it is, and measure round trips. Answers with what the node itself offers, so
@@ -91,7 +89,7 @@ fn describe(who: &Value) -> String {
 }
 
 /// Sends a ping of the wire and waits for its pong, answering pings on the way.
-async fn round_trip(session: &mut Session) -> Result<Duration, Fail> {
+async fn round_trip(session: &mut Established) -> Result<Duration, Fail> {
     // Before it is sent: the pong may be there when the write returns.
     let began = Instant::now();
     send(session, OutFrame::Ping).await?;
@@ -107,31 +105,25 @@ async fn round_trip(session: &mut Session) -> Result<Duration, Fail> {
             }
             Some(_) => {}
             None => {
-                session.leftover.reserve(4096);
-                let read = session.reader.read_buf(&mut session.leftover).await;
-                if read.map_err(|e| Fail::job(format!("the connection broke: {e}")))? == 0 {
-                    return Err(Fail::job("the peer closed the connection"));
+                let read = session.read().await;
+                match read.map_err(|fault| Fail::job(format!("the peer broke a rule: {fault}")))? {
+                    Read::Bytes(_) => {}
+                    Read::Pong => return Ok(began.elapsed()),
+                    Read::Over(end) => {
+                        let words = end.detail.unwrap_or_else(|| end.reason.to_string());
+                        return Err(Fail::job(format!("the connection is over: {words}")));
+                    }
                 }
             }
         }
     }
 }
 
-async fn send(session: &mut Session, frame: OutFrame<'_>) -> Result<(), Fail> {
-    let mut out = BytesMut::new();
-    session.encoder.encode(frame, &mut out).map_err(Fail::job)?;
-    session.encoder.finish(&mut out).map_err(Fail::job)?;
-    let broke = |e| Fail::job(format!("the connection broke: {e}"));
-    session.writer.write_all(&out).await.map_err(broke)?;
-    session.writer.flush().await.map_err(broke)
+async fn send(session: &mut Established, frame: OutFrame<'_>) -> Result<(), Fail> {
+    session.say(frame).await.map_err(Fail::job)
 }
 
 /// Says goodbye as a node that is done; whether it arrives is the peer's matter.
-pub(crate) async fn goodbye(mut session: Session) {
-    let say = async {
-        send(&mut session, OutFrame::Goodbye(&switchboard::Reason::Quitting)).await?;
-        let _ = session.writer.shutdown().await;
-        Ok::<_, Fail>(())
-    };
-    let _ = timeout(Duration::from_secs(1), say).await;
+pub(crate) async fn goodbye(session: Established) {
+    session.refuse(&switchboard::Reason::Quitting).await;
 }

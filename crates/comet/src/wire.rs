@@ -30,8 +30,8 @@ use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::text::printable;
 use switchboard::wire::{
-    AddressError, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Session, SessionChannel, Sniff, Stage,
-    Upgrade, Wire,
+    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
+    Sniff, Stage, Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +44,15 @@ pub const COMET: WireName = "comet";
 const FIRST: [u8; 3] = [0x22, 0x0a, 0x20];
 /// Bytes read at a time during the handshake.
 const READ_CHUNK: usize = 2048;
+/// How long a send waits for room (`cometbft p2p/conn/connection.go`, defaultSendTimeout).
+const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// How often what was sent recently fades (`cometbft p2p/conn/connection.go`, updateStats).
+const FADE_EVERY: Duration = Duration::from_secs(2);
+
+/// What sessions keep to: as CometBFT.
+fn rules(liveness: Liveness) -> Rules {
+    Rules::living(liveness).send_within(SEND_WITHIN).fade_every(FADE_EVERY)
+}
 
 /// How a node behaves on this wire. The fields marked † must agree with the peers.
 #[derive(Debug, Clone)]
@@ -193,7 +202,7 @@ impl Comet {
         whom: Option<PeerId>,
         direction: Direction,
         upgrade: Upgrade,
-    ) -> Result<Session, HandshakeError> {
+    ) -> Result<Established, HandshakeError> {
         let channels = self.channels(&upgrade.offer).map_err(|error| HandshakeError::Local(error.into()))?;
         let ours = self.config.node_info(channels, upgrade.listen);
         let mut secure = Secure::establish(connection, &self.config, &upgrade.env).await?;
@@ -237,7 +246,7 @@ pub async fn probe(
     candidate: &Candidate,
     config: &CometConfig,
     env: &Env,
-) -> Result<Session, HandshakeError> {
+) -> Result<Established, HandshakeError> {
     let mut secure = Secure::establish(connection, config, env).await?;
     let peer = secure.prove(candidate.id)?;
     let exchange = async {
@@ -344,7 +353,7 @@ impl Secure {
     }
 
     /// The finished session.
-    fn session(self, peer: PeerId, theirs: &NodeInfo, offer: &Offer, config: &CometConfig) -> Session {
+    fn session(self, peer: PeerId, theirs: &NodeInfo, offer: &Offer, config: &CometConfig) -> Established {
         let Self { connection, secured, src } = self;
         let (mut channels, mut largest) = (Vec::new(), Vec::new());
         let (mut shared, mut ignored) = (ChannelSet::default(), ChannelSet::default());
@@ -368,16 +377,16 @@ impl Secure {
             // A mirror claims the peer's channels and listens to none.
             ignored = ChannelSet::ALL;
         }
-        Session {
+        Established {
             peer,
             info: remote_info(theirs),
             channels,
             encoder: Box::new(CometEncoder::new(secured.sealer, config.era, largest)),
             decoder: Box::new(CometDecoder::new(secured.opener, config.era, shared, ignored, &secured.plain)),
-            reader: connection.reader,
-            writer: connection.writer,
+            reader: Box::new(connection.reader),
+            writer: Box::new(connection.writer),
             leftover: src,
-            liveness: config.liveness,
+            rules: rules(config.liveness),
         }
     }
 }
@@ -490,7 +499,7 @@ impl Wire for Comet {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(self.shake(connection, None, Direction::Inbound, upgrade))
     }
 
@@ -499,7 +508,7 @@ impl Wire for Comet {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(self.shake(connection, whom.id, Direction::Outbound, upgrade))
     }
 

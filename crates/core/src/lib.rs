@@ -26,7 +26,7 @@
 //! | Lane | a channel's send queue in one session | [`session::outgoing`], [`wire::Lanes`] |
 //! | Scheduler | which lane sends next | [`session::scheduler::Scheduler`] |
 //! | Wire | a network's handshake, framing and identity | [`wire::Wire`] |
-//! | Session | a finished handshake, then the tasks that run it | [`wire::Session`], [`session`] |
+//! | Session | the running connection with a peer | [`session`] |
 //! | Ledger | bytes held, for each peer and in all | [`session::ledger::Ledger`] |
 //! | Reason | why something happened | [`Reason`] |
 //! | Event | what the Switch tells the program | [`Event`] |
@@ -49,11 +49,12 @@ pub use event::Event;
 pub use id::{Direction, PeerId, WireName};
 pub use protocol::{
     ChannelId, ChannelIo, ChannelSender, ChannelSpec, Overflow, Protocol, ProtocolError, ProtocolSpec,
-    Reactor,
+    Reactor, Typed,
 };
 pub use reason::Reason;
-pub use session::inbox::Inbox;
+pub use session::inbox::{Inbox, Received};
 pub use session::outgoing::SendError;
+pub use session::tap::Tap;
 pub use switch::access::{AccessList, Limits};
 pub use switch::peer::{By, End, Peer};
 pub use switch::{PeerSet, Switch, SwitchBuilder};

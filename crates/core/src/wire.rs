@@ -1,23 +1,36 @@
-//! What a wire must give: recognise first bytes, accept, dial; and from that a [`Session`]: who they
-//! are, which channels both sides share, and the two halves that turn frames into bytes and back.
+//! What a wire must give: recognise first bytes, accept, dial; and from that an [`Established`]: who they
+//! are, which channels both sides share, the codec, and the two halves of the connection.
 //!
 //! Everything else is done once, in this crate: slicing order, queues, limits, liveness, one write for
 //! many frames, reassembly.
 //!
 //! ```text
-//!   Connection ──accept/dial──▶ secure handshake ──▶ Gate::identity ──▶ protocol handshake ──▶ Session
+//!   Connection ──accept/dial──▶ secure handshake ──▶ Gate::identity ──▶ protocol handshake ──▶ Established
 //! ```
+//!
+//! | part | holds |
+//! |---|---|
+//! | [`Wire`], [`Upgrade`], [`Offer`], [`Gate`], [`HandshakeError`] | the handshake |
+//! | [`Established`], [`SessionChannel`], [`Rules`], [`Liveness`] | what a finished handshake hands over |
+//! | [`ReadHalf`], [`WriteHalf`], [`Read`], [`Broken`] | how bytes come and go, and how that ends |
+//! | [`Encoder`], [`Decoder`], [`OutFrame`], [`InFrame`], [`Fault`] | the frames |
+
+mod codec;
+mod established;
+mod halves;
+
+pub use codec::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
+pub use established::{Established, Incomplete, Liveness, Rules, SayError, SessionChannel, WhenDone};
+pub use halves::{Broken, Read, ReadHalf, WriteHalf, io_end};
 
 use crate::BoxFuture;
 use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::id::{Direction, PeerId, WireName};
-use crate::net::{BoxRead, BoxWrite, Connection};
+use crate::net::Connection;
 use crate::protocol::channel::{ChannelId, ChannelSpec};
 use crate::reason::Reason;
-use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What the first bytes of a connection say about its wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +89,7 @@ pub trait Wire: Send + Sync + 'static {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>>;
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>>;
 
     /// Runs the initiator's handshake with `whom`. The wire bounds each of its steps in time.
     fn dial(
@@ -84,7 +97,7 @@ pub trait Wire: Send + Sync + 'static {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>>;
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>>;
 
     /// Reads an address of this wire as users write it.
     ///
@@ -173,179 +186,6 @@ pub struct RemoteInfo {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// A channel both sides share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionChannel {
-    /// Index of the protocol, from [`Offered::index`].
-    pub protocol: usize,
-    /// The channel within the protocol.
-    pub channel: ChannelId,
-    /// Its number on this session's wire.
-    pub wire_id: u64,
-}
-
-/// How a session shows it is alive. Any received byte counts as life for `idle_limit`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Liveness {
-    /// Send a ping at this interval.
-    pub ping_every: Option<Duration>,
-    /// A ping must be answered, or any other byte arrive, within this time.
-    pub pong_within: Option<Duration>,
-    /// Longest silence.
-    pub idle_limit: Option<Duration>,
-}
-
-/// A finished handshake: everything needed to run the session.
-pub struct Session {
-    /// The proven identity.
-    pub peer: PeerId,
-    /// What they said of themselves.
-    pub info: RemoteInfo,
-    /// The shared channels, in the order the scheduler breaks ties by.
-    pub channels: Vec<SessionChannel>,
-    /// Frames to bytes.
-    pub encoder: Box<dyn Encoder>,
-    /// Bytes to frames.
-    pub decoder: Box<dyn Decoder>,
-    /// The reading half. An `io::Error` that holds a [`Fault`] is that fault; so it is of the writing half.
-    pub reader: BoxRead,
-    /// The writing half.
-    pub writer: BoxWrite,
-    /// Bytes that were read with the handshake and belong to the first frames.
-    pub leftover: BytesMut,
-    /// How liveness is shown.
-    pub liveness: Liveness,
-}
-
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("peer", &self.peer).field("info", &self.info).finish_non_exhaustive()
-    }
-}
-
-/// A frame to be sent.
-#[derive(Debug)]
-pub enum OutFrame<'a> {
-    /// A slice of a message; `last` on its final slice. A message may be empty.
-    Data {
-        /// The channel's number on the wire.
-        wire_id: u64,
-        /// At most [`Encoder::slice`] bytes.
-        data: &'a [u8],
-        /// Whether the message ends here.
-        last: bool,
-    },
-    /// "Are you there?"
-    Ping,
-    /// "I am."
-    Pong,
-    /// The session ends, and why. A wire without such a frame writes nothing.
-    Goodbye(&'a Reason),
-}
-
-/// Turns frames into bytes. No IO, no clock.
-pub trait Encoder: Send {
-    /// How many bytes of a message with `remaining` bytes left go into the next frame (whole messages: `remaining`).
-    fn slice(&self, wire_id: u64, remaining: usize) -> usize;
-
-    /// Bytes that frame costs in the scheduler's account.
-    fn cost(&self, wire_id: u64, len: usize, last: bool) -> usize;
-
-    /// Largest message this channel can carry to this peer, in bytes.
-    fn max_message(&self, wire_id: u64) -> usize;
-
-    /// Appends one frame to `out`. May hold bytes back until [`Encoder::finish`].
-    ///
-    /// # Errors
-    /// Only for frames a caller should not have made (too large) or when the session's key stream is used up.
-    fn encode(&mut self, frame: OutFrame<'_>, out: &mut BytesMut) -> Result<(), EncodeError>;
-
-    /// Appends whatever `encode` held back. Called before each write.
-    ///
-    /// # Errors
-    /// When the session's key stream is used up.
-    fn finish(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let _ = out;
-        Ok(())
-    }
-}
-
-/// A frame that cannot be encoded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// More bytes than the wire can carry in one message.
-    #[error("message of {len} bytes is larger than the wire's limit of {limit}")]
-    TooLarge {
-        /// The message's bytes.
-        len: usize,
-        /// The wire's limit.
-        limit: usize,
-    },
-    /// The channel is not one of this session.
-    #[error("channel {0:#x} is not shared with this peer")]
-    NotShared(u64),
-    /// A counter or key stream is used up.
-    #[error("the session's key stream is used up")]
-    Exhausted,
-}
-
-/// A received frame.
-#[derive(Debug, PartialEq, Eq)]
-pub enum InFrame<'a> {
-    /// A slice of a message, borrowed; the reassembly is this crate's.
-    Part {
-        /// The channel's number on the wire.
-        wire_id: u64,
-        /// The slice.
-        data: &'a [u8],
-        /// Whether the message ends here.
-        last: bool,
-    },
-    /// A whole message.
-    Message {
-        /// The channel's number on the wire.
-        wire_id: u64,
-        /// The message.
-        data: Bytes,
-    },
-    /// Answered by the session at once.
-    Ping,
-    /// An answer to our ping, or unsolicited.
-    Pong,
-    /// The peer ends the session.
-    Goodbye(Reason),
-    /// A frame the wire knows and ignores.
-    Skip,
-}
-
-/// Turns bytes into frames. No IO, no clock. Knows the receive limit of each channel and judges
-/// declared lengths before it spends memory.
-pub trait Decoder: Send {
-    /// Takes the next frame from the front of `src`; `None` when more bytes are needed.
-    ///
-    /// # Errors
-    /// [`Fault`] when the peer broke the wire's rules: the session ends with its reason.
-    fn decode<'a>(&'a mut self, src: &'a mut BytesMut) -> Result<Option<InFrame<'a>>, Fault>;
-}
-
-/// What a peer did wrong: the reason told to it and the operator, and the detail for the log.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}: {detail}")]
-pub struct Fault {
-    /// Why the session ends.
-    pub reason: Reason,
-    /// The codec's own error.
-    pub detail: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl Fault {
-    /// A breach of the named rule.
-    pub fn breach(rule: &'static str, detail: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { reason: Reason::Breach(rule), detail: detail.into() }
-    }
-}
-
 /// Which part of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -382,8 +222,13 @@ pub enum HandshakeError {
         fault: Fault,
     },
     /// The peer refused us and said why.
-    #[error("refused by the peer: {0}")]
-    RefusedByPeer(Reason),
+    #[error("refused by the peer: {reason}{}", said(.words))]
+    RefusedByPeer {
+        /// What it gave as its reason.
+        reason: Reason,
+        /// Its own words, escaped, where it had any (a gRPC status, for example).
+        words: Option<String>,
+    },
     /// Our gate refused the peer. Only for its verdicts: what a wire itself finds wrong is [`HandshakeError::Peer`].
     #[error("refused by us: {0}")]
     RefusedByUs(Reason),
@@ -409,7 +254,17 @@ pub enum HandshakeError {
     Local(Box<dyn std::error::Error + Send + Sync>),
 }
 
+fn said(words: &Option<String>) -> String {
+    words.as_ref().map_or_else(String::new, |words| format!(" ({words})"))
+}
+
 impl HandshakeError {
+    /// The peer refused us, with no words of its own.
+    #[must_use]
+    pub fn refused_by_peer(reason: Reason) -> Self {
+        Self::RefusedByPeer { reason, words: None }
+    }
+
     /// An IO error, with an early end told apart as [`HandshakeError::Closed`].
     #[must_use]
     pub fn io(stage: Stage, error: std::io::Error) -> Self {
@@ -434,7 +289,7 @@ impl HandshakeError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Peer { fault, .. } => fault.reason.clone(),
-            Self::RefusedByPeer(reason) | Self::RefusedByUs(reason) => reason.clone(),
+            Self::RefusedByPeer { reason, .. } | Self::RefusedByUs(reason) => reason.clone(),
             Self::Probed(_) => Reason::Requested,
             Self::Timeout(_) => Reason::HandshakeTimeout,
             Self::Closed(_) => Reason::RemoteClosed,

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use switchboard::net::memory::MemoryWire;
 use switchboard::net::{Connection, Listener, Network};
 use switchboard::wire::{
-    AddressError, Decoder, EncodeError, Encoder, Fault, HandshakeError, InFrame, OutFrame, Session, Sniff,
-    Upgrade, Wire,
+    AddressError, Decoder, EncodeError, Encoder, Established, Fault, HandshakeError, InFrame, OutFrame,
+    Sniff, Upgrade, Wire,
 };
 use switchboard::{
     BoxFuture, By, Candidate, ChannelSpec, Env, Event, PeerId, Reason, SwitchBuilder, WireName,
@@ -61,10 +61,10 @@ impl Decoder for FlawedDecoder {
 }
 
 impl Flawed {
-    fn flaw(&self, session: Session) -> Session {
-        let Session { encoder, decoder, .. } = session;
+    fn flaw(&self, session: Established) -> Established {
+        let Established { encoder, decoder, .. } = session;
         let (encoder, decoder) = (FlawedEncoder(encoder, self.1), FlawedDecoder(decoder, self.1));
-        Session { encoder: Box::new(encoder), decoder: Box::new(decoder), ..session }
+        Established { encoder: Box::new(encoder), decoder: Box::new(decoder), ..session }
     }
 }
 
@@ -85,7 +85,7 @@ impl Wire for Flawed {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async { self.0.accept(connection, upgrade).await.map(|session| self.flaw(session)) })
     }
 
@@ -94,7 +94,7 @@ impl Wire for Flawed {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async { self.0.dial(connection, whom, upgrade).await.map(|session| self.flaw(session)) })
     }
 

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{
-    AddressError, HandshakeError, Lanes, Liveness, Offer, RemoteInfo, Session, SessionChannel, Sniff, Stage,
-    Upgrade, Wire,
+    AddressError, Established, HandshakeError, Lanes, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
+    Sniff, Stage, Upgrade, WhenDone, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use switchboard_enr::enode::{Endpoint, Enode};
@@ -41,6 +41,16 @@ pub const DEVP2P: WireName = "devp2p";
 const READ_CHUNK: usize = 2048;
 /// How long a goodbye in place of hello may take to write (go-ethereum p2p/transport.go, discWriteTimeout).
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a write may make no progress (`go-ethereum p2p/server.go`, frameWriteTimeout).
+const WRITE_WITHIN: Duration = Duration::from_secs(20);
+
+/// What sessions keep to: as go-ethereum, where the first protocol that returns ends the session with reason 8.
+fn rules(liveness: Liveness) -> Rules {
+    Rules::living(liveness)
+        .write_within(WRITE_WITHIN)
+        .goodbye_within(GOODBYE_WITHIN)
+        .when_done(WhenDone::First)
+}
 
 /// How a node behaves on this wire.
 #[derive(Debug, Clone)]
@@ -105,7 +115,7 @@ impl Devp2p {
         connection: Connection,
         whom: Option<NodePublic>,
         upgrade: Upgrade,
-    ) -> Result<Session, HandshakeError> {
+    ) -> Result<Established, HandshakeError> {
         let direction = if whom.is_some() { Direction::Outbound } else { Direction::Inbound };
         let capability =
             |p: &switchboard::wire::Offered| Capability { name: p.name.clone(), version: p.version.into() };
@@ -172,7 +182,7 @@ impl Wire for Devp2p {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(self.shake(connection, None, upgrade))
     }
 
@@ -181,7 +191,7 @@ impl Wire for Devp2p {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async move { self.shake(connection, Some(key_of(&whom)?), upgrade).await })
     }
 
@@ -235,7 +245,7 @@ pub async fn probe(
     candidate: &Candidate,
     config: &Devp2pConfig,
     env: &Env,
-) -> Result<Session, HandshakeError> {
+) -> Result<Established, HandshakeError> {
     let wire = Devp2p::new(config.clone());
     let mut secure = Secure::establish(connection, config, Some(key_of(candidate)?), env).await?;
     let peer = peer_id(&secure.remote);
@@ -356,7 +366,7 @@ impl Secure {
                 .map_err(|error| HandshakeError::breach(Stage::Protocol, "hello", error)),
             DISCONNECT => {
                 let code = message::decode_disconnect(&message.payload);
-                Err(HandshakeError::RefusedByPeer(message::reason_of(code)))
+                Err(HandshakeError::refused_by_peer(message::reason_of(code)))
             }
             code => {
                 let detail = format!("code {code:#x} came first");
@@ -386,7 +396,7 @@ impl Secure {
         offer: &Offer,
         config: &Devp2pConfig,
         mirror: bool,
-    ) -> Session {
+    ) -> Established {
         let snappy = has_snappy(theirs);
         let (mut channels, mut codes) = (Vec::new(), Vec::new());
         for shared in caps::shared(offer, &theirs.capabilities) {
@@ -408,16 +418,16 @@ impl Secure {
                 ("public_key", format!("{:?}", self.remote)),
             ],
         };
-        Session {
+        Established {
             peer,
             info,
             channels,
             encoder: Box::new(RlpxEncoder::new(self.sealer, snappy)),
             decoder: Box::new(RlpxDecoder::new(self.opener, snappy, codes, mirror)),
-            reader: self.connection.reader,
-            writer: self.connection.writer,
+            reader: Box::new(self.connection.reader),
+            writer: Box::new(self.connection.writer),
             leftover: self.src,
-            liveness: config.liveness,
+            rules: rules(config.liveness),
         }
     }
 }

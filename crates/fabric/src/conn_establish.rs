@@ -64,7 +64,7 @@ pub fn build(identity: &SigningIdentity, tls: Option<[u8; 32]>, probe: bool) -> 
 
 /// Who the other side proved to be.
 #[derive(Debug, Clone)]
-pub struct Established {
+pub struct ProvenPeer {
     /// Its identity.
     pub identity: Identity,
     /// Its role in its organisation.
@@ -83,7 +83,7 @@ pub fn verify(
     tls: Option<[u8; 32]>,
     policy: &dyn PeerPolicy,
     now: SystemTime,
-) -> Result<Established, ConnFault> {
+) -> Result<ProvenPeer, ConnFault> {
     if bytes.len() > MAX_FIRST {
         return Err(ConnFault::Content("over 128 KiB"));
     }
@@ -105,7 +105,7 @@ pub fn verify(
         return Err(ConnFault::TlsHash);
     }
     sign::verify_by(policy, &identity, &envelope)?;
-    Ok(Established { identity, role, probe: conn.probe })
+    Ok(ProvenPeer { identity, role, probe: conn.probe })
 }
 
 #[cfg(test)]

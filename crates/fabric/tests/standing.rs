@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Network;
 use switchboard::net::memory::MemoryNetwork;
-use switchboard::wire::{HandshakeError, Offer, OpenGate, Session, Upgrade, Wire};
+use switchboard::wire::{Established, HandshakeError, Offer, OpenGate, Upgrade, Wire};
 use switchboard::{By, Candidate, Event, Reason};
 use switchboard_fabric::keygen::{self, Made, Plan, Renewal};
 use switchboard_fabric::msp::folder::load_organisation;
@@ -27,7 +27,7 @@ async fn shake(
     listener: &Fabric,
     dialler: &Fabric,
     id: Option<switchboard::PeerId>,
-) -> (Result<Session, HandshakeError>, Result<Session, HandshakeError>) {
+) -> (Result<Established, HandshakeError>, Result<Established, HandshakeError>) {
     let net: Arc<dyn Network> = Arc::new(MemoryNetwork::default());
     let listening = net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let at = listening.local_addr();
@@ -69,7 +69,7 @@ fn fabric(folder: PeerFolder) -> Fabric {
 }
 
 /// What a refused dialler learns.
-fn told(result: Result<Session, HandshakeError>) -> String {
+fn told(result: Result<Established, HandshakeError>) -> String {
     result.expect_err("a session").to_string()
 }
 

@@ -219,7 +219,7 @@ impl fmt::Debug for Built {
 /// Somebody who was asked who they are.
 pub enum Probe {
     /// A session whose own ping measures round trips.
-    Session(Box<switchboard::wire::Session>),
+    Session(Box<switchboard::wire::Established>),
     /// A peer that answers a call.
     Gossip(Box<switchboard_fabric::wire::Probed>),
 }

@@ -47,7 +47,7 @@ async fn meet(
     ours: &[u16],
     right: CometConfig,
     theirs: &[u16],
-) -> (Result<Session, HandshakeError>, Result<Session, HandshakeError>) {
+) -> (Result<Established, HandshakeError>, Result<Established, HandshakeError>) {
     let (a, b) = pipe();
     let whom = candidate(&right);
     let (left, right) = (Comet::new(left).unwrap(), Comet::new(right).unwrap());

@@ -1,5 +1,12 @@
 //! A channel: one ordered flow of messages between two peers, with a priority, a bounded send queue and
 //! a bounded inbox.
+//!
+//! ```text
+//!   send ─▶ lane (send_queue messages) ─▶ wire ─▶ inbox (recv_window bytes) ─▶ recv
+//! ```
+//!
+//! Limits: each is a field of [`ChannelSpec`]; reaching one is told by [`crate::SendError`] on the sending side and
+//! decided by [`Overflow`] on the receiving side. How a channel is numbered on the wire is the wire's matter.
 
 use std::fmt;
 use std::num::NonZeroU32;

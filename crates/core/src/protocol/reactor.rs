@@ -12,6 +12,7 @@
 
 use crate::BoxFuture;
 use crate::protocol::channel::ChannelId;
+use crate::protocol::info::Info;
 use crate::protocol::io::ChannelIo;
 use crate::protocol::{Protocol, ProtocolError, ProtocolSpec};
 use crate::reason::Reason;
@@ -24,6 +25,17 @@ use std::sync::Arc;
 pub trait Reactor: Send + Sync + 'static {
     /// Name, version and channels.
     fn spec(&self) -> ProtocolSpec;
+
+    /// What there is to tell of this reactor on this node; `None` when there is nothing.
+    fn node_info(&self) -> Option<Info> {
+        None
+    }
+
+    /// What there is to tell of a peer; `None` when there is nothing.
+    fn peer_info(&self, peer: &Peer) -> Option<Info> {
+        let _ = peer;
+        None
+    }
 
     /// Before any reactor or protocol of this peer is called: a place to put typed data on it. Must not wait.
     fn init_peer(&self, peer: &Peer) {
@@ -57,6 +69,14 @@ pub struct Adapter<R>(pub R);
 impl<R: Reactor> Protocol for Adapter<R> {
     fn spec(&self) -> ProtocolSpec {
         self.0.spec()
+    }
+
+    fn node_info(&self) -> Option<Info> {
+        self.0.node_info()
+    }
+
+    fn peer_info(&self, peer: &Peer) -> Option<Info> {
+        self.0.peer_info(peer)
     }
 
     fn prepare(&self, peer: &Peer) {

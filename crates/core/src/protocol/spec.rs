@@ -1,7 +1,15 @@
 //! What a program adds to the network: a task per peer that shares it.
+//!
+//! ```text
+//!   spec ─▶ offered to peers ─▶ shared ─▶ prepare(peer), for all protocols ─▶ run(peer, io) ─▶ Ok │ ProtocolError
+//! ```
+//!
+//! Limits: a protocol's own are those of its channels. One that panics, or returns an error, ends the session with that
+//! peer and no other.
 
 use crate::BoxFuture;
 use crate::protocol::channel::ChannelSpec;
+use crate::protocol::info::Info;
 use crate::protocol::io::ChannelIo;
 use crate::session::outgoing::SendError;
 use crate::switch::peer::Peer;
@@ -46,10 +54,22 @@ pub trait Protocol: Send + Sync + 'static {
         let _ = peer;
     }
 
+    /// What there is to tell of this protocol on this node; `None` when there is nothing.
+    fn node_info(&self) -> Option<Info> {
+        None
+    }
+
+    /// What there is to tell of a peer; `None` while they still shake hands, or when there is nothing.
+    fn peer_info(&self, peer: &Peer) -> Option<Info> {
+        let _ = peer;
+        None
+    }
+
     /// Speaks with one peer until done, or until `io` says the session is over.
     ///
     /// `Ok` means this protocol is done with this peer: the session ends with
-    /// [`crate::Reason::Quitting`] when its last protocol is done. An error ends the session at once.
+    /// [`crate::Reason::Quitting`] when its last protocol is done, or its first where the wire's
+    /// [`crate::wire::Rules::when_done`] says so. An error ends the session at once.
     fn run(self: Arc<Self>, peer: Peer, io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>>;
 }
 
@@ -69,6 +89,13 @@ pub enum ProtocolError {
     /// The protocol failed for a reason of its own.
     #[error("{0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ProtocolError {
+    /// The protocol failed for this reason of its own.
+    pub fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// A message that cannot be sent ends the protocol; that the session is over is no failure.

@@ -7,35 +7,99 @@
 //! ```
 //!
 //! Limits: an inbox holds at most its window in bytes and [`MAX_MESSAGES`] messages; one message fits
-//! into an empty inbox always. Behind [`COPY_AFTER`] others a small message is copied, so that a backlog of
-//! small messages does not hold the read buffers they came in. A full inbox is the channel's [`Overflow`] case and concerns no other channel.
+//! into an empty inbox always. A full inbox is the channel's [`Overflow`] case and concerns no other channel.
+//!
+//! A message that came in a buffer much larger than itself is copied out of it when it has to wait behind another, or when
+//! that buffer is larger than one read's; it counts on the ledger as what it holds. A message that was put together from parts
+//! brings its place on the ledger with it.
 
 use crate::protocol::channel::{ChannelId, ChannelSpec, Overflow};
+use crate::session::buffers::BUFFER;
 use crate::session::ledger::Ledger;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Messages that may wait in one inbox, however small they are.
 pub const MAX_MESSAGES: usize = 16_384;
-/// Messages that may wait in the buffers they were read into.
-pub const COPY_AFTER: usize = 64;
-/// A message smaller than this is copied out of its read buffer when it has to wait behind others.
-const COPY_BELOW: usize = 16 * 1024;
+
+/// A message as a protocol receives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The channel it came on.
+    pub channel: ChannelId,
+    /// Its bytes.
+    pub data: Bytes,
+    /// When the last of it was read from the socket.
+    pub at: Instant,
+}
+
+/// A whole message on its way into an inbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Incoming {
+    pub(crate) data: Bytes,
+    pub(crate) at: Instant,
+    /// Bytes of the buffer it is part of.
+    pub(crate) holds: usize,
+    /// Bytes that are on the ledger for it already.
+    pub(crate) claimed: usize,
+}
+
+impl Incoming {
+    /// A message in a buffer of its own.
+    pub(crate) fn new(data: Bytes, at: Instant) -> Self {
+        let holds = data.len();
+        Self { data, at, holds, claimed: 0 }
+    }
+}
+
+#[derive(Debug)]
+struct Item {
+    arrival: u64,
+    at: Instant,
+    /// What it takes of the ledger.
+    charge: usize,
+    data: Bytes,
+}
 
 #[derive(Debug)]
 struct Queue {
     spec: ChannelSpec,
-    items: VecDeque<(u64, Bytes)>,
+    items: VecDeque<Item>,
     bytes: usize,
+    /// What its items take of the ledger.
+    charged: usize,
     /// Whether somebody reads this channel apart from the others.
     apart: bool,
     /// Nobody reads this channel any more.
     deaf: bool,
     wake: Arc<Notify>,
 }
+
+impl Queue {
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.bytes -= item.data.len();
+        self.charged -= item.charge;
+        if self.items.is_empty() && self.items.capacity() > IDLE_SLOTS {
+            self.items = VecDeque::new();
+        }
+        Some(item)
+    }
+
+    /// Drops what waits; gives what it took of the ledger.
+    fn clear(&mut self) -> usize {
+        self.items = VecDeque::new();
+        self.bytes = 0;
+        std::mem::take(&mut self.charged)
+    }
+}
+
+/// An empty queue keeps room for so many messages.
+const IDLE_SLOTS: usize = 64;
 
 #[derive(Debug, Default)]
 struct State {
@@ -56,12 +120,12 @@ pub(crate) struct Inboxes {
 }
 
 /// What became of a received message.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Delivery {
     /// It waits in the inbox; `pressed` when the inbox is more than half full.
     Queued { pressed: bool },
     /// The inbox is full; the message comes back.
-    Full(Bytes, Overflow),
+    Full(Incoming, Overflow),
     /// The peer's ledger is full.
     OverCap,
     /// Nobody listens any more.
@@ -74,6 +138,7 @@ impl Inboxes {
             spec: *spec,
             items: VecDeque::new(),
             bytes: 0,
+            charged: 0,
             apart: false,
             deaf: false,
             wake: Arc::new(Notify::new()),
@@ -82,25 +147,31 @@ impl Inboxes {
         Self { state: Mutex::new(state), wake: Notify::new(), room: Notify::new(), ledger }
     }
 
-    pub(crate) fn deliver(&self, index: usize, message: Bytes) -> Delivery {
+    /// Puts a message into an inbox. What it has on the ledger is given back when it does not get in, but for
+    /// [`Delivery::Full`], which gives it back with the message.
+    pub(crate) fn deliver(&self, index: usize, message: Incoming) -> Delivery {
         let mut state = self.state.lock();
-        if state.deaf || state.closed {
-            return Delivery::Ignored;
-        }
         let arrival = state.arrivals;
-        let Some(queue) = state.queues.get_mut(index).filter(|q| !q.deaf) else { return Delivery::Ignored };
-        let len = message.len();
+        let closed = state.deaf || state.closed;
+        let Some(queue) = state.queues.get_mut(index).filter(|q| !closed && !q.deaf) else {
+            drop(state);
+            self.ledger.give(message.claimed);
+            return Delivery::Ignored;
+        };
+        let len = message.data.len();
         let full = queue.bytes + len > queue.spec.recv_window || queue.items.len() >= MAX_MESSAGES;
         if full && !queue.items.is_empty() {
             return Delivery::Full(message, queue.spec.overflow);
         }
-        if !self.ledger.try_take(len) {
+        let waits = !queue.items.is_empty();
+        let Some((data, charge)) = self.admit(&message, waits) else {
+            drop(state);
+            self.ledger.give(message.claimed);
             return Delivery::OverCap;
-        }
-        let copy = queue.items.len() >= COPY_AFTER && len < COPY_BELOW;
-        let message = if copy { Bytes::copy_from_slice(&message) } else { message };
-        queue.items.push_back((arrival, message));
+        };
+        queue.items.push_back(Item { arrival, at: message.at, charge, data });
         queue.bytes += len;
+        queue.charged += charge;
         let pressed = queue.bytes * 2 > queue.spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
         let apart = queue.apart.then(|| Arc::clone(&queue.wake));
         state.arrivals += 1;
@@ -110,6 +181,24 @@ impl Inboxes {
             None => self.wake.notify_one(),
         }
         Delivery::Queued { pressed }
+    }
+
+    /// Puts a message on the ledger as what it holds, copied out of its buffer where that is much larger.
+    fn admit(&self, message: &Incoming, waits: bool) -> Option<(Bytes, usize)> {
+        let Incoming { data, holds, claimed, .. } = message;
+        if *claimed > 0 {
+            return Some((data.clone(), *claimed));
+        }
+        let (len, large) = (data.len(), *holds > BUFFER);
+        if *holds > 2 * len {
+            // Alone in its inbox it will be gone soon, and one read buffer is not counted.
+            let copied = || if waits || large { Bytes::copy_from_slice(data) } else { data.clone() };
+            return self.ledger.try_take(len).then(|| (copied(), len));
+        }
+        if self.ledger.try_take(*holds) {
+            return Some((data.clone(), *holds));
+        }
+        self.ledger.try_take(len).then(|| (Bytes::copy_from_slice(data), len))
     }
 
     /// Waits until something was taken out of an inbox.
@@ -133,8 +222,18 @@ impl Inboxes {
         state.deaf = true;
         let mut bytes = 0;
         for queue in &mut state.queues {
-            bytes += std::mem::take(&mut queue.bytes);
-            queue.items.clear();
+            bytes += queue.clear();
+        }
+        self.release(state, bytes);
+    }
+
+    /// Nobody reads the channels any more that are not read apart.
+    pub(crate) fn leave(&self) {
+        let mut state = self.state.lock();
+        let mut bytes = 0;
+        for queue in state.queues.iter_mut().filter(|q| !q.apart) {
+            queue.deaf = true;
+            bytes += queue.clear();
         }
         self.release(state, bytes);
     }
@@ -148,23 +247,22 @@ impl Inboxes {
     }
 
     /// The oldest message over all channels that are not read apart. `Err(true)` when closed and empty.
-    fn pop_any(&self) -> Result<(ChannelId, Bytes), bool> {
+    fn pop_any(&self) -> Result<Received, bool> {
         let mut state = self.state.lock();
         let oldest = state
             .queues
             .iter_mut()
             .filter(|q| !q.apart)
-            .filter_map(|q| q.items.front().map(|(arrival, _)| *arrival).map(|a| (a, q)))
+            .filter_map(|q| q.items.front().map(|item| item.arrival).map(|a| (a, q)))
             .min_by_key(|(arrival, _)| *arrival);
         let Some((_, queue)) = oldest else { return Err(state.closed) };
-        let Some((_, message)) = queue.items.pop_front() else { return Err(false) };
-        queue.bytes -= message.len();
-        let id = queue.spec.id;
-        self.release(state, message.len());
-        Ok((id, message))
+        let Some(Item { at, charge, data, .. }) = queue.pop() else { return Err(false) };
+        let channel = queue.spec.id;
+        self.release(state, charge);
+        Ok(Received { channel, data, at })
     }
 
-    pub(crate) async fn recv(&self) -> Option<(ChannelId, Bytes)> {
+    pub(crate) async fn recv(&self) -> Option<Received> {
         loop {
             match self.pop_any() {
                 Ok(found) => return Some(found),
@@ -174,23 +272,23 @@ impl Inboxes {
         }
     }
 
-    pub(crate) fn try_recv(&self) -> Option<(ChannelId, Bytes)> {
+    pub(crate) fn try_recv(&self) -> Option<Received> {
         self.pop_any().ok()
     }
 
-    fn pop_one(&self, index: usize) -> Result<Bytes, Option<Arc<Notify>>> {
+    fn pop_one(&self, index: usize) -> Result<Received, Option<Arc<Notify>>> {
         let mut state = self.state.lock();
         let closed = state.closed;
         let Some(queue) = state.queues.get_mut(index) else { return Err(None) };
-        let Some((_, message)) = queue.items.pop_front() else {
+        let Some(Item { at, charge, data, .. }) = queue.pop() else {
             return Err((!closed).then(|| Arc::clone(&queue.wake)));
         };
-        queue.bytes -= message.len();
-        self.release(state, message.len());
-        Ok(message)
+        let channel = queue.spec.id;
+        self.release(state, charge);
+        Ok(Received { channel, data, at })
     }
 
-    async fn recv_one(&self, index: usize) -> Option<Bytes> {
+    async fn recv_one(&self, index: usize) -> Option<Received> {
         loop {
             match self.pop_one(index) {
                 Ok(message) => return Some(message),
@@ -205,8 +303,7 @@ impl Inboxes {
         let mut state = self.state.lock();
         let Some(queue) = state.queues.get_mut(index) else { return };
         queue.deaf = true;
-        queue.items.clear();
-        let bytes = std::mem::take(&mut queue.bytes);
+        let bytes = queue.clear();
         self.release(state, bytes);
     }
 
@@ -233,12 +330,17 @@ impl Inbox {
 
     /// The next message; `None` when the session is over and everything was read.
     pub async fn recv(&mut self) -> Option<Bytes> {
+        Some(self.receive().await?.data)
+    }
+
+    /// The next message, with when it came; `None` as from [`Inbox::recv`].
+    pub async fn receive(&mut self) -> Option<Received> {
         self.inboxes.recv_one(self.index).await
     }
 
     /// A message that waits already, if there is one.
     pub fn try_recv(&mut self) -> Option<Bytes> {
-        self.inboxes.pop_one(self.index).ok()
+        Some(self.inboxes.pop_one(self.index).ok()?.data)
     }
 }
 

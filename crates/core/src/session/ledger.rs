@@ -1,18 +1,33 @@
 //! Bytes held, by whom: every message that waits in a lane, a reassembly or an inbox is on its peer's
 //! ledger, and every peer's ledger is on the node's.
 //!
-//! When a cap is reached a sender waits (or is told `Full`), and a received message ends that one
-//! session with [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that
-//! what waits to be sent never costs a session what it receives. A single message always fits into an empty
-//! ledger, so that a cap below a channel's limit cannot block for ever. What has come of an incomplete frame counts when
-//! it is more than one read's 64 KiB. Bytes inside sockets are not counted.
+//! ```text
+//!   node  ────────── cap ──────────┐        above 7/8 of it: the peer that holds most is told to end
+//!    ├─ peer  ── cap ──┐           │        (Reason::MemoryCap); the others go on
+//!    └─ peer  ── cap ──┴ lanes, reassembly, inboxes
+//! ```
+//!
+//! What is counted is what the process holds: a buffer counts by its capacity, not by the bytes in it. Not counted are
+//! one read buffer of 64 KiB a session, while it is being read, one such buffer for each inbox whose first message
+//! came in it, and bytes inside sockets.
+//!
+//! When a peer's own cap is reached, a sender waits (or is told `Full`), and a received message ends that one session with
+//! [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that what waits to be sent
+//! never costs a session what it receives. When what peers send fills the node's ledger above [`PRESSURE`], the peer that
+//! holds most is told to end, one at a time, and the eighth above is there for the others until its bytes are back.
+//! A single message always fits into an empty ledger, so that a cap below a channel's limit cannot block for ever.
+//!
+//! This does not protect from many peers that each hold little: slots bound how many there are.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
 /// What senders may fill of a cap, in quarters; the rest is for what is received.
 pub const SEND_SHARE: usize = 3;
+/// What may be filled of a shared cap, in eighths, before the largest holder is told to end.
+pub const PRESSURE: usize = 7;
 
 /// A counter of held bytes with a cap, below an optional parent.
 #[derive(Debug)]
@@ -21,6 +36,11 @@ pub struct Ledger {
     cap: usize,
     parent: Option<Arc<Ledger>>,
     freed: Notify,
+    /// Those below it, in the order they came.
+    children: Mutex<Vec<Weak<Ledger>>>,
+    /// It held most when the ledger above came under pressure.
+    told: AtomicBool,
+    tell: Notify,
 }
 
 /// Which share of each cap a taker may use.
@@ -34,18 +54,29 @@ impl Ledger {
     /// A ledger with a cap in bytes.
     #[must_use]
     pub fn new(cap: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), cap, parent: None, freed: Notify::new() })
+        Arc::new(Self::made(cap, None))
+    }
+
+    fn made(cap: usize, parent: Option<Arc<Self>>) -> Self {
+        Self {
+            held: AtomicUsize::new(0),
+            cap,
+            parent,
+            freed: Notify::new(),
+            children: Mutex::default(),
+            told: AtomicBool::new(false),
+            tell: Notify::new(),
+        }
     }
 
     /// A ledger below another: what it holds counts on both.
     #[must_use]
     pub fn child(self: &Arc<Self>, cap: usize) -> Arc<Self> {
-        Arc::new(Self {
-            held: AtomicUsize::new(0),
-            cap,
-            parent: Some(Arc::clone(self)),
-            freed: Notify::new(),
-        })
+        let child = Arc::new(Self::made(cap, Some(Arc::clone(self))));
+        let mut children = self.children.lock();
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&child));
+        child
     }
 
     /// Bytes held now.
@@ -60,10 +91,50 @@ impl Ledger {
         self.cap
     }
 
-    /// Takes `bytes` if they fit here and above.
+    /// Takes `bytes` if they fit here and above. Under pressure above, whoever holds most is told to end; it gets nothing.
     #[must_use]
     pub fn try_take(&self, bytes: usize) -> bool {
-        self.claim(bytes, Share::All).is_ok()
+        if bytes == 0 {
+            return true;
+        }
+        if self.claim(bytes, Share::All).is_err() {
+            return false;
+        }
+        let Some(parent) = &self.parent else { return true };
+        if parent.held() <= parent.cap / 8 * PRESSURE || parent.press(self) {
+            return true;
+        }
+        self.give(bytes);
+        false
+    }
+
+    /// Tells the child that holds most to end, unless one that was told still holds bytes. Whether `taker` goes on.
+    fn press(&self, taker: &Self) -> bool {
+        let children: Vec<_> = self.children.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut most: Option<&Arc<Self>> = None;
+        let mut holders = 0;
+        for child in children.iter().filter(|child| child.held() > 0) {
+            if child.told.load(Ordering::Relaxed) {
+                // Its bytes are on their way back.
+                return Arc::as_ptr(child) != std::ptr::from_ref(taker);
+            }
+            holders += 1;
+            if most.is_none_or(|most| child.held() > most.held()) {
+                most = Some(child);
+            }
+        }
+        // A peer that is alone with its bytes keeps to the cap only.
+        let Some(most) = most.filter(|_| holders > 1) else { return true };
+        most.told.store(true, Ordering::Relaxed);
+        most.tell.notify_one();
+        Arc::as_ptr(most) != std::ptr::from_ref(taker)
+    }
+
+    /// Resolves when this holder is told to end.
+    pub(crate) async fn told(&self) {
+        while !self.told.load(Ordering::Relaxed) {
+            self.tell.notified().await;
+        }
     }
 
     /// Takes `bytes` if they fit into the senders' share here and above.

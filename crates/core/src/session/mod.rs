@@ -7,18 +7,34 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `run` | the session's tasks, from its start to its end |
+//! | `assemble` | from a finished handshake to the parts of a session |
+//! | `supervise` | its tasks, from their start to their end; what ends a session |
+//! | `reader` | bytes to frames, parts to messages, messages to inboxes |
+//! | `writer` | picks to frames, frames to bytes, one write for many |
+//! | `liveness` | when to ping, when to give up |
+//! | `pulse` | marks that the tasks leave for each other |
 //! | [`inbox`] | received messages that wait for their protocol |
 //! | [`outgoing`] | lanes: messages that wait to be sent |
 //! | [`scheduler`] | which lane sends next |
 //! | [`ledger`] | bytes held, for each peer and in all |
+//! | `buffers` | read and write buffers, lent for as long as there is something in them |
 //! | `pace` | bytes a second |
+//! | [`tap`] | sees every frame |
+//!
+//! An idle session is three tasks and one for each protocol; it holds no buffer.
 
+pub(crate) mod assemble;
+pub(crate) mod buffers;
 pub mod inbox;
 pub mod ledger;
+mod liveness;
 pub mod outgoing;
 pub(crate) mod pace;
-pub(crate) mod run;
+mod pulse;
+mod reader;
 pub mod scheduler;
+pub(crate) mod supervise;
+pub mod tap;
+mod writer;
 
-pub use run::{GOODBYE_LIMIT, PROTOCOL_GRACE};
+pub use supervise::{GOODBYE_LIMIT, PROTOCOL_GRACE};

@@ -7,22 +7,26 @@
 //! ```
 //!
 //! Limits: a lane holds at most its queue length in messages, all lanes of a peer at most the senders'
-//! share of its ledger in bytes. At the limit `send` waits up to [`SEND_TIMEOUT`], `try_send` answers `Full`.
+//! share of its ledger in bytes. At the limit `send` waits up to its rules' time ([`SEND_TIMEOUT`] unless a wire says
+//! otherwise), `try_send` answers `Full`. A message with a time to leave by is dropped when it is late, and counted.
+//!
+//! Each lane counts how long its messages waited ([`Delays`]), how many were late, and how often one starved: it waited
+//! longer than the rules allow while others were sent. The first time a lane starves is told in the log.
 
 use crate::reason::Reason;
 use crate::session::ledger::Ledger;
-use crate::session::scheduler::{DECAY_EVERY, Pick, Scheduler};
-use crate::wire::Encoder;
+use crate::session::scheduler::{Pick, Scheduler};
+use crate::wire::{Encoder, Rules};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-/// How long `send` waits for room (`cometbft p2p/conn/connection.go`, defaultSendTimeout).
+/// How long `send` waits for room, unless a wire's rules say otherwise.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes gathered for one write. A high-priority message waits for at most this much.
@@ -35,8 +39,8 @@ pub enum SendError {
     /// The queue, or the peer's ledger, is full (only from `try_send`).
     #[error("the send queue is full")]
     Full,
-    /// No room within [`SEND_TIMEOUT`].
-    #[error("no room in the send queue for {} s", SEND_TIMEOUT.as_secs())]
+    /// No room within the time that the session's rules give.
+    #[error("no room in the send queue in time")]
     Timeout,
     /// The session is over.
     #[error("the session is over")]
@@ -70,11 +74,76 @@ struct State {
     control: Control,
     closed: bool,
     decayed: Instant,
+    /// When it was last looked whether a lane starves.
+    watched: Instant,
+    /// When each lane last sent something.
+    served: Vec<Instant>,
+}
+
+/// Bounds of the delays that are counted apart, in microseconds: each is four times the one before; what is above
+/// the last counts in a further place.
+pub const DELAY_BOUNDS: [u64; 11] =
+    [16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
+
+/// How many messages waited how long between `send` and the writer: one count for each of [`DELAY_BOUNDS`], one for above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delays(pub [u32; DELAY_BOUNDS.len() + 1]);
+
+impl Delays {
+    /// A bound below which this share of the messages (0.0 to 1.0) waited; `None` when none was sent, or it is above the last.
+    #[must_use]
+    pub fn below(&self, share: f64) -> Option<Duration> {
+        let all: u64 = self.0.iter().map(|n| u64::from(*n)).sum();
+        let wanted = (all as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (count, bound) in self.0.iter().zip(DELAY_BOUNDS) {
+            seen += u64::from(*count);
+            if seen >= wanted {
+                return Some(Duration::from_micros(bound));
+            }
+        }
+        None
+    }
+}
+
+/// What a channel's lane has seen. Channels that share a lane share its counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChannelStats {
+    /// Messages that wait.
+    pub queued: usize,
+    /// How long those that were sent had waited.
+    pub delays: Delays,
+    /// Messages dropped because their time was over.
+    pub late: u64,
+    /// Messages that waited too long while others were sent.
+    pub starved: u64,
 }
 
 #[derive(Debug)]
 struct LaneGate {
     slots: Semaphore,
+    delays: [AtomicU32; DELAY_BOUNDS.len() + 1],
+    late: AtomicU64,
+    starved: AtomicU64,
+}
+
+impl LaneGate {
+    fn new(queue: usize) -> Self {
+        Self {
+            slots: Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)),
+            delays: Default::default(),
+            late: AtomicU64::new(0),
+            starved: AtomicU64::new(0),
+        }
+    }
+
+    fn waited(&self, delay: Duration) {
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        let place = DELAY_BOUNDS.iter().position(|bound| micros < *bound).unwrap_or(DELAY_BOUNDS.len());
+        if let Some(count) = self.delays.get(place) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Where a channel's messages go.
@@ -95,6 +164,7 @@ pub(crate) struct Outgoing {
     /// No more messages: tells senders that wait for bytes.
     shut: Notify,
     ledger: Arc<Ledger>,
+    rules: Rules,
     pub(crate) messages: AtomicU64,
 }
 
@@ -113,16 +183,19 @@ impl Batch {
 
 impl Outgoing {
     /// Lanes with the given priorities and queue lengths, in this order.
-    pub(crate) fn new(specs: &[(NonZeroU32, usize)], ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(specs: &[(NonZeroU32, usize)], ledger: Arc<Ledger>, rules: Rules) -> Self {
         let mut scheduler = Scheduler::default();
         let mut lanes = Vec::with_capacity(specs.len());
         for (priority, queue) in specs {
             scheduler.add(*priority);
-            lanes.push(LaneGate { slots: Semaphore::new((*queue).clamp(1, Semaphore::MAX_PERMITS)) });
+            lanes.push(LaneGate::new(*queue));
         }
-        let state = State { scheduler, control: Control::default(), closed: false, decayed: Instant::now() };
+        let now = Instant::now();
+        let served = vec![now; specs.len()];
+        let control = Control::default();
+        let state = State { scheduler, control, closed: false, decayed: now, watched: now, served };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
-        Self { state, lanes, wake: Notify::new(), shut: Notify::new(), ledger, messages }
+        Self { state, lanes, wake: Notify::new(), shut: Notify::new(), ledger, rules, messages }
     }
 
     fn gate(&self, route: Route, len: usize) -> Result<&LaneGate, SendError> {
@@ -132,7 +205,13 @@ impl Outgoing {
         self.lanes.get(route.lane).ok_or(SendError::NotShared)
     }
 
-    pub(crate) fn try_send(&self, route: Route, message: Bytes) -> Result<(), SendError> {
+    /// Queues a message if there is room; `within` is how long it may wait to leave.
+    pub(crate) fn try_send(
+        &self,
+        route: Route,
+        message: Bytes,
+        within: Option<Duration>,
+    ) -> Result<(), SendError> {
         let gate = self.gate(route, message.len())?;
         let slot = gate.slots.try_acquire().map_err(|e| match e {
             tokio::sync::TryAcquireError::NoPermits => SendError::Full,
@@ -142,11 +221,16 @@ impl Outgoing {
             return Err(SendError::Full);
         }
         slot.forget();
-        self.push(route, message)
+        self.push(route, message, within)
     }
 
-    pub(crate) async fn send(&self, route: Route, message: Bytes) -> Result<(), SendError> {
-        match self.try_send(route, message.clone()) {
+    pub(crate) async fn send(
+        &self,
+        route: Route,
+        message: Bytes,
+        within: Option<Duration>,
+    ) -> Result<(), SendError> {
+        match self.try_send(route, message.clone(), within) {
             Err(SendError::Full) => {}
             decided => return decided,
         }
@@ -164,20 +248,21 @@ impl Outgoing {
             slot.forget();
             Ok(())
         };
-        tokio::time::timeout(SEND_TIMEOUT, room).await.unwrap_or(Err(SendError::Timeout))?;
-        self.push(route, message)
+        tokio::time::timeout(self.rules.send_within, room).await.unwrap_or(Err(SendError::Timeout))?;
+        self.push(route, message, within)
     }
 
     /// Queues a message whose slot and bytes are taken.
-    fn push(&self, route: Route, message: Bytes) -> Result<(), SendError> {
-        let len = message.len();
+    fn push(&self, route: Route, message: Bytes, within: Option<Duration>) -> Result<(), SendError> {
+        let (len, now) = (message.len(), Instant::now());
+        let by = within.and_then(|within| now.checked_add(within));
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
             self.ledger.give(len);
             return Err(SendError::Closed);
         }
-        state.scheduler.push(route.lane, route.wire_id, message);
+        state.scheduler.push_until(route.lane, route.wire_id, message, now, by);
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -186,6 +271,20 @@ impl Outgoing {
     /// Messages waiting in a lane.
     pub(crate) fn queued(&self, lane: usize) -> usize {
         self.state.lock().scheduler.queued(lane)
+    }
+
+    /// What a lane has seen.
+    pub(crate) fn stats(&self, lane: usize) -> Option<ChannelStats> {
+        let gate = self.lanes.get(lane)?;
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Some(ChannelStats {
+            queued: self.queued(lane),
+            delays: Delays(std::array::from_fn(|n| {
+                gate.delays.get(n).map_or(0, |count| count.load(Ordering::Relaxed))
+            })),
+            late: load(&gate.late),
+            starved: load(&gate.starved),
+        })
     }
 
     pub(crate) fn ping(&self) {
@@ -244,22 +343,60 @@ impl Outgoing {
     /// goodbye comes when nothing else is left.
     pub(crate) fn fill(&self, batch: &mut Batch, encoder: &dyn Encoder, most: usize) {
         let mut state = self.state.lock();
-        let times = state.decayed.elapsed().as_secs() / DECAY_EVERY.as_secs();
+        let now = Instant::now();
+        let every = self.rules.fade_every.max(Duration::from_millis(1));
+        let times = now.saturating_duration_since(state.decayed).as_nanos() / every.as_nanos();
         if times > 0 {
             // After 256 times nothing is left of any account.
             (0..times.min(256)).for_each(|_| state.scheduler.decay());
-            state.decayed += DECAY_EVERY * u32::try_from(times).unwrap_or(u32::MAX);
+            state.decayed += every * u32::try_from(times).unwrap_or(u32::MAX);
         }
+        let mut freed = 0;
+        state.scheduler.drop_late(now, |lane, len| {
+            freed += len;
+            if let Some(gate) = self.lanes.get(lane) {
+                gate.late.fetch_add(1, Ordering::Relaxed);
+                gate.slots.add_permits(1);
+            }
+        });
+        self.ledger.give(freed);
         batch.control.ping = std::mem::take(&mut state.control.ping);
         batch.control.pong = std::mem::take(&mut state.control.pong);
         let mut bytes = 0;
         while bytes < most {
             let Some(pick) = state.scheduler.next(encoder) else { break };
             bytes += pick.cost;
+            if pick.last
+                && let Some(gate) = self.lanes.get(pick.lane)
+            {
+                gate.waited(now.saturating_duration_since(pick.since));
+            }
+            if let Some(served) = state.served.get_mut(pick.lane) {
+                *served = now;
+            }
             batch.picks.push(pick);
+        }
+        if bytes > 0 && now.saturating_duration_since(state.watched) >= self.rules.starved_after / 2 {
+            state.watched = now;
+            self.watch(&state, now);
         }
         if state.scheduler.waiting() == 0 {
             batch.control.goodbye = state.control.goodbye.take();
+        }
+    }
+
+    /// Counts the lanes whose next message has waited too long although others were sent.
+    fn watch(&self, state: &State, now: Instant) {
+        for (lane, queued) in state.scheduler.fronts() {
+            let since = state.served.get(lane).map_or(queued, |served| queued.max(*served));
+            let waits = now.saturating_duration_since(since);
+            let Some(gate) = self.lanes.get(lane).filter(|_| waits > self.rules.starved_after) else {
+                continue;
+            };
+            if gate.starved.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(target: "switchboard::session", lane, waited_ms = waits.as_millis() as u64,
+                    "a channel starves: others of a higher priority leave it no room (told once a session)");
+            }
         }
     }
 

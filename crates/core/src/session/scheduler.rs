@@ -9,6 +9,9 @@
 //! registered wins a tie. What was sent recently fades by a fifth every two seconds, so that a channel
 //! that was quiet for long does not hold the line for long either.
 //!
+//! A message may have a time by which it must have begun to leave; after it, it is dropped when it comes to the front of
+//! its lane ([`Scheduler::drop_late`]). A message that has begun to leave is sent whole.
+//!
 //! Limits: the queues here are bounded by the session's sending side; a lane takes at most its
 //! number of messages. The scheduler does not bound how long a low priority waits while higher ones
 //! are always full: its share is small, never zero.
@@ -17,8 +20,9 @@ use crate::wire::Encoder;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use tokio::time::Instant;
 
-/// How often recently-sent fades (`cometbft p2p/conn/connection.go`, updateStats).
+/// How often recently-sent fades, unless a wire's rules say otherwise.
 pub const DECAY_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One lane: a channel's send queue in one session.
@@ -26,7 +30,19 @@ pub const DECAY_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 struct Lane {
     priority: f32,
     recently_sent: u64,
-    queue: VecDeque<(u64, Bytes)>,
+    queue: VecDeque<Queued>,
+    /// Whether the message in front has begun to leave.
+    begun: bool,
+}
+
+/// A message that waits in a lane.
+#[derive(Debug)]
+struct Queued {
+    wire_id: u64,
+    data: Bytes,
+    since: Instant,
+    /// Until when it must have begun to leave.
+    by: Option<Instant>,
 }
 
 /// A slice chosen to be sent.
@@ -42,13 +58,20 @@ pub struct Pick {
     pub last: bool,
     /// What it counts in the account.
     pub cost: usize,
+    /// When its message was queued.
+    pub since: Instant,
 }
+
+/// An empty lane keeps room for so many messages.
+const IDLE_SLOTS: usize = 64;
 
 /// The lanes of one session and their accounts.
 #[derive(Debug, Default)]
 pub struct Scheduler {
     lanes: Vec<Lane>,
     waiting: usize,
+    /// Messages waiting that must leave by a time.
+    timed: usize,
 }
 
 impl Scheduler {
@@ -59,16 +82,53 @@ impl Scheduler {
             priority: priority.get() as f32,
             recently_sent: 0,
             queue: VecDeque::new(),
+            begun: false,
         });
         self.lanes.len() - 1
     }
 
     /// Appends a message to a lane, for the channel with this number on the wire.
     pub fn push(&mut self, lane: usize, wire_id: u64, message: Bytes) {
+        self.push_until(lane, wire_id, message, Instant::now(), None);
+    }
+
+    /// Appends a message that was queued at `since` and is dropped if it has not begun to leave by the time given.
+    pub fn push_until(
+        &mut self,
+        lane: usize,
+        wire_id: u64,
+        data: Bytes,
+        since: Instant,
+        by: Option<Instant>,
+    ) {
         if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.queue.push_back((wire_id, message));
+            lane.queue.push_back(Queued { wire_id, data, since, by });
             self.waiting += 1;
+            self.timed += usize::from(by.is_some());
         }
+    }
+
+    /// Drops the messages in front of their lanes whose time is over; tells lane and bytes of each.
+    pub fn drop_late(&mut self, now: Instant, mut dropped: impl FnMut(usize, usize)) {
+        if self.timed == 0 {
+            return;
+        }
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            while let Some(front) = lane.queue.front() {
+                if lane.begun || front.by.is_none_or(|by| now < by) {
+                    break;
+                }
+                dropped(index, front.data.len());
+                lane.queue.pop_front();
+                self.waiting -= 1;
+                self.timed -= 1;
+            }
+        }
+    }
+
+    /// Since when the message in front of each lane waits, where there is one.
+    pub fn fronts(&self) -> impl Iterator<Item = (usize, Instant)> {
+        self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, lane.queue.front()?.since)))
     }
 
     /// Messages waiting, over all lanes.
@@ -100,18 +160,26 @@ impl Scheduler {
         }
         let index = best?;
         let lane = self.lanes.get_mut(index)?;
-        let (wire_id, front) = lane.queue.front_mut()?;
-        let wire_id = *wire_id;
+        let front = lane.queue.front_mut()?;
+        let (wire_id, since) = (front.wire_id, front.since);
         // A slice of nothing would never end the message.
-        let size = wire.slice(wire_id, front.len()).max(1).min(front.len());
-        let last = size == front.len();
-        let data = if last { lane.queue.pop_front()?.1 } else { front.split_to(size) };
-        if last {
+        let size = wire.slice(wire_id, front.data.len()).max(1).min(front.data.len());
+        let last = size == front.data.len();
+        lane.begun = !last;
+        let data = if last {
+            let whole = lane.queue.pop_front()?;
             self.waiting -= 1;
-        }
+            self.timed -= usize::from(whole.by.is_some());
+            if lane.queue.is_empty() && lane.queue.capacity() > IDLE_SLOTS {
+                lane.queue = VecDeque::new();
+            }
+            whole.data
+        } else {
+            front.data.split_to(size)
+        };
         let cost = wire.cost(wire_id, data.len(), last);
         lane.recently_sent += cost as u64;
-        Some(Pick { lane: index, wire_id, data, last, cost })
+        Some(Pick { lane: index, wire_id, data, last, cost, since })
     }
 
     /// Fades every account by a fifth.
@@ -123,8 +191,13 @@ impl Scheduler {
 
     /// Drops everything that waits; gives the bytes dropped.
     pub fn clear(&mut self) -> usize {
-        self.waiting = 0;
-        self.lanes.iter_mut().flat_map(|lane| lane.queue.drain(..)).map(|(_, m)| m.len()).sum()
+        (self.waiting, self.timed) = (0, 0);
+        let mut bytes = 0;
+        for lane in &mut self.lanes {
+            lane.begun = false;
+            bytes += std::mem::take(&mut lane.queue).iter().map(|m| m.data.len()).sum::<usize>();
+        }
+        bytes
     }
 }
 

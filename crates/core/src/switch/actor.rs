@@ -1,30 +1,24 @@
 //! The Switch's one task: owns the peer set, the slots and the dial plan; answers every checkpoint.
 
 use super::builder::Registered;
-use super::connect::{Context, Failure, accept_loop, inbound, outbound, refuse};
+use super::connect::{Context, Failure, accept_loop, inbound, outbound};
 use super::handle::PeerSet;
 use super::rules::{self, Candidature, Counts, Existing, Verdict};
 use crate::candidate::Candidate;
 use crate::event::Event;
 use crate::id::{Direction, PeerId};
 use crate::net::{Connection, Listener};
-use crate::protocol::channel::ChannelSpec;
-use crate::protocol::io::{ChannelIo, ChannelSender};
 use crate::reason::Reason;
-use crate::session::inbox::Inboxes;
+use crate::session::assemble::{Terms, assemble};
 use crate::session::ledger::Ledger;
-use crate::session::outgoing::{Outgoing, Route};
-use crate::session::run::{self as session, Parts, Rates, RecvLane, Task};
+use crate::session::supervise::{self as session, Rates};
 use crate::switch::access::{AccessList, Limits, Throttle};
 use crate::switch::dial::{DialPlan, Room};
-use crate::switch::peer::{End, Inner, Peer, Shared, Stats};
+use crate::switch::peer::{End, Peer};
 use crate::text::printable;
-use crate::wire::{HandshakeError, Lanes, Session, Wire};
-use bytes::BytesMut;
-use parking_lot::RwLock;
+use crate::wire::{Established, HandshakeError, Lanes, Wire};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -65,7 +59,7 @@ pub(crate) struct Proven {
 
 /// A finished handshake that wants to become a peer.
 pub(crate) struct Admission {
-    pub(crate) session: Session,
+    pub(crate) session: Established,
     pub(crate) direction: Direction,
     pub(crate) remote: SocketAddr,
     pub(crate) candidate: Option<Candidate>,
@@ -249,7 +243,7 @@ impl Actor {
     fn dismiss(&mut self, admission: Admission, reason: Reason) {
         let Admission { session, ticket, .. } = admission;
         self.handshakes.spawn(async move {
-            refuse(session, &reason).await;
+            session.refuse(&reason).await;
             drop(ticket);
         });
     }
@@ -387,7 +381,14 @@ impl Actor {
         drop(ticket);
         let id = session.peer;
         let ledger = self.ledger.child(self.limits.bytes_per_peer);
-        let (peer, parts) = self.assemble(session, direction, remote, &ledger);
+        let lanes = self.context.wires.get(id.wire()).map_or(Lanes::PerChannel, |wire| wire.lanes());
+        let rates = Rates { send: self.limits.send_rate, recv: self.limits.recv_rate };
+        let terms = Terms { direction, remote, lanes, ledger, rates, tap: self.context.tap.clone() };
+        let registered = |index| {
+            let Registered { protocol, offered, .. } = self.registry.get(index)?;
+            Some((protocol, offered))
+        };
+        let (peer, parts) = assemble(session, terms, registered);
         let slot = inherited.unwrap_or_else(|| {
             let slot = (!self.limits.unconditional.contains(&id)).then_some(direction);
             slot.into_iter().for_each(|slot| *self.count(slot) += 1);
@@ -409,92 +410,6 @@ impl Actor {
             Direction::Inbound => &mut self.counts.inbound,
             Direction::Outbound => &mut self.counts.outbound,
         }
-    }
-
-    fn assemble(
-        &self,
-        session: Session,
-        direction: Direction,
-        remote: SocketAddr,
-        ledger: &Arc<Ledger>,
-    ) -> (Peer, Parts) {
-        let Session { peer: id, info, channels, encoder, decoder, reader, writer, leftover, liveness } =
-            session;
-        let known = |c: &crate::wire::SessionChannel| {
-            let offered = &self.registry.get(c.protocol)?.offered;
-            let spec = offered.channels.iter().find(|spec| spec.id == c.channel)?;
-            Some((c.protocol, c.wire_id, *spec))
-        };
-        let shared: Vec<_> = channels.iter().filter_map(known).collect();
-        let kind = self.context.wires.get(id.wire()).map_or(Lanes::PerChannel, |wire| wire.lanes());
-        let (mut lanes, mut lane_of) = (Vec::<(NonZeroU32, usize)>::new(), BTreeMap::new());
-        let mut protocols: BTreeMap<usize, Vec<(Route, ChannelSpec)>> = BTreeMap::new();
-        for (protocol, wire_id, spec) in shared {
-            let group = (protocol, (kind == Lanes::PerChannel).then_some(wire_id));
-            let lane = *lane_of.entry(group).or_insert(lanes.len());
-            match lanes.get_mut(lane) {
-                Some((priority, queue)) => {
-                    (*priority, *queue) = ((*priority).max(spec.priority), *queue + spec.send_queue);
-                }
-                None => lanes.push((spec.priority, spec.send_queue)),
-            }
-            let route = Route { lane, wire_id, max_message: encoder.max_message(wire_id) };
-            protocols.entry(protocol).or_default().push((route, spec));
-        }
-        let outgoing = Arc::new(Outgoing::new(&lanes, Arc::clone(ledger)));
-        let (mut tasks, mut recv, mut listed) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, channels) in protocols {
-            let Some(registered) = self.registry.get(index) else { continue };
-            let specs: Vec<_> = channels.iter().map(|(_, spec)| *spec).collect();
-            let inboxes = Arc::new(Inboxes::new(&specs, Arc::clone(ledger)));
-            for (index, (route, spec)) in channels.iter().enumerate() {
-                let inboxes = Arc::clone(&inboxes);
-                recv.push(RecvLane {
-                    wire_id: route.wire_id,
-                    spec: *spec,
-                    inboxes,
-                    index,
-                    partial: BytesMut::new(),
-                });
-            }
-            let routes = channels.iter().map(|(route, spec)| (spec.id, *route)).collect();
-            let sender = ChannelSender { outgoing: Arc::clone(&outgoing), routes };
-            let name = registered.offered.name.clone();
-            listed.push(Shared {
-                name: name.clone(),
-                version: registered.offered.version,
-                sender: sender.clone(),
-            });
-            let protocol = Arc::clone(&registered.protocol);
-            tasks.push(Task { name, protocol, io: ChannelIo { inboxes, sender } });
-        }
-        let inner = Inner {
-            id,
-            direction,
-            remote,
-            info,
-            since: Instant::now(),
-            shared: listed,
-            outgoing,
-            end: watch::Sender::new(None),
-            data: RwLock::new(HashMap::new()),
-            stats: Stats::default(),
-        };
-        let peer = Peer { inner: Arc::new(inner) };
-        let parts = Parts {
-            peer: peer.clone(),
-            encoder,
-            decoder,
-            reader,
-            writer,
-            leftover,
-            liveness,
-            lanes: recv,
-            tasks,
-            ledger: Arc::clone(ledger),
-            rates: Rates { send: self.limits.send_rate, recv: self.limits.recv_rate },
-        };
-        (peer, parts)
     }
 
     fn session_ended(&mut self, ended: Result<(PeerId, End), task::JoinError>) {

@@ -8,6 +8,7 @@ use crate::env::Env;
 use crate::id::WireName;
 use crate::protocol::Protocol;
 use crate::session::ledger::Ledger;
+use crate::session::tap::Tap;
 use crate::switch::access::{AccessList, Limits};
 use crate::wire::{Offer, Offered, Wire};
 use parking_lot::Mutex;
@@ -46,6 +47,7 @@ pub struct SwitchBuilder {
     access: AccessList,
     listen: Vec<ListenSpec>,
     statics: Vec<Candidate>,
+    tap: Option<Arc<dyn Tap>>,
 }
 
 /// Why a Switch does not start. Every text names what to change.
@@ -122,6 +124,7 @@ impl SwitchBuilder {
             access: AccessList::default(),
             listen: Vec::new(),
             statics: Vec::new(),
+            tap: None,
         }
     }
 
@@ -176,6 +179,13 @@ impl SwitchBuilder {
     #[must_use]
     pub fn listen(mut self, addr: SocketAddr, wires: &[WireName]) -> Self {
         self.listen.push(ListenSpec { addr, wires: wires.to_vec() });
+        self
+    }
+
+    /// Watches every frame of every session.
+    #[must_use]
+    pub fn tap(mut self, tap: Arc<dyn Tap>) -> Self {
+        self.tap = Some(tap);
         self
     }
 
@@ -253,6 +263,7 @@ impl SwitchBuilder {
             commands: commands.downgrade(),
             events: events.clone(),
             listening: listening.clone(),
+            tap: self.tap,
         });
         let actor = Actor::new(
             context,

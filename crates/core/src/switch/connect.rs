@@ -9,15 +9,15 @@ use crate::event::Event;
 use crate::id::{Direction, PeerId, WireName};
 use crate::net::{Connection, Listener, connect_any};
 use crate::reason::Reason;
-use crate::session::GOODBYE_LIMIT;
+use crate::session::tap::Tap;
 use crate::text::printable;
-use crate::wire::{Gate, HandshakeError, Offer, OutFrame, Session, Sniff, Stage, Upgrade, Wire};
+use crate::wire::{Established, Gate, HandshakeError, Offer, Sniff, Stage, Upgrade, Wire};
 use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -42,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) commands: mpsc::WeakSender<Command>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) listening: Vec<(SocketAddr, Vec<WireName>)>,
+    pub(crate) tap: Option<Arc<dyn Tap>>,
 }
 
 impl Context {
@@ -273,7 +274,7 @@ async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Op
 /// The third checkpoint; a refused session gets its goodbye.
 async fn admit(
     context: &Context,
-    session: Session,
+    session: Established,
     direction: Direction,
     remote: SocketAddr,
     candidate: Option<Candidate>,
@@ -284,28 +285,9 @@ async fn admit(
     match answer {
         Some(Ok(())) => Ok(()),
         Some(Err((reason, admission))) => {
-            refuse(admission.session, &reason).await;
+            admission.session.refuse(&reason).await;
             Err(reason)
         }
         None => Err(Reason::Quitting),
     }
-}
-
-/// Says why, within [`GOODBYE_LIMIT`], and closes.
-pub(crate) async fn refuse(mut session: Session, reason: &Reason) {
-    let mut out = BytesMut::new();
-    let encoded = session.encoder.encode(OutFrame::Goodbye(reason), &mut out);
-    if encoded.and_then(|()| session.encoder.finish(&mut out)).is_err() {
-        return;
-    }
-    let say = async {
-        session.writer.write_all(&out).await?;
-        session.writer.flush().await?;
-        session.writer.shutdown().await?;
-        // Reading on until they close keeps the kernel from resetting the connection under our goodbye.
-        let mut rest = [0; 4096];
-        while session.reader.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    let _ = tokio::time::timeout(GOODBYE_LIMIT, say).await;
 }

@@ -1,9 +1,10 @@
 //! A connected peer, as protocols and the program see it.
 
 use crate::id::{Direction, PeerId};
-use crate::protocol::ProtocolError;
 use crate::protocol::channel::ChannelId;
+use crate::protocol::info::Info;
 use crate::protocol::io::ChannelSender;
+use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
 use crate::session::outgoing::{Outgoing, SendError};
 use crate::text::printable;
@@ -67,11 +68,17 @@ impl End {
 }
 
 /// One protocol shared with a peer.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) sender: ChannelSender,
+    pub(crate) protocol: Option<Arc<dyn Protocol>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
 }
 
 #[derive(Debug)]
@@ -156,6 +163,13 @@ impl Peer {
     /// Names and versions of the shared protocols.
     pub fn protocols(&self) -> impl Iterator<Item = (&str, u32)> {
         self.inner.shared.iter().map(|s| (s.name.as_str(), s.version))
+    }
+
+    /// What each shared protocol has to tell of this peer ([`Protocol::peer_info`]); `None` while it still shakes hands.
+    #[must_use]
+    pub fn protocol_infos(&self) -> Vec<(&str, Option<Info>)> {
+        let info = |shared: &Shared| shared.protocol.as_ref().and_then(|protocol| protocol.peer_info(self));
+        self.inner.shared.iter().map(|shared| (shared.name.as_str(), info(shared))).collect()
     }
 
     /// The channels of a shared protocol.

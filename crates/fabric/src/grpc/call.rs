@@ -100,12 +100,9 @@ pub(crate) fn status_failed(headers: &http::HeaderMap) -> HandshakeError {
     let message = headers.get("grpc-message").map(|v| decoded(v.as_bytes())).unwrap_or_default();
     tracing::debug!(target: "switchboard::fabric", ?status, message, "the peer ended the stream");
     let Some(reason) = status.and_then(refusal) else { return HandshakeError::Closed(Stage::Secure) };
-    if message.is_empty() {
-        return HandshakeError::RefusedByPeer(reason);
-    }
     // The sentence is the half that says what to do.
-    let detail = format!("refused by the peer with status {}: {message}", status.unwrap_or_default());
-    HandshakeError::Peer { stage: Stage::Secure, fault: Fault { reason, detail: detail.into() } }
+    let words = (!message.is_empty()).then(|| format!("status {}: {message}", status.unwrap_or_default()));
+    HandshakeError::RefusedByPeer { reason, words }
 }
 
 /// What a status other than 0 means.

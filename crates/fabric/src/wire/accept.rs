@@ -13,7 +13,7 @@ use crate::tls;
 use switchboard::Direction;
 use switchboard::net::Connection;
 use switchboard::text::printable;
-use switchboard::wire::{HandshakeError, Session, Stage, Upgrade};
+use switchboard::wire::{HandshakeError, Stage, Upgrade};
 use switchboard::{Reason, wire};
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ impl Fabric {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> Result<Session, HandshakeError> {
+    ) -> Result<wire::Established, HandshakeError> {
         let remote = connection.remote;
         let io = tokio::io::join(connection.reader, connection.writer);
         if self.config.security == Security::Plain {
@@ -42,7 +42,7 @@ impl Fabric {
         io: T,
         shown: Shown,
         upgrade: Upgrade,
-    ) -> Result<Session, HandshakeError> {
+    ) -> Result<wire::Established, HandshakeError> {
         let accepted = accepted(io, self.config.keepalive, CONN_WITHIN);
         let (handle, mut opened, standing) = within(TLS_WITHIN, accepted).await?;
         let closed = || over(HandshakeError::Closed(Stage::Secure), handle.verdict());

@@ -3,7 +3,7 @@
 use super::{
     CONN_WITHIN, Fabric, Security, Shown, TLS_WITHIN, over, peer_id, plain_refused, refused, shown, within,
 };
-use crate::conn_establish::Established;
+use crate::conn_establish::ProvenPeer;
 use crate::grpc::STREAM_PATH;
 use crate::grpc::call::{accepted, not_ended, read_first, request, unary_ping};
 use crate::http2::serve::{StandingSlot, Stream, dialled};
@@ -18,7 +18,7 @@ use switchboard::{Candidate, Env, Reason};
 
 /// A dialled connection whose other end has proven itself.
 pub(super) struct Open {
-    pub(super) established: Established,
+    pub(super) established: ProvenPeer,
     pub(super) shown: Shown,
     pub(super) writer: StreamWriter,
     pub(super) reader: StreamReader,
@@ -84,7 +84,7 @@ impl Fabric {
 
     /// Whether the peer is the one that was asked for, or the same one with a renewed certificate: another identity of the same
     /// organisation, as far as that is known (fabric gossip/comm/comm_impl.go, createConnection).
-    fn expected(&self, whom: &Candidate, established: &Established) -> Result<(), HandshakeError> {
+    fn expected(&self, whom: &Candidate, established: &ProvenPeer) -> Result<(), HandshakeError> {
         let new = &established.identity;
         let peer = peer_id(&new.pki_id());
         let Some(wanted) = whom.id.filter(|wanted| *wanted != peer) else { return Ok(()) };

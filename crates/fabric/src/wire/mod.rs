@@ -32,7 +32,7 @@ pub use probe::{Probed, probe};
 pub use crate::http2::serve::MAX_STREAMS;
 
 use crate::cast::ChannelName;
-use crate::conn_establish::{Established, build, certificate_hash, verify};
+use crate::conn_establish::{ProvenPeer, build, certificate_hash, verify};
 use crate::grpc;
 use crate::http2::KeepAlive;
 use crate::http2::serve::StandingSlot;
@@ -49,7 +49,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{
-    AddressError, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Session, SessionChannel, Sniff, Stage,
+    AddressError, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel, Sniff, Stage,
     Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
@@ -257,7 +257,7 @@ impl Fabric {
     }
 
     /// Judges their ConnEstablish.
-    fn judge_first(&self, first: Bytes, shown: &Shown, env: &Env) -> Result<Established, HandshakeError> {
+    fn judge_first(&self, first: Bytes, shown: &Shown, env: &Env) -> Result<ProvenPeer, HandshakeError> {
         if shown.hash.is_none() && self.config.security == Security::Tls {
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, "no TLS certificate"));
         }
@@ -266,7 +266,7 @@ impl Fabric {
     }
 
     /// Ends the connection's session when its peer is no longer valid.
-    fn watch(&self, slot: StandingSlot, established: &Established, env: &Env) {
+    fn watch(&self, slot: StandingSlot, established: &ProvenPeer, env: &Env) {
         let (policy, identity) = (Arc::clone(&self.config.peers), established.identity.clone());
         let env = env.clone();
         // An error means that the connection is over.
@@ -278,12 +278,12 @@ impl Fabric {
 
     fn session(
         &self,
-        established: &Established,
+        established: &ProvenPeer,
         shown: &Shown,
         offer: &Offer,
         reader: StreamReader,
         writer: StreamWriter,
-    ) -> Session {
+    ) -> switchboard::wire::Established {
         let (mut channels, mut limits) = (Vec::new(), Vec::new());
         for protocol in &offer.protocols {
             for spec in &protocol.channels {
@@ -293,7 +293,7 @@ impl Fabric {
             }
         }
         let encoder = EnvelopeEncoder::new(writer.farewell().clone()).limited(self.config.max_send);
-        Session {
+        switchboard::wire::Established {
             peer: peer_id(&established.identity.pki_id()),
             info: info(established, shown),
             channels,
@@ -302,12 +302,12 @@ impl Fabric {
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
-            liveness: Liveness::default(),
+            rules: Rules::living(Liveness::default()),
         }
     }
 }
 
-fn info(established: &Established, shown: &Shown) -> RemoteInfo {
+fn info(established: &ProvenPeer, shown: &Shown) -> RemoteInfo {
     let identity = &established.identity;
     RemoteInfo {
         name: identity.mspid().to_owned(),
@@ -352,7 +352,7 @@ impl Wire for Fabric {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<switchboard::wire::Established, HandshakeError>> {
         Box::pin(self.accept_stream(connection, upgrade))
     }
 
@@ -361,7 +361,7 @@ impl Wire for Fabric {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<switchboard::wire::Established, HandshakeError>> {
         Box::pin(async move {
             let open = self.open(connection, &whom, &upgrade.env, false).await?;
             let peer = peer_id(&open.established.identity.pki_id());

@@ -14,8 +14,8 @@ use crate::id::{Direction, PeerId, WireName};
 use crate::net::Connection;
 use crate::reason::Reason;
 use crate::wire::{
-    AddressError, Decoder, EncodeError, Encoder, Fault, HandshakeError, InFrame, Liveness, Offer, OutFrame,
-    RemoteInfo, Session, SessionChannel, Sniff, Stage, Upgrade, Wire,
+    AddressError, Decoder, EncodeError, Encoder, Established, Fault, HandshakeError, InFrame, Liveness,
+    Offer, OutFrame, RemoteInfo, Rules, SessionChannel, Sniff, Stage, Upgrade, Wire,
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::time::Duration;
@@ -32,7 +32,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct MemoryWire {
     id: PeerId,
-    liveness: Liveness,
+    rules: Rules,
 }
 
 impl MemoryWire {
@@ -42,13 +42,20 @@ impl MemoryWire {
         let id = PeerId::new(MEMORY, id).or_else(|| PeerId::new(MEMORY, &[0]));
         // One byte is a legal identity, so the second always exists; the first is the common case.
         let id = id.unwrap_or_else(|| unreachable!("one byte is a legal identity"));
-        Self { id, liveness: Liveness::default() }
+        Self { id, rules: Rules::default() }
     }
 
     /// Sets how liveness is shown (default: not at all).
     #[must_use]
     pub fn liveness(mut self, liveness: Liveness) -> Self {
-        self.liveness = liveness;
+        self.rules.liveness = liveness;
+        self
+    }
+
+    /// Sets what its sessions keep to.
+    #[must_use]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
         self
     }
 
@@ -58,7 +65,7 @@ impl MemoryWire {
         direction: Direction,
         whom: Option<PeerId>,
         upgrade: Upgrade,
-    ) -> Result<Session, HandshakeError> {
+    ) -> Result<Established, HandshakeError> {
         let stage = Stage::Secure;
         let io = |error| HandshakeError::io(stage, error);
         connection.writer.write_all(&hello(&self.id, &upgrade.offer)).await.map_err(io)?;
@@ -92,16 +99,16 @@ impl MemoryWire {
             theirs.push((String::from_utf8_lossy(&name).into_owned(), version));
         }
         let capabilities = theirs.iter().map(|(name, version)| format!("{name}/{version}")).collect();
-        Ok(Session {
+        Ok(Established {
             peer,
             info: RemoteInfo { name: peer.to_string(), capabilities, ..RemoteInfo::default() },
             channels: shared(&upgrade.offer, &theirs),
             encoder: Box::new(MemoryEncoder),
             decoder: Box::new(MemoryDecoder),
-            reader: connection.reader,
-            writer: connection.writer,
+            reader: Box::new(connection.reader),
+            writer: Box::new(connection.writer),
             leftover: BytesMut::new(),
-            liveness: self.liveness,
+            rules: self.rules,
         })
     }
 }
@@ -159,7 +166,7 @@ impl Wire for MemoryWire {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async move {
             let shake = self.shake(connection, Direction::Inbound, None, upgrade);
             tokio::time::timeout(STEP_LIMIT, shake)
@@ -173,7 +180,7 @@ impl Wire for MemoryWire {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<Session, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async move {
             let shake = self.shake(connection, Direction::Outbound, whom.id, upgrade);
             tokio::time::timeout(STEP_LIMIT, shake)

@@ -84,3 +84,57 @@ async fn a_crowd_of_takers_gets_everything_and_leaves_nothing() {
     takers.join_all().await;
     assert_eq!((node.held(), peers.iter().map(|p| p.held()).sum::<usize>()), (0, 0));
 }
+
+#[test]
+fn under_pressure_whoever_holds_most_is_told_and_the_others_go_on() {
+    let node = Ledger::new(800);
+    let peers: Vec<_> = (0..4).map(|_| node.child(800)).collect();
+    let told = || peers.iter().map(|p| p.told.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    assert!(peers[0].try_take(100) && peers[1].try_take(400) && peers[2].try_take(200));
+    assert_eq!(told(), [false; 4], "seven eighths are free of pressure");
+    assert!(peers[3].try_take(10), "who holds little goes on");
+    assert_eq!(told(), [false, true, false, false]);
+    assert!(peers[0].try_take(10) && !peers[1].try_take(1), "who was told gets nothing more");
+    assert_eq!(told(), [false, true, false, false], "one at a time");
+    peers[1].give(400);
+    assert!(peers[3].try_take(300));
+    assert_eq!(told(), [false, true, false, false], "the pressure is gone");
+    let before = (peers[3].held(), node.held());
+    assert!(!peers[3].try_take(150), "the largest itself asks for more");
+    assert_eq!((peers[3].held(), node.held()), before);
+    assert_eq!(told(), [false, true, false, true]);
+}
+
+#[test]
+fn who_is_alone_keeps_to_the_cap_only() {
+    let node = Ledger::new(800);
+    let (a, b) = (node.child(800), node.child(800));
+    assert!(a.try_take(800));
+    assert!(!a.told.load(Ordering::Relaxed));
+    assert!(!b.try_take(1), "the cap is the cap");
+    drop(b);
+    drop(node.child(1));
+    assert_eq!(node.children.lock().len(), 2, "the dead are forgotten when one comes");
+}
+
+/// Whatever is taken and given, in whatever order, the sums are right and nothing passes the cap.
+#[test]
+fn a_long_run_of_takes_and_gives_adds_up() {
+    let node = Ledger::new(10_000);
+    let peers: Vec<_> = (0..8).map(|_| node.child(6_000)).collect();
+    let mut held = [0_usize; 8];
+    let mut seed = 7_u64;
+    for _ in 0..20_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (who, bytes) = ((seed >> 33) as usize % 8, (seed >> 40) as usize % 900);
+        if seed >> 63 == 0 && peers[who].try_take(bytes) {
+            held[who] += bytes;
+        } else if seed >> 62 == 3 {
+            peers[who].give(held[who]);
+            held[who] = 0;
+        }
+        assert_eq!(node.held(), held.iter().sum::<usize>());
+        assert!(node.held() <= node.cap());
+        assert!(peers.iter().zip(held).all(|(peer, held)| peer.held() == held));
+    }
+}

@@ -113,3 +113,26 @@ fn an_unknown_lane_takes_nothing() {
     scheduler.push(7, 0, bytes(1));
     assert_eq!((scheduler.waiting(), scheduler.queued(7)), (0, 0));
 }
+
+/// What is late is dropped in front of its lane, unless it has begun to leave; its place and count are free again.
+#[tokio::test(start_paused = true)]
+async fn late_messages_are_dropped_before_they_begin() {
+    let (mut scheduler, now) = (lanes(&[1, 1]), Instant::now());
+    let by = |ms: u64| Some(now + std::time::Duration::from_millis(ms));
+    scheduler.push_until(0, 0, bytes(25), now, by(10));
+    scheduler.push_until(0, 0, bytes(7), now, by(10));
+    scheduler.push_until(0, 0, bytes(5), now, None);
+    scheduler.push_until(1, 1, bytes(3), now, by(20));
+    assert_eq!(scheduler.next(&Tens).unwrap().data.len(), 10, "it has begun");
+    let mut late = Vec::new();
+    scheduler.drop_late(now + std::time::Duration::from_millis(15), |lane, len| late.push((lane, len)));
+    assert_eq!(late, []);
+    let sent: Vec<_> = (0..2).map(|_| scheduler.next(&Tens).unwrap().data.len()).collect();
+    assert_eq!((sent, scheduler.waiting()), (vec![3, 10], 3));
+    assert_eq!(scheduler.next(&Tens).unwrap().data.len(), 5, "whole, though it is late");
+    scheduler.drop_late(now + std::time::Duration::from_millis(15), |lane, len| late.push((lane, len)));
+    assert_eq!((late, scheduler.waiting()), (vec![(0, 7)], 1));
+    assert_eq!(scheduler.next(&Tens).unwrap().data.len(), 5);
+    assert!(scheduler.next(&Tens).is_none());
+    scheduler.drop_late(now + std::time::Duration::from_secs(9), |_, _| panic!("nothing waits"));
+}

@@ -1,4 +1,4 @@
-//! When to ping and when to give up, with time given by hand; what ends a session and who is at fault.
+//! When to ping and when to give up, with time given by hand.
 
 use super::*;
 
@@ -62,46 +62,4 @@ fn whatever_is_heard_after_a_ping_answers_it() {
     assert_eq!(run(rules(10, 3, 0), &[11, 12, 13], 99), dead);
     assert_eq!(run(rules(10, 3, 0), &[10], 12), [(10, Ping)], "heard in the moment of the ping");
     assert_eq!(run(rules(10, 3, 0), &[9], 99), [(10, Ping), (13, Dead(Reason::PongTimeout))], "before it");
-}
-
-#[test]
-fn only_who_is_not_at_fault_gets_what_was_queued() {
-    for reason in [Reason::Requested, Reason::Quitting, Reason::TooManyPeers, Reason::AlreadyConnected] {
-        assert!(!is_fault(&reason), "{reason}");
-    }
-    for reason in [Reason::Breach("x"), Reason::MemoryCap, Reason::IdleTimeout, Reason::LocalFault] {
-        assert!(is_fault(&reason), "{reason}");
-    }
-}
-
-#[tokio::test]
-async fn what_the_end_of_a_protocol_means() {
-    let done = |result| Ok(("p".to_owned(), result));
-    assert!(judge(done(Ok(())), false).is_none(), "others still run");
-    assert!(judge(done(Err(ProtocolError::Closed)), false).is_none());
-    assert_eq!(judge(done(Ok(())), true).unwrap().reason, Reason::Quitting);
-    let end = judge(done(Err(ProtocolError::Breach("rule"))), false).unwrap();
-    assert_eq!(
-        (end.reason, end.by, end.detail.as_deref()),
-        (Reason::Breach("rule"), By::Us, Some("p: breach of protocol: rule"))
-    );
-    let gone = tokio::spawn(std::future::pending::<()>());
-    gone.abort();
-    let end = judge(Err(gone.await.unwrap_err()), false).unwrap();
-    assert_eq!(end.reason, Reason::ProtocolError);
-}
-
-#[test]
-fn who_broke_a_connection() {
-    use std::io::{Error, ErrorKind};
-    for (error, reason, by) in [
-        (ErrorKind::ConnectionReset.into(), Reason::RemoteClosed, By::Peer),
-        (ErrorKind::UnexpectedEof.into(), Reason::RemoteClosed, By::Peer),
-        (ErrorKind::HostUnreachable.into(), Reason::NetworkError, By::Network),
-        (Error::other(Fault::breach("rule", "said so")), Reason::Breach("rule"), By::Us),
-        (Error::new(ErrorKind::ConnectionReset, Fault::breach("rule", "so")), Reason::Breach("rule"), By::Us),
-    ] {
-        let end = broken(&error);
-        assert_eq!((end.reason, end.by), (reason, by), "{error}");
-    }
 }

@@ -1,0 +1,481 @@
+//! The reading side of a session: bytes to frames, parts to messages, messages to inboxes.
+//!
+//! ```text
+//!   socket ─▶ lent buffer ─▶ Decoder ─▶ InFrame ─┬─ part ─▶ reassembly ─▶ inbox
+//!                                                ├─ message ────────────▶ inbox
+//!                                                └─ ping ─▶ pong; goodbye ─▶ end
+//! ```
+//!
+//! A buffer is lent for each read and given back when it is empty, so that a silent peer holds none. What is left of an
+//! incomplete frame is kept in a buffer of its own size while nothing comes.
+//!
+//! Limits: a message by its channel's receive limit, everything that waits by the peer's ledger, and how long a message
+//! or frame may stay incomplete by [`crate::wire::Incomplete`]; each ends the session with its reason. The time that the
+//! reader itself waits, for a protocol or for its pace, is not counted against the peer. Nothing here judges what a message
+//! means.
+
+use super::buffers::{self, BUFFER};
+use super::inbox::{Delivery, Inboxes, Incoming};
+use super::ledger::Ledger;
+use super::pace::Pace;
+use super::pulse::Pulse;
+use super::supervise::EndsWith;
+use super::tap::{Flow, Seen, Tap};
+use crate::protocol::channel::{ChannelSpec, Overflow};
+use crate::reason::Reason;
+use crate::switch::peer::{By, End, Peer};
+use crate::wire::{Decoder, Fault, InFrame, Incomplete, Read, ReadHalf};
+use bytes::{Bytes, BytesMut};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The rest of a frame of up to this size is kept in a buffer of its own size while nothing comes.
+const SMALL_REST: usize = 16 * 1024;
+/// A read is not begun with less room than this.
+const LEAST_ROOM: usize = 16 * 1024;
+
+/// One receiving channel of the session.
+pub(crate) struct RecvLane {
+    pub(crate) wire_id: u64,
+    pub(crate) spec: ChannelSpec,
+    pub(crate) inboxes: Arc<Inboxes>,
+    /// Index of the channel in its protocol's inboxes.
+    pub(crate) index: usize,
+    pub(crate) partial: Partial,
+}
+
+/// A message that is put together.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    data: BytesMut,
+    /// What it has on the ledger: the capacity of its buffer.
+    claimed: usize,
+    since: Option<Instant>,
+}
+
+impl Partial {
+    /// Appends a part; false when the ledger is full. The buffer doubles, up to the limit.
+    fn append(&mut self, part: &[u8], limit: usize, ledger: &Ledger, now: Instant) -> bool {
+        let needed = self.data.len() + part.len();
+        if needed > self.claimed {
+            let wanted = needed.max(self.claimed.saturating_mul(2).min(limit));
+            let room = if ledger.try_take(wanted - self.claimed) {
+                wanted
+            } else if ledger.try_take(needed - self.claimed) {
+                needed
+            } else {
+                return false;
+            };
+            let mut grown = BytesMut::with_capacity(room);
+            grown.extend_from_slice(&self.data);
+            (self.data, self.claimed) = (grown, room);
+        }
+        self.data.extend_from_slice(part);
+        self.since.get_or_insert(now);
+        true
+    }
+
+    /// The whole message, with what it has on the ledger.
+    fn finish(&mut self, at: Instant) -> Incoming {
+        let Self { data, claimed, .. } = std::mem::take(self);
+        Incoming { data: data.freeze(), at, holds: claimed, claimed }
+    }
+}
+
+/// The reader's state.
+pub(crate) struct Reading {
+    pub(crate) peer: Peer,
+    pub(crate) decoder: Box<dyn Decoder>,
+    pub(crate) reader: Box<dyn ReadHalf>,
+    pub(crate) intake: Intake,
+    pub(crate) lanes: Vec<RecvLane>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) pace: Pace,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) incomplete: Incomplete,
+    pub(crate) tap: Option<Arc<dyn Tap>>,
+}
+
+/// Bytes that were read and are not decoded yet.
+pub(crate) struct Intake {
+    buffer: BytesMut,
+    /// The size of the buffer, when it was lent; 0 for one of its content's own size.
+    room: usize,
+    /// What it has on the ledger.
+    counted: usize,
+    /// Since when a frame is incomplete.
+    since: Option<Instant>,
+    /// When the last bytes came.
+    at: Instant,
+    /// How long we waited ourselves since then.
+    excused: Duration,
+}
+
+impl Intake {
+    pub(crate) fn new(leftover: BytesMut, now: Instant) -> Self {
+        let since = (!leftover.is_empty()).then_some(now);
+        let room = leftover.capacity();
+        Self { buffer: leftover, room, counted: 0, since, at: now, excused: Duration::ZERO }
+    }
+
+    /// The size of the buffer that a message in `data` is part of, or its own.
+    fn holds(range: &std::ops::Range<usize>, room: usize, data: &Bytes) -> usize {
+        if range.contains(&(data.as_ptr() as usize)) { room.max(data.len()) } else { data.len() }
+    }
+
+    /// Reads into a buffer with room. One that is lent for this and gets nothing goes back at once.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut dyn ReadHalf,
+        most: usize,
+    ) -> Poll<Result<Read, Fault>> {
+        if self.room == 0 {
+            let mut lent = buffers::lend();
+            lent.extend_from_slice(&self.buffer);
+            let read = reader.poll_read(cx, &mut lent, most);
+            if read.is_pending() {
+                buffers::take_back(lent);
+            } else {
+                (self.room, self.buffer) = (lent.capacity(), lent);
+            }
+            return read;
+        }
+        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
+            let before = self.buffer.capacity();
+            self.buffer.reserve(BUFFER);
+            if self.buffer.capacity() != before {
+                self.room = self.buffer.capacity();
+            }
+        }
+        let read = reader.poll_read(cx, &mut self.buffer, most);
+        if read.is_pending() && self.buffer.len() <= SMALL_REST {
+            let rest = match self.buffer.len() {
+                0 => BytesMut::new(),
+                _ => BytesMut::from(&self.buffer[..]),
+            };
+            self.give_back(rest);
+        }
+        read
+    }
+
+    /// Goes on with another buffer; the lent one goes back.
+    fn give_back(&mut self, rest: BytesMut) {
+        let buffer = std::mem::replace(&mut self.buffer, rest);
+        if std::mem::take(&mut self.room) > 0 {
+            buffers::take_back(buffer);
+        }
+    }
+
+    /// Notes what is left after decoding; gives the size of the buffer that waits, where that is to be counted.
+    fn settle(&mut self) -> usize {
+        if self.buffer.is_empty() {
+            self.since = None;
+            self.give_back(BytesMut::new());
+            return 0;
+        }
+        let room = self.room.max(self.buffer.capacity());
+        if room > BUFFER || self.buffer.len() > BUFFER { room } else { 0 }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.release();
+        drop(EndsWith(self.peer.clone()));
+    }
+}
+
+/// What one frame asks of the reader.
+enum Step {
+    Done,
+    Pressed,
+    Wait { lane: usize, message: Incoming, limit: Duration },
+}
+
+impl Reading {
+    pub(crate) async fn run(mut self) {
+        let end = self.read_until_end().await;
+        self.release();
+        self.peer.end(end);
+        // After the end only the peer's close matters: what still comes is thrown away, so that the
+        // kernel does not answer our goodbye's acknowledgement with a reset.
+        let Self { reader, intake, .. } = &mut self;
+        while matches!(
+            poll_fn(|cx| intake.poll(cx, &mut **reader, usize::MAX)).await,
+            Ok(Read::Bytes(_) | Read::Pong)
+        ) {
+            intake.buffer.clear();
+        }
+    }
+
+    /// Drops the messages that are not complete.
+    fn release(&mut self) {
+        let mut held = std::mem::take(&mut self.intake.counted);
+        for lane in &mut self.lanes {
+            held += std::mem::take(&mut lane.partial).claimed;
+        }
+        self.intake.buffer.clear();
+        self.intake.give_back(BytesMut::new());
+        self.ledger.give(held);
+    }
+
+    /// Puts what waits for the rest of its frame on the ledger, where it is more than any read leaves.
+    fn account(&mut self) -> Result<(), End> {
+        let waiting = self.intake.settle();
+        if !self.ledger.try_take(waiting) {
+            return Err(over_cap());
+        }
+        self.intake.counted = waiting;
+        Ok(())
+    }
+
+    /// Until when what is incomplete must be whole, if anything is.
+    fn deadline(&self) -> Option<Instant> {
+        let parts = self.lanes.iter().map(|lane| (lane.partial.since, lane.partial.data.len()));
+        let frame = (self.intake.since, self.intake.buffer.len());
+        parts
+            .chain([frame])
+            .filter_map(|(since, bytes)| since?.checked_add(self.incomplete.allowed(bytes)))
+            .min()
+    }
+
+    /// Time that we waited ourselves is not the peer's.
+    fn excuse(&mut self, waited: Duration) {
+        self.intake.excused += waited;
+        let parts = self.lanes.iter_mut().map(|lane| &mut lane.partial.since);
+        for since in parts.chain([&mut self.intake.since]).flatten() {
+            *since += waited;
+        }
+    }
+
+    async fn read_until_end(&mut self) -> End {
+        loop {
+            // From here on a message that is whole is on the ledger as such.
+            self.ledger.give(std::mem::take(&mut self.intake.counted));
+            if let Err(end) = self.drain_buffer().await.and_then(|()| self.account()) {
+                return end;
+            }
+            let most = self.pace.step(usize::MAX);
+            let deadline = self.deadline();
+            let Self { reader, intake, pulse, .. } = self;
+            let read = poll_fn(|cx| {
+                if pulse.is_over() {
+                    return Poll::Ready(None);
+                }
+                match intake.poll(cx, &mut **reader, most) {
+                    Poll::Ready(read) => Poll::Ready(Some(read)),
+                    Poll::Pending if pulse.waits(cx) => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            let read = match deadline {
+                None => read.await,
+                Some(deadline) => match tokio::time::timeout_at(deadline, read).await {
+                    Ok(read) => read,
+                    Err(_) => return breach("a message was not completed in time"),
+                },
+            };
+            let now = Instant::now();
+            match read {
+                // Whoever ended it has said why.
+                None => return self.peer.end_so_far(),
+                Some(Ok(Read::Bytes(n))) => {
+                    self.peer.inner.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                    self.pulse.hear(now);
+                    (self.intake.at, self.intake.excused) = (now, Duration::ZERO);
+                    self.intake.since.get_or_insert(now);
+                    if let Some(until) = self.pace.moved(n, now) {
+                        tokio::time::sleep_until(until).await;
+                        self.excuse(now.elapsed());
+                    }
+                }
+                Some(Ok(Read::Pong)) => {
+                    self.pulse.hear(now);
+                    self.pulse.pong(now, &self.peer);
+                }
+                Some(Ok(Read::Over(end))) => return end,
+                Some(Err(fault)) => return End::from(&fault),
+            }
+        }
+    }
+
+    /// Handles every whole frame in the buffer.
+    async fn drain_buffer(&mut self) -> Result<(), End> {
+        let mut pressed = false;
+        while let Some(step) = self.next_step()? {
+            match step {
+                Step::Done => {}
+                Step::Pressed => pressed = true,
+                Step::Wait { lane, message, limit } => {
+                    let Some(state) = self.lanes.get(lane) else { continue };
+                    let (inboxes, index) = (Arc::clone(&state.inboxes), state.index);
+                    let began = Instant::now();
+                    self.pulse.hold(true);
+                    let waited = wait_for_room(&inboxes, index, message, limit, &self.ledger).await;
+                    self.pulse.hear(Instant::now());
+                    self.pulse.hold(false);
+                    waited?;
+                    self.excuse(began.elapsed());
+                    self.peer.inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        if pressed {
+            // A healthy protocol empties its inbox now; one that is stuck does not hold us up.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn next_step(&mut self) -> Result<Option<Step>, End> {
+        let Self { decoder, intake, lanes, ledger, pulse, peer, tap, .. } = self;
+        let Intake { buffer, room, since, at, excused, .. } = intake;
+        let start = buffer.as_ptr() as usize;
+        let (range, room, at) = (start..start + buffer.len(), (*room).max(buffer.capacity()), *at);
+        let frame = decoder.decode(buffer).map_err(|fault| End::from(&fault))?;
+        let Some(frame) = frame else { return Ok(None) };
+        if let Some(tap) = tap {
+            tap.frame(peer, Flow::In, at, seen(&frame));
+        }
+        // What follows in the buffer came with it.
+        *since = Some(at + *excused);
+        let (lane, message) = match frame {
+            InFrame::Part { wire_id, data, last } => {
+                let lane = find(lanes, wire_id)?;
+                let Some(state) = lanes.get_mut(lane) else { return Ok(Some(Step::Done)) };
+                if state.partial.data.len() + data.len() > state.spec.recv_limit {
+                    return Err(breach("message over the channel's receive limit"));
+                }
+                if state.partial.since.is_none() && last {
+                    (lane, Incoming::new(Bytes::copy_from_slice(data), at))
+                } else {
+                    if !state.partial.append(data, state.spec.recv_limit, ledger, at) {
+                        return Err(over_cap());
+                    }
+                    if !last {
+                        return Ok(Some(Step::Done));
+                    }
+                    (lane, state.partial.finish(at))
+                }
+            }
+            InFrame::Message { wire_id, data } => {
+                let lane = find(lanes, wire_id)?;
+                if lanes.get(lane).is_some_and(|l| data.len() > l.spec.recv_limit) {
+                    return Err(breach("message over the channel's receive limit"));
+                }
+                let holds = Intake::holds(&range, room, &data);
+                (lane, Incoming { data, at, holds, claimed: 0 })
+            }
+            InFrame::Ping => {
+                peer.inner.outgoing.pong();
+                return Ok(Some(Step::Done));
+            }
+            InFrame::Pong => {
+                pulse.pong(Instant::now(), peer);
+                return Ok(Some(Step::Done));
+            }
+            InFrame::Goodbye(reason) => return Err(End { reason, by: By::Peer, detail: None }),
+            InFrame::Skip => return Ok(Some(Step::Done)),
+        };
+        self.deliver(lane, message).map(Some)
+    }
+
+    fn deliver(&self, lane: usize, message: Incoming) -> Result<Step, End> {
+        let stats = &self.peer.inner.stats;
+        let Some(state) = self.lanes.get(lane) else { return Ok(Step::Done) };
+        match state.inboxes.deliver(state.index, message) {
+            Delivery::Queued { pressed } => {
+                stats.messages_in.fetch_add(1, Ordering::Relaxed);
+                Ok(if pressed { Step::Pressed } else { Step::Done })
+            }
+            Delivery::Ignored => Ok(Step::Done),
+            Delivery::OverCap => Err(over_cap()),
+            Delivery::Full(message, Overflow::Wait(limit)) => Ok(Step::Wait { lane, message, limit }),
+            Delivery::Full(message, overflow) => {
+                self.ledger.give(message.claimed);
+                if overflow == Overflow::Close {
+                    return Err(slow());
+                }
+                if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!(target: "switchboard::session", peer = %self.peer.id(),
+                        channel = %state.spec.id, "inbox full: dropping messages (told once a session)");
+                }
+                Ok(Step::Done)
+            }
+        }
+    }
+}
+
+fn seen<'a>(frame: &'a InFrame<'_>) -> Seen<'a> {
+    match frame {
+        InFrame::Part { wire_id, data, last } => Seen::Data { wire_id: *wire_id, data, last: *last },
+        InFrame::Message { wire_id, data } => Seen::Data { wire_id: *wire_id, data, last: true },
+        InFrame::Ping => Seen::Ping,
+        InFrame::Pong => Seen::Pong,
+        InFrame::Goodbye(reason) => Seen::Goodbye(reason),
+        InFrame::Skip => Seen::Skipped,
+    }
+}
+
+/// Back-pressure, for a channel that asked for it: waits for its protocol to read.
+async fn wait_for_room(
+    inboxes: &Inboxes,
+    index: usize,
+    message: Incoming,
+    limit: Duration,
+    ledger: &Ledger,
+) -> Result<(), End> {
+    let mut claim = Claim { ledger, bytes: message.claimed };
+    let deadline = tokio::time::sleep(limit);
+    tokio::pin!(deadline);
+    let mut waiting = message;
+    loop {
+        match inboxes.deliver(index, waiting) {
+            Delivery::Full(back, _) => waiting = back,
+            decided => {
+                // The inbox has it, or gave it back.
+                claim.bytes = 0;
+                return if matches!(decided, Delivery::OverCap) { Err(over_cap()) } else { Ok(()) };
+            }
+        }
+        tokio::select! {
+            biased;
+            () = inboxes.room() => {}
+            () = &mut deadline => return Err(slow()),
+        }
+    }
+}
+
+/// What a message that waits for room has on the ledger; given back however the wait ends.
+struct Claim<'a> {
+    ledger: &'a Ledger,
+    bytes: usize,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.ledger.give(self.bytes);
+    }
+}
+
+/// The lane of a wire's channel number. Sessions share few channels, so a scan is the fastest map.
+fn find(lanes: &[RecvLane], wire_id: u64) -> Result<usize, End> {
+    lanes.iter().position(|lane| lane.wire_id == wire_id).ok_or_else(|| breach("unknown channel"))
+}
+
+fn breach(rule: &'static str) -> End {
+    End { reason: Reason::Breach(rule), by: By::Us, detail: None }
+}
+
+fn over_cap() -> End {
+    End { reason: Reason::MemoryCap, by: By::Us, detail: None }
+}
+
+fn slow() -> End {
+    End { reason: Reason::SlowProtocol, by: By::Us, detail: None }
+}

@@ -1,0 +1,302 @@
+//! One live session from its start to its end: its tasks, the first reason to end, the goodbye, and what is left.
+//!
+//! ```text
+//!   socket ─▶ reader ─▶ reassembly ─▶ inboxes ─▶ protocol tasks ─▶ lanes ─▶ writer ─▶ socket
+//!                └── ping ─▶ pong ──────────────────────────────────────────▲
+//! ```
+//!
+//! Pings, pongs and goodbyes never pass through user code. The first reason to end counts; then the
+//! goodbye is written (within [`Rules::goodbye_within`]; what was queued goes before it, for up to half of that time,
+//! unless somebody is at fault), protocols get [`PROTOCOL_GRACE`] to finish, and every task ends. A session that ends
+//! because it holds most of a full ledger gives its bytes back at once: its protocols read nothing more.
+//!
+//! Nothing here protects a protocol from messages it should not trust.
+
+use super::inbox::Inboxes;
+use super::ledger::Ledger;
+use super::liveness::{LivenessWatch, Tick};
+use super::outgoing::Outgoing;
+use super::pace::Pace;
+use super::pulse::Pulse;
+use super::reader::{Intake, Reading, RecvLane};
+use super::tap::Tap;
+use super::writer::Writing;
+use crate::protocol::io::ChannelIo;
+use crate::protocol::{Protocol, ProtocolError};
+use crate::reason::Reason;
+use crate::switch::peer::{By, End, Peer};
+use crate::text::printable;
+use crate::wire::{Decoder, Encoder, ReadHalf, Rules, WhenDone, WriteHalf};
+use bytes::BytesMut;
+use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+/// How long the goodbye, with what is queued before it, may take, unless a wire's rules say otherwise.
+pub const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// How long protocols may take to finish once their inboxes are closed.
+pub const PROTOCOL_GRACE: Duration = Duration::from_secs(3);
+/// How long we keep reading after our goodbye, so that the peer reads it before the socket is reset.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A protocol about to run.
+pub(crate) struct Task {
+    pub(crate) name: Arc<str>,
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) io: ChannelIo,
+}
+
+/// Everything a session runs on.
+pub(crate) struct Parts {
+    pub(crate) peer: Peer,
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) decoder: Box<dyn Decoder>,
+    pub(crate) reader: Box<dyn ReadHalf>,
+    pub(crate) writer: Box<dyn WriteHalf>,
+    pub(crate) leftover: BytesMut,
+    pub(crate) rules: Rules,
+    pub(crate) lanes: Vec<RecvLane>,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) rates: Rates,
+    pub(crate) tap: Option<Arc<dyn Tap>>,
+}
+
+/// Bytes a second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rates {
+    pub(crate) send: Option<NonZeroU64>,
+    pub(crate) recv: Option<NonZeroU64>,
+}
+
+/// The tasks of a session that has begun.
+struct Running {
+    peer: Peer,
+    outgoing: Arc<Outgoing>,
+    inboxes: Vec<Arc<Inboxes>>,
+    pulse: Arc<Pulse>,
+    ledger: Arc<Ledger>,
+    rules: Rules,
+    protocols: JoinSet<(Arc<str>, Result<(), ProtocolError>)>,
+    writing: Worker,
+    reading: Worker,
+}
+
+/// A task of the session; ends with it, whatever happens.
+struct Worker(Option<JoinHandle<()>>);
+
+impl Worker {
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(tokio::spawn(task)))
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    async fn done(&mut self) {
+        if let Some(handle) = &mut self.0 {
+            let _ = handle.await;
+            self.0 = None;
+        }
+    }
+
+    /// Ends it, and waits until it is gone.
+    async fn end(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+        self.done().await;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+    }
+}
+
+/// Ends the session when a task of it is gone before the end was known: it panicked.
+pub(crate) struct EndsWith(pub(crate) Peer);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        let detail = Some("a task of the session failed".to_owned());
+        self.0.end(End { reason: Reason::LocalFault, by: By::Us, detail });
+    }
+}
+
+/// Runs a session to its end.
+pub(crate) async fn run(parts: Parts) -> End {
+    // The parts move into their tasks here, so that what waits for the end holds none of them.
+    let mut running = begin(parts);
+    let end = running.supervise().await;
+    running.finish(&end).await;
+    end
+}
+
+/// Starts the tasks.
+fn begin(parts: Parts) -> Running {
+    let Parts { peer, encoder, decoder, reader, writer, leftover, rules, lanes, tasks, ledger, rates, tap } =
+        parts;
+    let outgoing = Arc::clone(&peer.inner.outgoing);
+    let pulse = Arc::new(Pulse::new(peer.inner.since));
+    let inboxes: Vec<_> = tasks.iter().map(|t| Arc::clone(&t.io.inboxes)).collect();
+    let mut protocols = JoinSet::new();
+    for Task { name, protocol, io } in prepare(&peer, tasks) {
+        let (peer, inboxes) = (peer.clone(), Arc::clone(&io.inboxes));
+        protocols.spawn(async move {
+            let result = protocol.run(peer, io).await;
+            inboxes.deafen();
+            (name, result)
+        });
+    }
+    let writing = Writing {
+        peer: peer.clone(),
+        outgoing: Arc::clone(&outgoing),
+        encoder,
+        writer,
+        pace: Pace::new(rates.send),
+        rules,
+        tap: tap.clone(),
+    };
+    let reading = Reading {
+        peer: peer.clone(),
+        decoder,
+        reader,
+        intake: Intake::new(leftover, Instant::now()),
+        lanes,
+        ledger: Arc::clone(&ledger),
+        pace: Pace::new(rates.recv),
+        pulse: Arc::clone(&pulse),
+        incomplete: rules.incomplete,
+        tap,
+    };
+    Running {
+        peer,
+        outgoing,
+        inboxes,
+        pulse,
+        ledger,
+        rules,
+        protocols,
+        writing: Worker::spawn(writing.run()),
+        reading: Worker::spawn(reading.run()),
+    }
+}
+
+impl Running {
+    /// Waits for the first cause to end the session.
+    async fn supervise(&mut self) -> End {
+        let Self { peer, outgoing, pulse, ledger, rules, protocols, .. } = self;
+        let mut watch = LivenessWatch::new(rules.liveness, Instant::now());
+        let none = protocols.is_empty();
+        loop {
+            tokio::select! {
+                biased;
+                end = peer.ended() => return end,
+                Some(done) = protocols.join_next(), if !none => {
+                    if let Some(end) = judge(done, rules.when_done, protocols.is_empty()) {
+                        peer.end(end);
+                    }
+                }
+                () = ledger.told() => {
+                    let detail = Some("it held most of the node's ledger, which is full".to_owned());
+                    peer.end(End { reason: Reason::MemoryCap, by: By::Us, detail });
+                }
+                () = watch.wait() => {
+                    let now = Instant::now();
+                    match watch.tick(now, pulse.heard(now)) {
+                        Tick::Nothing => {}
+                        Tick::Ping => {
+                            pulse.ping(now);
+                            outgoing.ping();
+                        }
+                        Tick::Dead(reason) => peer.end(End { reason, by: By::Us, detail: None }),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says goodbye, lets the protocols finish and ends every task.
+    async fn finish(&mut self, end: &End) {
+        let Self { peer, outgoing, inboxes, pulse, rules, protocols, writing, reading, .. } = self;
+        pulse.stop();
+        let scarce = end.reason == Reason::MemoryCap;
+        inboxes.iter().for_each(|inboxes| if scarce { inboxes.deafen() } else { inboxes.close() });
+        if scarce {
+            // Those who wait for a message hear that there will be none.
+            inboxes.iter().for_each(|inboxes| inboxes.close());
+        }
+        outgoing.goodbye(end.reason.clone(), end.by == By::Us && !is_fault(&end.reason));
+        let half = rules.goodbye_within / 2;
+        let mut said = tokio::time::timeout(half, writing.done()).await;
+        if said.is_err() {
+            outgoing.cut();
+            said = tokio::time::timeout(half, writing.done()).await;
+        }
+        if said.is_ok() && end.by == By::Us {
+            let _ = tokio::time::timeout(LINGER, reading.done()).await;
+        }
+        writing.end().await;
+        reading.end().await;
+        outgoing.abandon();
+        let finish = async { while protocols.join_next().await.is_some() {} };
+        if tokio::time::timeout(PROTOCOL_GRACE, finish).await.is_err() {
+            tracing::debug!(target: "switchboard::session", peer = %peer.id(), "a protocol did not finish in time: aborted");
+            protocols.shutdown().await;
+        }
+        inboxes.iter().for_each(|inboxes| inboxes.deafen());
+    }
+}
+
+/// Lets every protocol prepare the peer before any runs; none runs when one panics.
+fn prepare(peer: &Peer, tasks: Vec<Task>) -> Vec<Task> {
+    for Task { name, protocol, .. } in &tasks {
+        if catch_unwind(AssertUnwindSafe(|| protocol.prepare(peer))).is_err() {
+            let detail = Some(printable(&format!("{name}: panicked while it prepared the peer")));
+            peer.end(End { reason: Reason::ProtocolError, by: By::Us, detail });
+            return Vec::new();
+        }
+    }
+    tasks
+}
+
+/// Whether somebody is at fault: then nothing more is owed but the goodbye.
+fn is_fault(reason: &Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::Requested
+            | Reason::Quitting
+            | Reason::TooManyPeers
+            | Reason::AlreadyConnected
+            | Reason::Useless
+            | Reason::Incompatible(_)
+    )
+}
+
+/// What the end of one protocol's task means for the session.
+fn judge(
+    done: Result<(Arc<str>, Result<(), ProtocolError>), tokio::task::JoinError>,
+    when: WhenDone,
+    last: bool,
+) -> Option<End> {
+    let by = By::Us;
+    match done {
+        Ok((_, Ok(()) | Err(ProtocolError::Closed))) => {
+            let ends = last || when == WhenDone::First;
+            ends.then_some(End { reason: Reason::Quitting, by, detail: None })
+        }
+        Ok((name, Err(error))) => Some(End::from_protocol(&name, &error)),
+        // A panic in one protocol ends this session only.
+        Err(join) => {
+            Some(End { reason: Reason::ProtocolError, by, detail: Some(printable(&join.to_string())) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
