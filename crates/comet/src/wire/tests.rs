@@ -66,10 +66,10 @@ async fn two_nodes_meet() {
     assert_eq!(right.info.capabilities, ["0x70", "0x20", "0x01"]);
     assert_eq!(right.info.listen.as_deref(), Some("tcp://0.0.0.0:0"));
     // Each side keeps its own order of registration.
-    let ids = |session: &Session| session.channels.iter().map(|c| c.wire_id).collect::<Vec<_>>();
+    let ids = |session: &Established| session.channels.iter().map(|c| c.wire_id).collect::<Vec<_>>();
     assert_eq!((ids(&left), ids(&right)), (vec![0x70, 0x20], vec![0x20, 0x70]));
     assert!(left.channels.iter().all(|c| c.protocol == 4 && u64::from(c.channel.0) == c.wire_id));
-    assert_eq!(left.liveness.ping_every, Some(Duration::from_secs(60)));
+    assert_eq!(left.rules.liveness.ping_every, Some(Duration::from_secs(60)));
 }
 
 #[tokio::test(start_paused = true)]
