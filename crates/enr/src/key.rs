@@ -231,6 +231,18 @@ impl NodeKey {
         rs
     }
 
+    /// The shared point, compressed: ECDH as discv5 uses it.
+    #[must_use]
+    pub fn agree_point(&self, with: &NodePublic) -> Zeroizing<[u8; 33]> {
+        let point = Zeroizing::new(ecdh::shared_secret_point(&with.point, &self.secret));
+        let mut out = Zeroizing::new([0; 33]);
+        let (x, y) = point.split_at(32);
+        let parity = y.last().map_or(0, |last| last & 1);
+        let bytes = std::iter::once(2 | parity).chain(x.iter().copied());
+        out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = byte);
+        out
+    }
+
     /// A signature r ‖ s ‖ v over a digest, v 0 or 1 (RFC 6979: no randomness needed).
     #[must_use]
     pub fn sign_recoverable(&self, digest: [u8; 32]) -> [u8; 65] {
