@@ -27,8 +27,10 @@ pub mod addr;
 pub mod budget;
 pub mod dns;
 pub mod identity;
+mod lru;
 pub mod node;
 pub mod nodes;
+mod pace;
 pub mod table;
 #[cfg(test)]
 mod testing;
