@@ -62,7 +62,7 @@ fn decoders(text: &str) -> BTreeSet<String> {
 
 fn in_sources() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for crate_ in ["core", "cast", "bench", "enr", "discv", "devp2p", "comet", "fabric"] {
+    for crate_ in ["core", "cast", "bench", "enr", "discv", "nat", "devp2p", "comet", "fabric"] {
         let mut files = Vec::new();
         sources(&root().join("crates").join(crate_).join("src"), &mut files);
         for file in files {
