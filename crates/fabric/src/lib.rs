@@ -10,7 +10,7 @@
 //! | [`msp`] [`policy`] | who is trusted, and may be a peer |
 //! | [`keygen`] | an organisation's keys and certificates, made and renewed |
 //! | [`tls`] [`http2`] [`session`] | the layers of a running session |
-//! | [`wire`] | [`Fabric`], the handshake over a connection; [`probe`], to learn who is there |
+//! | [`wire`] | [`Fabric`], the handshake over a connection; [`probe()`], to learn who is there |
 //! | [`gossip`] | the one protocol, which hands contents to handlers |
 //! | [`mod@bench`] | echoes and flows to measure with |
 //! | [`cast`] | how `cast` rides on this wire |
