@@ -101,7 +101,7 @@ impl BlockPolicy for OrdererPolicy {
                 if keys.contains(&certificate.key) {
                     return Ok(());
                 }
-                self.trust.validate(&identity, certificate.valid_from)?;
+                self.trust.validate_member(&identity, certificate.valid_from)?;
                 identity.verify(&signed.payload(signature), &signature.signature)?;
                 keys.insert(certificate.key);
                 Ok(())
