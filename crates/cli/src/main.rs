@@ -98,12 +98,9 @@ fn main() -> ExitCode {
     let result = runtime.block_on(job).unwrap_or_else(|broken| Err(Fail::job(broken)));
     // Whatever a task still holds is not worth waiting for.
     runtime.shutdown_background();
-    let result = result.inspect_err(|_| output::finish());
+    output::finish();
     match result {
-        Ok(()) => match {
-            output::finish();
-            output::lost()
-        } {
+        Ok(()) => match output::lost() {
             None => ExitCode::SUCCESS,
             Some(error) => output.failed(&Fail::job(format!("cannot write to standard output: {error}"))),
         },

@@ -323,10 +323,11 @@ impl Gossip {
                 eligible(channel)
             }
         };
-        let open = emitted.message.without_secret();
+        let open = std::cell::OnceCell::new();
         for id in chosen {
             let secret = !matches!(emitted.kind, Kind::Alive(_)) || mine(&id);
-            let message = if secret { emitted.message.clone() } else { open.clone() };
+            let open = || open.get_or_init(|| emitted.message.without_secret()).clone();
+            let message = if secret { emitted.message.clone() } else { open() };
             out.send(members.remote(id), message);
         }
     }

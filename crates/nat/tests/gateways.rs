@@ -1,4 +1,5 @@
 //! A mapper against routers of our own on loopback: NAT-PMP, PCP, STUN and, with the feature, UPnP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

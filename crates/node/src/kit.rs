@@ -196,12 +196,15 @@ impl std::str::FromStr for External {
     }
 }
 
+/// What a wire shows of itself at an address, or without one.
+pub type Ready = Box<dyn Fn(Option<&External>) -> Value + Send + Sync>;
+
 /// A wire that was made, with what the front door shows of it.
 pub struct Built {
     /// The wire.
     pub wire: Arc<dyn Wire>,
     /// Its part of the ready line: addresses where it listens (or is reached), and its id.
-    pub ready: Box<dyn Fn(Option<&External>) -> Value + Send + Sync>,
+    pub ready: Ready,
     /// Its URL at an address.
     pub url: Box<dyn Fn(&External) -> String + Send + Sync>,
     /// The protocol `bench`, as a server.

@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("comet_", "../crates/comet/tests/vectors"),
         ("devp2p_", "../crates/devp2p/tests/vectors"),
         ("discv", "../crates/discv/tests/vectors"),
+        ("dns_", "../crates/discv/tests/vectors"),
         ("enr_", "../crates/enr/tests/vectors"),
         ("fabric_", "../crates/fabric/tests/vectors"),
         ("fabric_gossip_", "../crates/fabric-gossip/tests/vectors"),

@@ -63,7 +63,7 @@ impl Run {
                 Step::Ask(question) => {
                     self.asked.push((self.now - self.start, question.name.clone()));
                     match zone.get(&question.name) {
-                        Some(text) => drop(self.client.answered(question.id, &[text.clone()])),
+                        Some(text) => drop(self.client.answered(question.id, std::slice::from_ref(text))),
                         None => self.client.failed(question.id),
                     }
                 }

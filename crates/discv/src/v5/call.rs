@@ -18,9 +18,7 @@ use crate::addr::may_relay;
 use crate::{Node, NodeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
-use switchboard_enr::Record;
 
 /// Requests under way.
 pub const MAX_ACTIVE: usize = 1024;
@@ -139,18 +137,19 @@ impl Call {
         kind && answer.id() == Some(self.id) && from == self.node.udp()
     }
 
-    /// Takes a part of NODES; counts refused records.
+    /// Takes a part of NODES; counts refused records. `read` decodes and checks a record.
     pub(super) fn take_nodes(
         &mut self,
         total: u8,
         records: &[Vec<u8>],
+        read: &mut dyn FnMut(&[u8]) -> Option<Node>,
         allowed: &dyn Fn(IpAddr) -> bool,
         refused: &mut u64,
     ) -> Progress {
         // An answer of no packets is one that came all the same.
         let total = *self.total.get_or_insert(total.clamp(1, MAX_PARTS));
         for record in records {
-            match self.check(record, allowed) {
+            match self.check(record, read, allowed) {
                 Some(node) if self.nodes.len() < MAX_NODES => self.nodes.push(node),
                 _ => *refused += 1,
             }
@@ -163,13 +162,18 @@ impl Call {
     }
 
     /// The node of a record that this call's node may tell of.
-    fn check(&mut self, record: &[u8], allowed: &dyn Fn(IpAddr) -> bool) -> Option<Node> {
+    fn check(
+        &mut self,
+        record: &[u8],
+        read: &mut dyn FnMut(&[u8]) -> Option<Node>,
+        allowed: &dyn Fn(IpAddr) -> bool,
+    ) -> Option<Node> {
         // Signatures cost most: an answer that is full already is not worth one.
         if self.nodes.len() >= MAX_NODES {
             return None;
         }
         let Ask::Nodes(distances) = &self.ask else { return None };
-        let node = Node::from_record(Arc::new(Record::decode(record).ok()?))?;
+        let node = read(record)?;
         let distance = u64::from(self.node.id().log_distance(&node.id()));
         let fits = distances.contains(&distance)
             && may_relay(self.node.ip(), node.ip())

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   the 16 nearest known ─▶ ask 3 at a time for their nodes near the target ─▶ nearer ones take places
-//!                                     └─ all of the 16 asked: done
+//!                                     └─ all of the 16 have answered: done
 //! ```
+//! Who does not answer is asked again when nobody else is left to ask, so that lost packets lose no node and nodes
+//! that are gone do not hold the search up; after [`TRIES`] it is no result.
+//!
 //! (spec: discv5-theory.md; go-ethereum p2p/discover/lookup.go, v5_udp.go `lookupDistances`)
 
 use crate::{Node, NodeId};
@@ -19,6 +22,10 @@ const PARALLEL: usize = 3;
 const DISTANCES: usize = 3;
 /// The distance at which a node tells its own record.
 pub(super) const DISTANCES_SELF: [u64; 1] = [0];
+/// Nodes asked for the rim of the result.
+const WIDENED: usize = 6;
+/// Questions to one node.
+const TRIES: u8 = 4;
 /// Nodes one search looks at; a search in a network of millions sees a few hundred.
 const MAX_SEEN: usize = 2048;
 
@@ -30,13 +37,27 @@ pub(super) struct Lookup {
     nearest: BTreeMap<[u8; 32], Node>,
     seen: BTreeSet<NodeId>,
     asked: BTreeSet<NodeId>,
+    /// How often a node has not answered.
+    failed: BTreeMap<NodeId, u8>,
+    /// Who was asked for the rim.
+    widened: BTreeSet<NodeId>,
+    /// Distances of nodes to be asked again.
+    again: BTreeSet<[u8; 32]>,
     running: usize,
 }
 
 impl Lookup {
     pub(super) fn new(own: NodeId, target: NodeId, start: Vec<Node>) -> Self {
-        let mut lookup =
-            Self { target, nearest: BTreeMap::new(), seen: [own].into(), asked: BTreeSet::new(), running: 0 };
+        let mut lookup = Self {
+            target,
+            nearest: BTreeMap::new(),
+            seen: [own].into(),
+            asked: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            widened: BTreeSet::new(),
+            again: BTreeSet::new(),
+            running: 0,
+        };
         for node in start {
             lookup.hear(node);
         }
@@ -64,24 +85,58 @@ impl Lookup {
         if self.running >= PARALLEL {
             return None;
         }
-        let mut nearest = self.nearest.values().take(RESULT);
-        let node = nearest.find(|node| !self.asked.contains(&node.id()))?.clone();
+        let mut nearest = self.nearest.iter().take(RESULT);
+        let fresh = nearest.find(|(_, node)| !self.asked.contains(&node.id()));
+        let mut nearest = self.nearest.iter().take(RESULT);
+        let Some((at, node)) = fresh.or_else(|| nearest.find(|(at, _)| self.again.contains(*at))) else {
+            return self.widen();
+        };
+        let (at, node) = (*at, node.clone());
+        self.again.remove(&at);
         self.asked.insert(node.id());
         self.running += 1;
         let distances = distances(&self.target, &node.id());
         Some((node, distances))
     }
 
-    /// A question is over, with or without an answer. Who does not answer is no result.
+    /// At last the nearest are asked for the rim: an answer has 16 nodes, so the first one may have left some out.
+    fn widen(&mut self) -> Option<(Node, Vec<u64>)> {
+        let rim = self.nearest.values().nth(RESULT - 1)?.id().log_distance(&self.target);
+        let mut nearest = self.nearest.values().take(WIDENED);
+        let node = nearest.find(|node| !self.widened.contains(&node.id()))?.clone();
+        self.widened.insert(node.id());
+        self.running += 1;
+        let rim = u64::from(rim);
+        Some((node, vec![rim, rim.saturating_sub(1)]))
+    }
+
+    /// A question is over, with or without an answer.
     pub(super) fn over(&mut self, id: &NodeId, answered: bool) {
-        self.running = self.running.saturating_sub(1);
-        if !answered {
-            self.nearest.remove(&id.distance(&self.target));
+        if answered {
+            self.running = self.running.saturating_sub(1);
+            return;
         }
+        let failed = self.failed.entry(*id).or_default();
+        *failed += 1;
+        if *failed >= TRIES {
+            return self.give_up(id);
+        }
+        self.running = self.running.saturating_sub(1);
+        self.again.insert(id.distance(&self.target));
+    }
+
+    /// A question could not be asked, or not any more: the node is no result.
+    pub(super) fn give_up(&mut self, id: &NodeId) {
+        self.running = self.running.saturating_sub(1);
+        self.nearest.remove(&id.distance(&self.target));
     }
 
     pub(super) fn done(&self) -> bool {
-        self.running == 0 && self.nearest.values().take(RESULT).all(|node| self.asked.contains(&node.id()))
+        let over =
+            |(at, node): (&[u8; 32], &Node)| self.asked.contains(&node.id()) && !self.again.contains(at);
+        let rim = self.nearest.len() < RESULT
+            || self.nearest.values().take(WIDENED).all(|node| self.widened.contains(&node.id()));
+        self.running == 0 && rim && self.nearest.iter().take(RESULT).all(over)
     }
 
     /// The nearest nodes that answered, nearest first.

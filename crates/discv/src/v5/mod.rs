@@ -37,9 +37,9 @@ mod talk;
 pub use call::{CallError, MAX_ACTIVE, MAX_QUEUED, MAX_QUEUED_PER_NODE};
 pub use message::MAX_TALK;
 pub use packet::is_v5;
-pub use session::{CHALLENGE_LIFE, Dropped, MAX_CHALLENGES, MAX_SESSIONS};
-pub use state::{Action, Config, Counters, Outcome, Request, V5};
-pub use talk::{MAX_TALKS, TalkAnswer, TalkHandler, TalkTicket};
+pub use session::{CHALLENGE_LIFE, Dropped, MAX_CHALLENGES, MAX_SESSIONS, MAX_TRIES};
+pub use state::{Action, Config, Counters, MAX_BOOTNODES, MAX_LOOKUPS, MAX_RANDOM, Outcome, Request, V5};
+pub use talk::{MAX_TALKS, TALK_LIFE, TalkAnswer, TalkHandler, TalkTicket};
 
 use crate::NodeId;
 use std::net::SocketAddr;

@@ -19,8 +19,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use switchboard_fabric::identity::{Identity, TrustBundle};
+use switchboard_fabric::identity::Identity;
 use switchboard_fabric::message::SerializedIdentity;
+use switchboard_fabric::msp::Trust;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why a policy cannot be made.
@@ -38,7 +39,7 @@ pub enum OrdererPolicyFault {
 /// So many signatures of members of these organisations.
 #[derive(Debug, Clone)]
 pub struct OrdererPolicy {
-    trust: TrustBundle,
+    trust: Trust,
     needed: usize,
     consenters: BTreeMap<u32, Bytes>,
 }
@@ -63,7 +64,7 @@ impl OrdererPolicy {
     ///
     /// # Errors
     /// [`OrdererPolicyFault`].
-    pub fn new(trust: TrustBundle, needed: usize) -> Result<Self, OrdererPolicyFault> {
+    pub fn new(trust: Trust, needed: usize) -> Result<Self, OrdererPolicyFault> {
         if needed == 0 {
             return Err(OrdererPolicyFault::Nothing);
         }
@@ -100,7 +101,7 @@ impl BlockPolicy for OrdererPolicy {
                 if keys.contains(&certificate.key) {
                     return Ok(());
                 }
-                self.trust.validate(&identity, certificate.valid_from)?;
+                self.trust.validate_member(&identity, certificate.valid_from)?;
                 identity.verify(&signed.payload(signature), &signature.signature)?;
                 keys.insert(certificate.key);
                 Ok(())

@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use std::sync::Arc;
-use switchboard_fabric::identity::TrustBundle;
+use switchboard_fabric::msp::{Msp, MspParts, Trust};
 
 /// Bytes that Go's own encoders made.
 pub(crate) fn vectors() -> Value {
@@ -25,10 +25,19 @@ pub(crate) fn hex_of(value: &Value) -> Bytes {
     hex::decode(value.as_str().unwrap()).unwrap().into()
 }
 
-fn orderers_of_vectors() -> TrustBundle {
-    let mut trust = TrustBundle::default();
+fn orderers_of_vectors() -> Trust {
+    let mut trust = Trust::default();
     let pem = vectors()["ca_pem"].as_str().unwrap().to_owned();
-    trust.trust("OrdererMSP", CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
+    trust.add(
+        Msp::new(
+            "OrdererMSP",
+            MspParts {
+                roots: vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()],
+                ..MspParts::default()
+            },
+        )
+        .unwrap(),
+    );
     trust
 }
 
@@ -137,7 +146,7 @@ fn one_key_counts_once_however_often_it_signs() {
     }
     assert_eq!(verifier.check(1, &orderers.sign(1, b"", &transactions, &[0, 2])), Ok(()));
     assert!(OrdererPolicy::new(orderers.trust, 0).is_err());
-    assert!(OrdererPolicy::new(TrustBundle::default(), 1).is_err());
+    assert!(OrdererPolicy::new(Trust::default(), 1).is_err());
 }
 
 #[test]

@@ -185,6 +185,19 @@ impl Msp {
     /// # Errors
     /// [`IdentityFault`].
     pub fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
+        let role = self.validate_member(identity, now)?;
+        if self.issuer(identity)?.curve.is_some_and(|curve| !has_low_s(identity.certificate(), curve)) {
+            return Err(IdentityFault::Encoding("its issuer's signature must have a low s"));
+        }
+        Ok(role)
+    }
+
+    /// As [`Msp::validate`], in either encoding of the issuer's signature: for signers that are counted by their keys,
+    /// where a second encoding gains nothing. Go's own certificates have both.
+    ///
+    /// # Errors
+    /// [`IdentityFault`].
+    pub fn validate_member(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
         if identity.mspid() != self.id {
             return Err(IdentityFault::UnknownOrganisation(printable(identity.mspid())));
         }
@@ -200,9 +213,6 @@ impl Msp {
         let issuer = self.issuer(identity)?;
         if self.inner.contains(&issuer.certificate) {
             return Err(IdentityFault::InnerAuthority(printable(&issuer.subject)));
-        }
-        if issuer.curve.is_some_and(|curve| !has_low_s(identity.certificate(), curve)) {
-            return Err(IdentityFault::Encoding("its issuer's signature must have a low s"));
         }
         let malformed = |_| IdentityFault::Malformed("not an X.509 certificate");
         let (_, parsed) = X509Certificate::from_der(identity.certificate()).map_err(malformed)?;

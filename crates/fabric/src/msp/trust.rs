@@ -58,4 +58,12 @@ impl Trust {
         let unknown = || IdentityFault::UnknownOrganisation(printable(identity.mspid()));
         self.organisations.get(identity.mspid()).ok_or_else(unknown)?.validate(identity, now)
     }
+    /// As [`Trust::validate`], for signers that are counted by their keys ([`Msp::validate_member`]).
+    ///
+    /// # Errors
+    /// [`IdentityFault`].
+    pub fn validate_member(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
+        let unknown = || IdentityFault::UnknownOrganisation(printable(identity.mspid()));
+        self.organisations.get(identity.mspid()).ok_or_else(unknown)?.validate_member(identity, now)
+    }
 }

@@ -304,7 +304,8 @@ fn neighbours_on_loopback_are_not_believed_from_afar() {
         .map(|(addr, number)| record_at(number, 1, addr.parse().unwrap()).encode())
         .collect();
     let mut refused = 0;
-    let progress = call.take_nodes(1, &records, &|_| true, &mut refused);
+    let mut read = |record: &[u8]| Node::from_record(Arc::new(Record::decode(record).ok()?));
+    let progress = call.take_nodes(1, &records, &mut read, &|_| true, &mut refused);
     let super::super::call::Progress::Done(super::super::call::Answer::Nodes(nodes)) = progress else {
         panic!()
     };

@@ -123,7 +123,7 @@ impl Network {
 #[test]
 fn searches_find_the_nearest_sixteen_of_a_hundred() {
     let mut network = Network::new(100, 0, 1);
-    network.run(Duration::from_secs(120));
+    network.run(Duration::from_secs(30));
     let known: Vec<_> = network.nodes.iter().map(|node| node.table().live_len()).collect();
     assert!(known.iter().all(|live| *live >= 16), "{known:?}");
     let right = network.searches(50);
@@ -135,8 +135,8 @@ fn searches_find_the_nearest_sixteen_of_a_hundred() {
 #[test]
 fn searches_find_them_while_packets_are_lost_and_a_run_repeats() {
     let run = || {
-        let mut network = Network::new(60, 10, 7);
-        network.run(Duration::from_secs(90));
+        let mut network = Network::new(40, 10, 7);
+        network.run(Duration::from_secs(40));
         let right = network.searches(20);
         (right, network.carried, network.now)
     };
@@ -148,7 +148,7 @@ fn searches_find_them_while_packets_are_lost_and_a_run_repeats() {
 #[test]
 fn a_node_is_resolved_by_its_id_and_random_nodes_are_many() {
     let mut network = Network::new(40, 0, 3);
-    network.run(Duration::from_secs(60));
+    network.run(Duration::from_secs(30));
     let wanted = network.nodes[39].id();
     let request = network.nodes[5].resolve_id(&wanted, network.now);
     network.drain(5);

@@ -141,8 +141,7 @@ fn nodes_tell_what_they_know_at_a_distance() {
     for number in 10..60 {
         b.add_known(&node(number));
     }
-    let mut config = Config::default();
-    config.tell_unchecked = true;
+    let config = Config { tell_unchecked: true, ..Config::default() };
     b.set_config_for_tests(config);
     a.find_node(&node(2), &[0, 256, 256, 255, 999], START);
     let told = settle(&mut [(addr(1), &mut a), (addr(2), &mut b)], START);
@@ -247,8 +246,7 @@ fn the_longest_talk_request_fits_also_when_it_needs_a_handshake() {
 
 #[test]
 fn only_allowed_networks_are_used() {
-    let mut config = Config::default();
-    config.restrict = vec!["127.0.0.0/24".parse().unwrap()];
+    let config = Config { restrict: vec!["127.0.0.0/24".parse().unwrap()], ..Config::default() };
     let mut a = V5::new(key(1), Arc::new(record(1, 1)), config, [0; 32]);
     a.add_known(&node(2));
     a.add_known(&node(70_000));

@@ -6,7 +6,8 @@ use crate::block::{Block, build, hash};
 use crate::privdata::rwset;
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use switchboard_fabric::identity::{SigningIdentity, TrustBundle};
+use switchboard_fabric::identity::SigningIdentity;
+use switchboard_fabric::msp::{Msp, MspParts, Trust};
 
 pub(crate) const CHANNEL: &str = "mychannel";
 
@@ -78,7 +79,7 @@ pub(crate) fn private_chain(first: u64, count: u64) -> Vec<Block> {
 /// An organisation that signs blocks.
 pub(crate) struct Orderers {
     pub(crate) mspid: &'static str,
-    pub(crate) trust: TrustBundle,
+    pub(crate) trust: Trust,
     pub(crate) members: Vec<SigningIdentity>,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -89,8 +90,11 @@ impl Orderers {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
-        let mut trust = TrustBundle::default();
-        trust.trust(mspid, certificate.der().clone());
+        let mut trust = Trust::default();
+        trust.add(
+            Msp::new(mspid, MspParts { roots: vec![certificate.der().clone()], ..MspParts::default() })
+                .unwrap(),
+        );
         let mut made = Self { mspid, trust, members: Vec::new(), issuer: Issuer::new(params, key) };
         for _ in 0..members {
             let key = KeyPair::generate().unwrap();
