@@ -217,7 +217,7 @@ async fn full_lanes_do_not_end_a_session_that_receives() {
     let there = builder(&net, 2).protocol(stuck("p", channels)).start().await.unwrap();
     world.pipe(1024);
     world.gate(true);
-    here.offer(address(&there)).await;
+    let _ = here.offer(address(&there)).await;
     settle().await;
     let line = world.lines().pop().unwrap();
     // The far side hears the hello and nothing after it.
@@ -245,7 +245,8 @@ async fn over_the_ledger_the_session_ends_and_nothing_stays() {
     let mut far = there.events();
     peer.send("p", C0, Bytes::from(vec![0; 90_000])).await.unwrap();
     settle().await;
-    assert_eq!(there.bytes_held(), 90_000);
+    // It counts as the buffer it came in.
+    assert!((90_000..150_000).contains(&there.bytes_held()), "{}", there.bytes_held());
     peer.send("p", C0, Bytes::from(vec![0; 10_001])).await.unwrap();
     let (_, end) = dropped(&mut far).await;
     assert_eq!((end.reason, end.by), (Reason::MemoryCap, By::Us));

@@ -64,7 +64,7 @@ pub fn build(identity: &SigningIdentity, tls: Option<[u8; 32]>, probe: bool) -> 
 
 /// Who the other side proved to be.
 #[derive(Debug, Clone)]
-pub struct ProvenPeer {
+pub struct Proven {
     /// Its identity.
     pub identity: Identity,
     /// Its role in its organisation.
@@ -83,7 +83,7 @@ pub fn verify(
     tls: Option<[u8; 32]>,
     policy: &dyn PeerPolicy,
     now: SystemTime,
-) -> Result<ProvenPeer, ConnFault> {
+) -> Result<Proven, ConnFault> {
     if bytes.len() > MAX_FIRST {
         return Err(ConnFault::Content("over 128 KiB"));
     }
@@ -105,7 +105,7 @@ pub fn verify(
         return Err(ConnFault::TlsHash);
     }
     sign::verify_by(policy, &identity, &envelope)?;
-    Ok(ProvenPeer { identity, role, probe: conn.probe })
+    Ok(Proven { identity, role, probe: conn.probe })
 }
 
 #[cfg(test)]

@@ -8,15 +8,9 @@
 //! Limits: the stated length against the largest channel limit before anything is waited for, then the message against its own
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
-use crate::grpc::{
-    GrpcFault, PREFIX, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED, STATUS_UNAVAILABLE, STATUS_UNKNOWN,
-    put_message, take_message,
-};
-use crate::http2::serve::SHUTTING_DOWN;
-use crate::http2::stream::Farewell;
+use crate::grpc::{GrpcFault, PREFIX, put_message, take_message};
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
-use switchboard::Reason;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
 
 /// Largest envelope sent (fabric internal/pkg/comm/config.go, 100 MiB with its prefix).
@@ -25,45 +19,21 @@ pub const MAX_MESSAGE: usize = 100 << 20;
 /// Envelopes out.
 #[derive(Debug)]
 pub struct EnvelopeEncoder {
-    farewell: Farewell,
     limit: usize,
 }
 
 impl Default for EnvelopeEncoder {
     fn default() -> Self {
-        Self::new(Farewell::default())
+        Self { limit: MAX_MESSAGE }
     }
 }
 
 impl EnvelopeEncoder {
-    /// An encoder for a stream that ends with `farewell`.
-    #[must_use]
-    pub fn new(farewell: Farewell) -> Self {
-        Self { farewell, limit: MAX_MESSAGE }
-    }
-
     /// Sends no larger envelopes.
     #[must_use]
     pub fn limited(mut self, limit: usize) -> Self {
         self.limit = limit.min(MAX_MESSAGE);
         self
-    }
-
-    /// What the end of the stream says of its reason: a status and a sentence, which a Go peer logs.
-    fn say_why(&self, reason: &Reason) {
-        let status = match reason {
-            Reason::Requested | Reason::Quitting => {
-                return self.farewell.set(STATUS_UNAVAILABLE, SHUTTING_DOWN);
-            }
-            Reason::InvalidIdentity => STATUS_UNAUTHENTICATED,
-            Reason::TooManyPeers | Reason::AlreadyConnected | Reason::AccessDenied => {
-                STATUS_PERMISSION_DENIED
-            }
-            // The peer ended it, or the connection did: nobody reads what is said.
-            Reason::RemoteClosed | Reason::NetworkError => return,
-            _ => STATUS_UNKNOWN,
-        };
-        self.farewell.set(status, reason.to_string());
     }
 }
 
@@ -86,9 +56,8 @@ impl Encoder for EnvelopeEncoder {
                 return Err(EncodeError::TooLarge { len: data.len(), limit: self.limit });
             }
             OutFrame::Data { data, .. } => put_message(data, out),
-            // Liveness is HTTP/2's; the end of the stream is the goodbye.
-            OutFrame::Goodbye(reason) => self.say_why(reason),
-            OutFrame::Ping | OutFrame::Pong => {}
+            // Pings are HTTP/2's; the end of the stream is the goodbye (`crate::http2::stream`).
+            OutFrame::Goodbye(_) | OutFrame::Ping | OutFrame::Pong => {}
         }
         Ok(())
     }

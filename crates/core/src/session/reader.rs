@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 /// The rest of a frame of up to this size is kept in a buffer of its own size while nothing comes.
 const SMALL_REST: usize = 16 * 1024;
-/// A read is not begun with less room than this.
+/// A read is not begun with less room than this, unless the decoder made it so.
 const LEAST_ROOM: usize = 16 * 1024;
 
 /// One receiving channel of the session.
@@ -145,7 +145,9 @@ impl Intake {
             }
             return read;
         }
-        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
+        // Behind much of a frame the decoder has made the room it needs.
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if spare == 0 || spare < LEAST_ROOM && self.buffer.len() <= SMALL_REST {
             let before = self.buffer.capacity();
             self.buffer.reserve(BUFFER);
             if self.buffer.capacity() != before {

@@ -214,7 +214,10 @@ impl Running {
                             pulse.ping(now);
                             outgoing.ping();
                         }
-                        Tick::Dead(reason) => peer.end(End { reason, by: By::Us, detail: None }),
+                        Tick::Dead(reason) => {
+                            let words = if reason == Reason::PongTimeout { "no answer to a ping" } else { "silence" };
+                            peer.end(End { reason, by: By::Us, detail: Some(words.to_owned()) });
+                        }
                     }
                 }
             }

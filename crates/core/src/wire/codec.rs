@@ -109,7 +109,8 @@ pub enum InFrame<'a> {
 /// Turns bytes into frames. No IO, no clock. Knows the receive limit of each channel and judges
 /// declared lengths before it spends memory.
 pub trait Decoder: Send {
-    /// Takes the next frame from the front of `src`; `None` when more bytes are needed.
+    /// Takes the next frame from the front of `src`; `None` when more bytes are needed. For a large frame it then makes room
+    /// in `src`, in steps with what has come: a declared length alone costs no memory.
     ///
     /// # Errors
     /// [`Fault`] when the peer broke the wire's rules: the session ends with its reason.

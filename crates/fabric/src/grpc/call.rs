@@ -13,9 +13,9 @@ use h2::client::SendRequest;
 use h2::server::SendResponse;
 use http::{Method, Request, Response};
 use std::time::Duration;
-use switchboard::Reason;
 use switchboard::text::printable;
-use switchboard::wire::{Fault, HandshakeError, Stage};
+use switchboard::wire::{HandshakeError, Stage};
+use switchboard::{By, End, Reason};
 
 /// The head of a call; `scheme` is `https`, or `http` without TLS.
 pub(crate) fn request(scheme: &str, path: &str, authority: &str) -> Result<Request<()>, HandshakeError> {
@@ -33,6 +33,17 @@ pub(crate) fn request(scheme: &str, path: &str, authority: &str) -> Result<Reque
 pub(crate) fn head() -> Response<()> {
     let mut response = Response::new(());
     response.headers_mut().insert("content-type", http::HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+/// In the head of an answer: the listener sends its first message after it has judged the dialler, so that whoever gets
+/// it is not refused any more. A Go listener greets at once and may refuse then.
+pub(crate) const GREETS_LAST: &str = "switchboard-greets-last";
+
+/// The head of our answer to a GossipStream. Go peers pass the header over.
+pub(crate) fn greets_last() -> Response<()> {
+    let mut response = head();
+    response.headers_mut().insert(GREETS_LAST, http::HeaderValue::from_static("1"));
     response
 }
 
@@ -101,8 +112,11 @@ pub(crate) fn status_failed(headers: &http::HeaderMap) -> HandshakeError {
     tracing::debug!(target: "switchboard::fabric", ?status, message, "the peer ended the stream");
     let Some(reason) = status.and_then(refusal) else { return HandshakeError::Closed(Stage::Secure) };
     // The sentence is the half that says what to do.
-    let words = (!message.is_empty()).then(|| format!("status {}: {message}", status.unwrap_or_default()));
-    HandshakeError::RefusedByPeer { reason, words }
+    let words = match &message[..] {
+        "" => format!("status {}", status.unwrap_or_default()),
+        message => format!("status {}: {message}", status.unwrap_or_default()),
+    };
+    HandshakeError::RefusedByPeer { reason, words: Some(words) }
 }
 
 /// What a status other than 0 means.
@@ -118,7 +132,7 @@ pub(crate) fn refusal(status: u32) -> Option<Reason> {
 
 /// What ended a running session, if its trailers name it. Status 2 is what a Go service's end becomes, whatever the cause,
 /// so it names nothing.
-pub(crate) fn dismissed(trailers: &http::HeaderMap) -> Option<Fault> {
+pub(crate) fn dismissed(trailers: &http::HeaderMap) -> Option<End> {
     let status = std::str::from_utf8(trailers.get("grpc-status")?.as_bytes()).ok()?.parse::<u32>().ok()?;
     let reason = match status {
         STATUS_PERMISSION_DENIED | STATUS_UNAUTHENTICATED => Reason::AccessDenied,
@@ -126,7 +140,7 @@ pub(crate) fn dismissed(trailers: &http::HeaderMap) -> Option<Fault> {
     };
     let message = trailers.get("grpc-message").map(|v| decoded(v.as_bytes())).unwrap_or_default();
     let detail = format!("the peer ended the stream with status {status}: {message}");
-    Some(Fault { reason, detail: detail.into() })
+    Some(End { reason, by: By::Peer, detail: Some(detail) })
 }
 
 /// The response's head, when it is one of gRPC and not an end already (a status in the headers).
@@ -159,10 +173,17 @@ pub(crate) async fn read_first(recv: &mut RecvStream) -> Result<(Bytes, Bytes), 
     }
 }
 
-/// Looks, without waiting, whether the stream goes on after its first message: a listener may greet and refuse at once. Gives
-/// what came after the first message.
-pub(crate) async fn not_ended(recv: &mut RecvStream, rest: Bytes) -> Result<Bytes, HandshakeError> {
-    let Ok(next) = tokio::time::timeout(Duration::ZERO, recv.data()).await else { return Ok(rest) };
+/// Waits up to `limit` whether the stream goes on after its first message or ends: a listener may greet and refuse. What it
+/// says first settles it. Gives what came after the first message.
+pub(crate) async fn not_ended(
+    recv: &mut RecvStream,
+    rest: Bytes,
+    limit: Duration,
+) -> Result<Bytes, HandshakeError> {
+    if !rest.is_empty() {
+        return Ok(rest);
+    }
+    let Ok(next) = tokio::time::timeout(limit, recv.data()).await else { return Ok(rest) };
     let Some(chunk) = next else {
         let trailers = recv.trailers().await.map_err(h2_failed)?.unwrap_or_default();
         // An end without a refusal is that of a probe, or of a session that was short.
@@ -173,5 +194,5 @@ pub(crate) async fn not_ended(recv: &mut RecvStream, rest: Bytes) -> Result<Byte
     };
     let chunk = chunk.map_err(h2_failed)?;
     let _ = recv.flow_control().release_capacity(chunk.len());
-    Ok([rest, chunk].concat().into())
+    Ok(chunk)
 }

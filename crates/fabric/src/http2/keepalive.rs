@@ -1,4 +1,5 @@
-//! HTTP/2 pings that find out whether a silent peer is still there.
+//! HTTP/2 pings that find out whether a silent peer is still there: how often, and how long an answer may take. The session
+//! sends them, as it does every wire's.
 //!
 //! A Go peer ends a connection with ENHANCE_YOUR_CALM when pings come more often than each [`FLOOR`]
 //! (fabric internal/pkg/comm/config.go, ServerMinInterval). So a shorter interval cannot be made.
@@ -63,20 +64,6 @@ impl Default for KeepAlive {
     /// Fabric's own: 60 s and 20 s (fabric core.yaml, peer.keepalive.client).
     fn default() -> Self {
         Self { every: FLOOR, within: WITHIN }
-    }
-}
-
-/// Sends pings; resolves when one was not answered in time.
-pub(crate) async fn unanswered(pings: Option<h2::PingPong>, keepalive: KeepAlive) {
-    let Some(mut pings) = pings else { return std::future::pending().await };
-    loop {
-        tokio::time::sleep(keepalive.every).await;
-        match tokio::time::timeout(keepalive.within, pings.ping(h2::Ping::opaque())).await {
-            Ok(Ok(_)) => {}
-            // The connection broke: its own task finds out why.
-            Ok(Err(_)) => return std::future::pending().await,
-            Err(_) => return,
-        }
     }
 }
 

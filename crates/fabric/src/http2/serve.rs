@@ -1,8 +1,7 @@
 //! The work of a connection: calls answered, pings sent, and its end.
 
 use super::flood::Counted;
-use super::keepalive::{KeepAlive, unanswered};
-use super::stream::{CONNECTION_WINDOW, ConnectionHandle, LINGER, STREAM_WINDOW, spawn};
+use super::stream::{CONNECTION_WINDOW, ConnectionHandle, LINGER, Pings, STREAM_WINDOW, spawn};
 use super::verdict::{Verdict, h2_failed};
 use crate::grpc::call::{answer, answer_ping, is_grpc, not_grpc};
 use crate::grpc::{PING_PATH, STATUS_UNAVAILABLE, STATUS_UNIMPLEMENTED, STREAM_PATH};
@@ -24,7 +23,6 @@ pub const MAX_STREAMS: u32 = 16;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// What a call that comes too late is told.
 pub(crate) const SHUTTING_DOWN: &str = "shutting down";
-const NO_PONG: &str = "no answer to an HTTP/2 ping";
 const FLOOD: &str = "HTTP/2 flood";
 
 /// What a connection runs over.
@@ -52,7 +50,6 @@ async fn lost(slot: oneshot::Receiver<Standing>) -> (Reason, String) {
 /// the connection is over.
 pub(crate) async fn accepted<T: Stream>(
     io: T,
-    keepalive: KeepAlive,
     ping_within: Duration,
 ) -> Result<(ConnectionHandle, mpsc::Receiver<Opened>, StandingSlot), HandshakeError> {
     let (io, flooded) = Counted::new(io, true);
@@ -62,18 +59,18 @@ pub(crate) async fn accepted<T: Stream>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADERS);
-    let http2 = builder.handshake(io).await.map_err(h2_failed)?;
+    let mut http2 = builder.handshake(io).await.map_err(h2_failed)?;
+    let pings = Pings::new(http2.ping_pong());
     let (streams, opened) = mpsc::channel(1);
     let (slot, standing) = oneshot::channel();
-    let server = Server { streams, flooded, keepalive, ping_within, standing };
-    let handle = spawn(|released, verdict| server.run(http2, released, verdict));
+    let server = Server { streams, flooded, ping_within, standing };
+    let handle = spawn(pings, |released, verdict| server.run(http2, released, verdict));
     Ok((handle, opened, slot))
 }
 
 struct Server {
     streams: mpsc::Sender<Opened>,
     flooded: Arc<Notify>,
-    keepalive: KeepAlive,
     ping_within: Duration,
     standing: oneshot::Receiver<Standing>,
 }
@@ -86,12 +83,11 @@ impl Server {
         released: watch::Receiver<()>,
         verdict: Verdict,
     ) {
-        let Self { streams, flooded, keepalive, ping_within, standing } = self;
+        let Self { streams, flooded, ping_within, standing } = self;
         let mut taken = false;
-        // These run on while streams are accepted: a ping given up half-way could not be sent again.
         let released = all_released(released);
-        let (unanswered, lost) = (unanswered(http2.ping_pong(), keepalive), lost(standing));
-        tokio::pin!(released, unanswered, lost);
+        let lost = lost(standing);
+        tokio::pin!(released, lost);
         let mut stands = true;
         loop {
             tokio::select! {
@@ -102,7 +98,6 @@ impl Server {
                     http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
                     return drop(timeout(LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await);
                 }
-                () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
                 // The reader finds the verdict and ends the session, with a status that says why.
                 (reason, why) = &mut lost, if stands => {
                     stands = false;
@@ -141,7 +136,6 @@ impl Server {
 /// The HTTP/2 handshake of a connection we dialled, and its task.
 pub(crate) async fn dialled<T: Stream>(
     io: T,
-    keepalive: KeepAlive,
 ) -> Result<(h2::client::SendRequest<Bytes>, ConnectionHandle, StandingSlot), HandshakeError> {
     let (io, flooded) = Counted::new(io, false);
     let mut builder = h2::client::Builder::new();
@@ -150,24 +144,23 @@ pub(crate) async fn dialled<T: Stream>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADERS)
         .enable_push(false);
-    let (requests, http2) = builder.handshake::<_, Bytes>(io).await.map_err(h2_failed)?;
+    let (requests, mut http2) = builder.handshake::<_, Bytes>(io).await.map_err(h2_failed)?;
+    let pings = Pings::new(http2.ping_pong());
     let (slot, standing) = oneshot::channel();
-    let handle =
-        spawn(|released, verdict| run_dialled(http2, released, verdict, keepalive, flooded, standing));
+    let handle = spawn(pings, |released, verdict| run_dialled(http2, released, verdict, flooded, standing));
     Ok((requests, handle, slot))
 }
 
 async fn run_dialled<T: Stream>(
-    mut http2: h2::client::Connection<T, Bytes>,
+    http2: h2::client::Connection<T, Bytes>,
     released: watch::Receiver<()>,
     verdict: Verdict,
-    keepalive: KeepAlive,
     flooded: Arc<Notify>,
     standing: oneshot::Receiver<Standing>,
 ) {
     let released = all_released(released);
-    let (unanswered, lost) = (unanswered(http2.ping_pong(), keepalive), lost(standing));
-    tokio::pin!(http2, released, unanswered, lost);
+    let lost = lost(standing);
+    tokio::pin!(http2, released, lost);
     let mut stands = true;
     loop {
         tokio::select! {
@@ -175,7 +168,6 @@ async fn run_dialled<T: Stream>(
             () = flooded.notified() => return verdict.give(Reason::Breach(FLOOD), "too many frames without data"),
             ended = &mut http2 => return ended.map_or_else(|error| verdict.judge(&error), drop),
             () = &mut released => break,
-            () = &mut unanswered => return verdict.give(Reason::PongTimeout, NO_PONG),
             (reason, why) = &mut lost, if stands => {
                 stands = false;
                 verdict.give(reason, why);

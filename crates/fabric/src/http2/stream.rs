@@ -1,23 +1,28 @@
-//! One gRPC stream as an ordinary reader and writer.
+//! One gRPC stream as the two halves of a session.
 //!
 //! ```text
 //!   reader ◀─ DATA frames, window given back as bytes are read        writer ─▶ DATA frames, as the peer's window allows
-//!   shutdown: a server ends with trailers `grpc-status: 0` (2 when the peer is at fault), a client with END_STREAM
+//!          ◀─ trailers: the reason they end the session           close: a server says its reason in trailers,
+//!          ◀─ PONG of HTTP/2                               PING            a client ends with END_STREAM
 //! ```
 //! Limits: what is read waits in HTTP/2's window ([`STREAM_WINDOW`]), nothing is read ahead here. The connection is
 //! polled (`connection.rs`) until both halves are gone, and then for up to [`LINGER`].
 
 use super::connection::SharedConnection;
+use super::serve::SHUTTING_DOWN;
 use super::verdict::{Verdict, broken};
-use bytes::{Buf, Bytes};
+use crate::grpc::{
+    STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED, STATUS_UNAVAILABLE, STATUS_UNKNOWN,
+};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use parking_lot::Mutex;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use switchboard::wire::{Broken, Fault, Read, ReadHalf, WriteHalf, io_end};
+use switchboard::{By, End, Reason};
 use tokio::sync::watch;
 
 /// Bytes a peer may send ahead on a stream.
@@ -26,6 +31,8 @@ pub const STREAM_WINDOW: u32 = 4 << 20;
 pub const CONNECTION_WINDOW: u32 = 8 << 20;
 /// A write of up to this many bytes (a TLS record) goes into the socket at once.
 const AT_ONCE: usize = 16 * 1024;
+/// What is handed on at a time where a buffer has less room.
+const LEAST_READ: usize = 4096;
 /// How long a finished connection is polled on, to get its last frames out.
 pub const LINGER: Duration = Duration::from_secs(1);
 
@@ -34,6 +41,7 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub struct ConnectionHandle {
     verdict: Verdict,
     connection: Arc<SharedConnection>,
+    pings: Pings,
     #[allow(dead_code)] // held for its drop
     held: Arc<watch::Sender<()>>,
 }
@@ -55,12 +63,13 @@ impl std::fmt::Debug for ConnectionHandle {
 /// Polls a connection in a task of its own: `work` is given the signal that nobody holds it any more, and where to say what it found.
 #[must_use]
 pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+    pings: Pings,
     work: impl FnOnce(watch::Receiver<()>, Verdict) -> F,
 ) -> ConnectionHandle {
     let (held, signal) = watch::channel(());
     let verdict = Verdict::default();
     let connection = SharedConnection::spawn(work(signal, verdict.clone()));
-    ConnectionHandle { verdict, connection, held: Arc::new(held) }
+    ConnectionHandle { verdict, connection, pings, held: Arc::new(held) }
 }
 
 /// Reads a stream's data.
@@ -77,43 +86,61 @@ impl StreamReader {
         Self { recv, chunk, handle }
     }
 
-    /// How a stream without more data ended: by a refusal, if its trailers say that.
-    fn ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
-        let Ok(Some(trailers)) = ready!(self.recv.poll_trailers(cx)) else { return Poll::Ready(None) };
-        Poll::Ready(crate::grpc::call::dismissed(&trailers).map(io::Error::other))
+    /// How a stream without more data ended: with the reason in its trailers, if they name one.
+    fn ended(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let trailers = ready!(self.recv.poll_trailers(cx)).ok().flatten();
+        let said = trailers.and_then(|trailers| crate::grpc::call::dismissed(&trailers));
+        Poll::Ready(said.unwrap_or(End { reason: Reason::RemoteClosed, by: By::Peer, detail: None }))
     }
 }
 
-impl AsyncRead for StreamReader {
+/// What a turn of the connection gave the reader.
+enum Came {
+    Data(Option<Result<Bytes, h2::Error>>),
+    Pong,
+}
+
+impl ReadHalf for StreamReader {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+        buf: &mut BytesMut,
+        most: usize,
+    ) -> Poll<Result<Read, Fault>> {
         while self.chunk.is_empty() {
             let Self { recv, handle, .. } = &mut *self;
             let turn = handle.connection.turn();
             turn.work();
             if let Some(fault) = handle.verdict.fault() {
-                return Poll::Ready(Err(io::Error::other(fault)));
+                return Poll::Ready(Err(fault));
             }
-            let data = turn.read(cx, |cx| {
-                let data = recv.poll_data(cx);
-                if let Poll::Ready(Some(Ok(chunk))) = &data {
+            let came = turn.read(cx, |cx| {
+                if handle.pings.poll_pong(cx) {
+                    return Poll::Ready(Came::Pong);
+                }
+                let data = ready!(recv.poll_data(cx));
+                if let Some(Ok(chunk)) = &data {
                     let _ = recv.flow_control().release_capacity(chunk.len());
                 }
-                data
+                Poll::Ready(Came::Data(data))
             });
-            match ready!(data) {
-                Some(Ok(chunk)) => self.chunk = chunk,
-                Some(Err(error)) => return Poll::Ready(Err(broken(error, self.handle.verdict()))),
-                None => return self.ended(cx).map(|refused| refused.map_or(Ok(()), Err)),
+            match ready!(came) {
+                Came::Pong => return Poll::Ready(Ok(Read::Pong)),
+                Came::Data(Some(Ok(chunk))) => self.chunk = chunk,
+                Came::Data(Some(Err(error))) => {
+                    return Poll::Ready(match broken(error, handle.verdict()) {
+                        Broken::Fault(fault) => Err(fault),
+                        Broken::Over(end) => Ok(Read::Over(end)),
+                    });
+                }
+                Came::Data(None) => return self.ended(cx).map(|end| Ok(Read::Over(end))),
             }
         }
-        let n = self.chunk.len().min(buf.remaining());
-        buf.put_slice(self.chunk.get(..n).unwrap_or_default());
+        let room = (buf.capacity() - buf.len()).max(LEAST_READ);
+        let n = self.chunk.len().min(room).min(most);
+        buf.extend_from_slice(self.chunk.get(..n).unwrap_or_default());
         self.chunk.advance(n);
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(Read::Bytes(n)))
     }
 }
 
@@ -123,20 +150,22 @@ impl Drop for StreamReader {
     }
 }
 
-/// The status and sentence a server's stream will end with: 0 unless another is set.
-#[derive(Debug, Clone, Default)]
-pub struct Farewell(Arc<Mutex<(u32, String)>>);
-
-impl Farewell {
-    pub(crate) fn set(&self, status: u32, message: impl Into<String>) {
-        *self.0.lock() = (status, message.into());
-    }
+/// What the end of a server's stream says of its reason: a status and a sentence, which a Go peer logs. `None` where the
+/// peer ended it, or the connection did: nobody reads what is said.
+fn farewell(why: &Reason) -> Option<(u32, String)> {
+    let status = match why {
+        Reason::Requested | Reason::Quitting => return Some((STATUS_UNAVAILABLE, SHUTTING_DOWN.to_owned())),
+        Reason::InvalidIdentity => STATUS_UNAUTHENTICATED,
+        Reason::TooManyPeers | Reason::AlreadyConnected | Reason::AccessDenied => STATUS_PERMISSION_DENIED,
+        Reason::RemoteClosed | Reason::NetworkError => return None,
+        _ => STATUS_UNKNOWN,
+    };
+    Some((status, why.to_string()))
 }
 
 /// Writes a stream's data.
 pub struct StreamWriter {
     send: SendStream<Bytes>,
-    farewell: Farewell,
     server: bool,
     ended: bool,
     handle: ConnectionHandle,
@@ -146,18 +175,7 @@ impl StreamWriter {
     /// A writer; a server's ends with trailers.
     #[must_use]
     pub fn new(send: SendStream<Bytes>, server: bool, handle: ConnectionHandle) -> Self {
-        Self { send, farewell: Farewell::default(), server, ended: false, handle }
-    }
-
-    /// What it will end with.
-    #[must_use]
-    pub fn farewell(&self) -> &Farewell {
-        &self.farewell
-    }
-
-    fn end(&mut self) {
-        let (status, message) = self.farewell.0.lock().clone();
-        self.end_with(status, &message);
+        Self { send, server, ended: false, handle }
     }
 
     /// Sends the first message, whatever the peer's window: it is small.
@@ -179,20 +197,17 @@ impl StreamWriter {
     }
 }
 
-impl AsyncWrite for StreamWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let Self { send, handle, .. } = &mut *self;
+impl WriteHalf for StreamWriter {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
+        let Self { send, handle, .. } = self;
         let turn = handle.connection.turn();
-        send.reserve_capacity(buf.len());
+        send.reserve_capacity(data.len());
         loop {
             match ready!(send.poll_capacity(cx)) {
                 Some(Ok(0)) => {}
                 Some(Ok(n)) => {
-                    let n = n.min(buf.len());
-                    let data = Bytes::copy_from_slice(buf.get(..n).unwrap_or_default());
+                    let n = n.min(data.len());
+                    let data = Bytes::copy_from_slice(data.get(..n).unwrap_or_default());
                     send.send_data(data, false).map_err(|error| broken(error, handle.verdict()))?;
                     // A large one goes out beside what is written next; a small one is on its way sooner like this.
                     if n <= AT_ONCE {
@@ -201,24 +216,56 @@ impl AsyncWrite for StreamWriter {
                     return Poll::Ready(Ok(n));
                 }
                 Some(Err(error)) => return Poll::Ready(Err(broken(error, handle.verdict()))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                None => return Poll::Ready(Err(Broken::Over(io_end(&io::ErrorKind::BrokenPipe.into())))),
             }
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         // A write puts its bytes into the socket; what did not fit the connection writes as soon as it can.
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end();
+    fn poll_close(&mut self, _: &mut Context<'_>, why: &Reason) -> Poll<Result<(), Broken>> {
+        let (status, message) = farewell(why).unwrap_or_default();
+        self.end_with(status, &message);
         Poll::Ready(Ok(()))
+    }
+
+    fn ping(&mut self) {
+        let turn = self.handle.connection.turn();
+        self.handle.pings.ping();
+        turn.work();
     }
 }
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.end();
+        self.end_with(STATUS_OK, "");
+    }
+}
+
+/// The pings of a connection: sent by the writer, their answers found by the reader.
+#[derive(Clone)]
+pub(crate) struct Pings(Arc<Mutex<Option<h2::PingPong>>>);
+
+impl Pings {
+    pub(crate) fn new(pings: Option<h2::PingPong>) -> Self {
+        Self(Arc::new(Mutex::new(pings)))
+    }
+
+    /// Sends one, unless one is out.
+    fn ping(&self) {
+        if let Some(pings) = &mut *self.0.lock() {
+            let _ = pings.send_ping(h2::Ping::opaque());
+        }
+    }
+
+    /// Whether an answer came; else the task is woken when one does.
+    fn poll_pong(&self, cx: &mut Context<'_>) -> bool {
+        let mut pings = self.0.lock();
+        let Some(pings) = &mut *pings else { return false };
+        // An error means that the connection is over: its own task finds out why.
+        matches!(pings.poll_pong(cx), Poll::Ready(Ok(_)))
     }
 }

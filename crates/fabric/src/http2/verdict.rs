@@ -1,12 +1,12 @@
 //! Who is at fault when a connection ends, and where an error says so.
 //!
 //! What breaks is the network's doing or the peer's. Only the caller that polls the connection sees which. A [`Verdict`]
-//! keeps it, and reads and writes that fail give it as a [`Fault`].
+//! keeps it, and the halves of the stream give it as a [`Fault`].
 
 use std::io;
 use std::sync::{Arc, OnceLock};
 use switchboard::Reason;
-use switchboard::wire::{Fault, HandshakeError, Stage};
+use switchboard::wire::{Broken, Fault, HandshakeError, Stage, io_end};
 
 /// Why we gave a connection up, if it is not that it ended or broke. The first that is given counts.
 #[derive(Debug, Clone, Default)]
@@ -55,15 +55,18 @@ pub(crate) fn io_of(error: h2::Error) -> Option<io::Error> {
     Some(if cut { io::Error::new(io::ErrorKind::UnexpectedEof, error) } else { error })
 }
 
-pub(crate) fn broken(error: h2::Error, verdict: &Verdict) -> io::Error {
+/// What an error of a running stream means.
+pub(crate) fn broken(error: h2::Error, verdict: &Verdict) -> Broken {
     verdict.judge(&error);
     if let Some(fault) = verdict.fault() {
-        return io::Error::other(fault);
+        return Broken::Fault(fault);
     }
-    if !error.is_io() || error.get_io().is_some_and(is_alert) {
-        return io::Error::new(io::ErrorKind::ConnectionReset, error);
-    }
-    io_of(error).unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+    let error = if !error.is_io() || error.get_io().is_some_and(is_alert) {
+        io::Error::new(io::ErrorKind::ConnectionReset, error)
+    } else {
+        io_of(error).unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+    };
+    Broken::Over(io_end(&error))
 }
 
 /// What an error of HTTP/2 means for a handshake.

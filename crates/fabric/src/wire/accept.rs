@@ -4,7 +4,7 @@ use super::{
     CONN_WITHIN, Fabric, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, over, peer_id,
     plain_refused, refused, shown, within,
 };
-use crate::grpc::call::{answer, head, read_first};
+use crate::grpc::call::{answer, greets_last, read_first};
 use crate::grpc::{STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED};
 use crate::http2::serve::{Stream, accepted};
 use crate::http2::stream::{StreamReader, StreamWriter};
@@ -13,7 +13,7 @@ use crate::tls;
 use switchboard::Direction;
 use switchboard::net::Connection;
 use switchboard::text::printable;
-use switchboard::wire::{HandshakeError, Stage, Upgrade};
+use switchboard::wire::{Established, HandshakeError, Stage, Upgrade};
 use switchboard::{Reason, wire};
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ impl Fabric {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> Result<wire::Established, HandshakeError> {
+    ) -> Result<Established, HandshakeError> {
         let remote = connection.remote;
         let io = tokio::io::join(connection.reader, connection.writer);
         if self.config.security == Security::Plain {
@@ -42,8 +42,8 @@ impl Fabric {
         io: T,
         shown: Shown,
         upgrade: Upgrade,
-    ) -> Result<wire::Established, HandshakeError> {
-        let accepted = accepted(io, self.config.keepalive, CONN_WITHIN);
+    ) -> Result<Established, HandshakeError> {
+        let accepted = accepted(io, CONN_WITHIN);
         let (handle, mut opened, standing) = within(TLS_WITHIN, accepted).await?;
         let closed = || over(HandshakeError::Closed(Stage::Secure), handle.verdict());
         let stream = async { opened.recv().await.ok_or_else(closed) };
@@ -52,11 +52,11 @@ impl Fabric {
             answer(&mut respond, STATUS_UNAUTHENTICATED, NO_CERTIFICATE);
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, NO_CERTIFICATE));
         }
-        let send = respond.send_response(head(), false).map_err(h2_failed)?;
-        let mut recv = request.into_body();
+        // The greeting comes after the judgement: whoever is greeted is not refused any more.
+        let send = respond.send_response(greets_last(), false).map_err(h2_failed)?;
         let mut writer = StreamWriter::new(send, true, handle.clone());
+        let mut recv = request.into_body();
         let first = within(CONN_WITHIN, async {
-            writer.send_first(self.first_message(self.listening_hash, false)?).map_err(h2_failed)?;
             let (first, rest) = read_first(&mut recv).await?;
             Ok((self.judge_first(first, &shown, &upgrade.env)?, rest))
         });
@@ -68,15 +68,18 @@ impl Fabric {
             }
         };
         let peer = peer_id(&established.identity.pki_id());
+        if !established.probe
+            && let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await
+        {
+            writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
+            return Err(HandshakeError::RefusedByUs(reason));
+        }
+        writer.send_first(self.first_message(self.listening_hash, false)?).map_err(h2_failed)?;
         if established.probe {
             writer.end_with(STATUS_OK, "");
             // The connection's task answers further Pings; nobody can open a stream any more, so this waits for its end.
             let _ = timeout(PROBE_LINGER, opened.recv()).await;
             return Err(HandshakeError::Probed(peer));
-        }
-        if let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await {
-            writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
-            return Err(HandshakeError::RefusedByUs(reason));
         }
         self.watch(standing, &established, &upgrade.env);
         let reader = StreamReader::new(recv, rest, handle);

@@ -3,22 +3,28 @@
 use super::{
     CONN_WITHIN, Fabric, Security, Shown, TLS_WITHIN, over, peer_id, plain_refused, refused, shown, within,
 };
-use crate::conn_establish::ProvenPeer;
+use crate::conn_establish::Proven;
 use crate::grpc::STREAM_PATH;
-use crate::grpc::call::{accepted, not_ended, read_first, request, unary_ping};
+use crate::grpc::call::{GREETS_LAST, accepted, not_ended, read_first, request, unary_ping};
 use crate::http2::serve::{StandingSlot, Stream, dialled};
 use crate::http2::stream::{ConnectionHandle, StreamReader, StreamWriter};
 use crate::http2::verdict::h2_failed;
 use crate::tls;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
+use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::wire::{HandshakeError, Stage};
 use switchboard::{Candidate, Env, Reason};
+use tokio::time::Instant;
+
+/// How long we wait after the greeting for a refusal: two round trips of the unary Ping, within these bounds.
+const SETTLE_LEAST: Duration = Duration::from_millis(20);
+const SETTLE_MOST: Duration = Duration::from_millis(500);
 
 /// A dialled connection whose other end has proven itself.
 pub(super) struct Open {
-    pub(super) established: ProvenPeer,
+    pub(super) established: Proven,
     pub(super) shown: Shown,
     pub(super) writer: StreamWriter,
     pub(super) reader: StreamReader,
@@ -59,19 +65,26 @@ impl Fabric {
         env: &Env,
         probe: bool,
     ) -> Result<Open, HandshakeError> {
-        let (mut requests, handle, standing) = within(TLS_WITHIN, dialled(io, self.config.keepalive)).await?;
+        let (mut requests, handle, standing) = within(TLS_WITHIN, dialled(io)).await?;
         let opened = async {
+            let asked = Instant::now();
             within(CONN_WITHIN, unary_ping(&mut requests, self.scheme(), &whom.authority())).await?;
+            // A listener that does not say that it has judged us may greet first and refuse then.
+            let settles = (asked.elapsed() * 2).clamp(SETTLE_LEAST, SETTLE_MOST);
             within(CONN_WITHIN, async {
                 let request = request(self.scheme(), STREAM_PATH, &whom.authority())?;
                 requests = requests.clone().ready().await.map_err(h2_failed)?;
                 let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
                 send.send_data(self.first_message(self.dialling_hash, probe)?, false).map_err(h2_failed)?;
                 let response = accepted(response.await.map_err(h2_failed)?)?;
+                let settles = match response.headers().contains_key(GREETS_LAST) {
+                    true => Duration::ZERO,
+                    false => settles,
+                };
                 let mut recv = response.into_body();
                 let (first, rest) = read_first(&mut recv).await?;
-                let rest = not_ended(&mut recv, rest).await?;
                 let established = self.judge_first(first, &shown, env)?;
+                let rest = not_ended(&mut recv, rest, settles).await?;
                 let writer = StreamWriter::new(send, false, handle.clone());
                 Ok((established, writer, StreamReader::new(recv, rest, handle.clone())))
             })
@@ -84,7 +97,7 @@ impl Fabric {
 
     /// Whether the peer is the one that was asked for, or the same one with a renewed certificate: another identity of the same
     /// organisation, as far as that is known (fabric gossip/comm/comm_impl.go, createConnection).
-    fn expected(&self, whom: &Candidate, established: &ProvenPeer) -> Result<(), HandshakeError> {
+    fn expected(&self, whom: &Candidate, established: &Proven) -> Result<(), HandshakeError> {
         let new = &established.identity;
         let peer = peer_id(&new.pki_id());
         let Some(wanted) = whom.id.filter(|wanted| *wanted != peer) else { return Ok(()) };

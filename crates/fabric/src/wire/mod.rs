@@ -4,7 +4,7 @@
 //!   dialler                                           listener
 //!     │ ═══ TLS 1.2/1.3, a certificate on both sides, ALPN h2 ═══ │   5 s
 //!     │ ── unary Ping ───────────────────▶ ◀──────── Empty ────── │   2 s
-//!     │ ── GossipStream: ConnEstablish ──▶ ◀── ConnEstablish ──── │   2 s, both at once
+//!     │ ── GossipStream: ConnEstablish ──▶ ◀── ConnEstablish ──── │   2 s; a Go listener greets at once, we once we have judged
 //!     │     identity valid, TLS hash, signature; the Switch's gate │
 //!     │ ◀──────────────────── envelopes ────────────────────────▶ │
 //! ```
@@ -32,7 +32,7 @@ pub use probe::{Probed, probe};
 pub use crate::http2::serve::MAX_STREAMS;
 
 use crate::cast::ChannelName;
-use crate::conn_establish::{ProvenPeer, build, certificate_hash, verify};
+use crate::conn_establish::{Proven, build, certificate_hash, verify};
 use crate::grpc;
 use crate::http2::KeepAlive;
 use crate::http2::serve::StandingSlot;
@@ -48,9 +48,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
+use switchboard::preset::{Keep, OtherIdentity, Preset, SlotRule};
 use switchboard::wire::{
-    AddressError, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel, Sniff, Stage,
-    Upgrade, Wire,
+    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
+    Sniff, Stage, Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use tokio::time::timeout;
@@ -152,6 +153,15 @@ pub struct Fabric {
 
 pub(crate) fn peer_id(pki_id: &[u8; 32]) -> PeerId {
     PeerId::new(FABRIC, pki_id).unwrap_or_else(|| unreachable!("a PKI-ID has 32 bytes"))
+}
+
+/// What sessions keep to: pings are HTTP/2's, as often as peers take them.
+fn rules(keepalive: KeepAlive) -> Rules {
+    Rules::living(Liveness {
+        ping_every: Some(keepalive.every()),
+        pong_within: Some(keepalive.within()),
+        idle_limit: None,
+    })
 }
 
 /// What TLS said of the other side; nothing without TLS.
@@ -257,7 +267,7 @@ impl Fabric {
     }
 
     /// Judges their ConnEstablish.
-    fn judge_first(&self, first: Bytes, shown: &Shown, env: &Env) -> Result<ProvenPeer, HandshakeError> {
+    fn judge_first(&self, first: Bytes, shown: &Shown, env: &Env) -> Result<Proven, HandshakeError> {
         if shown.hash.is_none() && self.config.security == Security::Tls {
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, "no TLS certificate"));
         }
@@ -266,7 +276,7 @@ impl Fabric {
     }
 
     /// Ends the connection's session when its peer is no longer valid.
-    fn watch(&self, slot: StandingSlot, established: &ProvenPeer, env: &Env) {
+    fn watch(&self, slot: StandingSlot, established: &Proven, env: &Env) {
         let (policy, identity) = (Arc::clone(&self.config.peers), established.identity.clone());
         let env = env.clone();
         // An error means that the connection is over.
@@ -278,12 +288,12 @@ impl Fabric {
 
     fn session(
         &self,
-        established: &ProvenPeer,
+        established: &Proven,
         shown: &Shown,
         offer: &Offer,
         reader: StreamReader,
         writer: StreamWriter,
-    ) -> switchboard::wire::Established {
+    ) -> Established {
         let (mut channels, mut limits) = (Vec::new(), Vec::new());
         for protocol in &offer.protocols {
             for spec in &protocol.channels {
@@ -292,8 +302,8 @@ impl Fabric {
                 limits.push((wire_id, spec.recv_limit.min(self.config.max_receive)));
             }
         }
-        let encoder = EnvelopeEncoder::new(writer.farewell().clone()).limited(self.config.max_send);
-        switchboard::wire::Established {
+        let encoder = EnvelopeEncoder::default().limited(self.config.max_send);
+        Established {
             peer: peer_id(&established.identity.pki_id()),
             info: info(established, shown),
             channels,
@@ -302,12 +312,12 @@ impl Fabric {
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
-            rules: Rules::living(Liveness::default()),
+            rules: rules(self.config.keepalive),
         }
     }
 }
 
-fn info(established: &ProvenPeer, shown: &Shown) -> RemoteInfo {
+fn info(established: &Proven, shown: &Shown) -> RemoteInfo {
     let identity = &established.identity;
     RemoteInfo {
         name: identity.mspid().to_owned(),
@@ -352,7 +362,7 @@ impl Wire for Fabric {
         &self,
         connection: Connection,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<switchboard::wire::Established, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(self.accept_stream(connection, upgrade))
     }
 
@@ -361,7 +371,7 @@ impl Wire for Fabric {
         connection: Connection,
         whom: Candidate,
         upgrade: Upgrade,
-    ) -> BoxFuture<'_, Result<switchboard::wire::Established, HandshakeError>> {
+    ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async move {
             let open = self.open(connection, &whom, &upgrade.env, false).await?;
             let peer = peer_id(&open.established.identity.pki_id());
@@ -373,5 +383,38 @@ impl Wire for Fabric {
 
     fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
         parse(url)
+    }
+
+    /// The newer of two streams of one peer wins (fabric gossip/comm/conn.go): a peer that vanished without a word
+    /// comes back at once. Membership decides who is connected, so slots are one number and subnets have no cap.
+    fn preset(&self) -> Preset {
+        let switch = self.config.identity_switch;
+        Preset::new().admission(|rules| {
+            rules.duplicate = Keep::Newer;
+            rules.slots = SlotRule::Together;
+            rules.per_subnet = None;
+            rules.other_identity = if switch { OtherIdentity::Switch } else { OtherIdentity::Refuse };
+        })
+    }
+
+    fn own_url(&self, listen: SocketAddr) -> String {
+        format!("fabric://{}", endpoint(listen))
+    }
+
+    fn probe(
+        &self,
+        connection: Connection,
+        whom: Candidate,
+        env: Env,
+        pings: u32,
+    ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
+        Box::pin(async move {
+            let mut probed = probe(connection, &whom, self, &env).await?;
+            let mut round_trips = Vec::new();
+            for _ in 0..pings {
+                round_trips.push(probed.ping().await?);
+            }
+            Ok(switchboard::wire::Probe::new(probed.peer, probed.info.clone(), round_trips))
+        })
     }
 }
