@@ -544,9 +544,14 @@ async fn absent_and_false_statements_are_refused() {
         let first = envelope(&victim.folder.identity, Content::Conn(conn));
         refused(&mut victim, &first.encode_to_vec(), told).await;
     }
-    // What the victim itself said, on another connection.
+    // What the victim itself said, on another connection. It says it to those only whom it takes.
     let mut call = victim.grpc().await.stream().await;
+    call.say(&establish(&victim.folder));
     let said = call.hear().await.unwrap();
+    victim.added().await;
+    drop(call);
+    assert!(matches!(victim.event().await, Event::PeerDropped { .. }));
+    let mut call = victim.grpc().await.stream().await;
     call.say(&said);
     victim.fails(Reason::InvalidIdentity, "TLS certificate is not").await;
 

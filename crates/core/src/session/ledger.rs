@@ -13,7 +13,8 @@
 //!
 //! When a peer's own cap is reached, a sender waits (or is told `Full`), and a received message ends that one session with
 //! [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that what waits to be sent
-//! never costs a session what it receives. When what peers send fills the node's ledger above [`PRESSURE`], the peer that
+//! never costs a session what it receives; on a full node's ledger each peer can still send what is its part of the
+//! last eighth. When what peers send fills the node's ledger above [`PRESSURE`], the peer that
 //! holds most is told to end, one at a time, and the eighth above is there for the others until its bytes are back.
 //! A single message always fits into an empty ledger, so that a cap below a channel's limit cannot block for ever.
 //!
@@ -108,6 +109,11 @@ impl Ledger {
         false
     }
 
+    /// What each child has of the eighth above [`PRESSURE`].
+    fn reserve(&self) -> usize {
+        self.cap / 8 / self.children.lock().len().max(1)
+    }
+
     /// Tells the child that holds most to end, unless one that was told still holds bytes. Whether `taker` goes on.
     fn press(&self, taker: &Self) -> bool {
         let children: Vec<_> = self.children.lock().iter().filter_map(Weak::upgrade).collect();
@@ -157,7 +163,16 @@ impl Ledger {
             (held == 0 || sum <= cap).then_some(sum)
         };
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| self)?;
-        let above = self.parent.as_ref().map_or(Ok(()), |parent| parent.claim(bytes, share));
+        let above = self.parent.as_ref().map_or(Ok(()), |parent| match share {
+            Share::All => parent.claim(bytes, share),
+            // Whoever holds no more than its part of the last eighth can always send: others do not silence it.
+            Share::Sending => {
+                parent.claim(bytes, share).or_else(|full| match self.held() <= parent.reserve() {
+                    true => parent.claim(bytes, Share::All),
+                    false => Err(full),
+                })
+            }
+        });
         if above.is_err() {
             self.held.fetch_sub(bytes, Ordering::Relaxed);
             // Somebody may have found this ledger full in between: it was not.

@@ -138,3 +138,16 @@ fn a_long_run_of_takes_and_gives_adds_up() {
         assert!(peers.iter().zip(held).all(|(peer, held)| peer.held() == held));
     }
 }
+
+/// What strangers send us does not keep us from sending to those who hold little.
+#[test]
+fn a_full_ledger_silences_nobody_who_holds_little() {
+    let node = Ledger::new(1600);
+    let peers: Vec<_> = (0..4).map(|_| node.child(1600)).collect();
+    assert!(peers[0].try_take(700) && peers[1].try_take(650));
+    assert!(peers[2].try_take_to_send(50), "its part of the last eighth");
+    assert!(!peers[2].try_take_to_send(1));
+    assert!(!peers[3].try_take_to_send(51) && peers[3].try_take_to_send(50));
+    assert!(!peers[0].try_take_to_send(1), "who holds much waits");
+    assert_eq!(node.held(), 1450);
+}
