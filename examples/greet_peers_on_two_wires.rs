@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     let (bob, _) = node().await?;
     let mut events = bob.events();
     for url in urls {
-        bob.offer(bob.parse(&url)?).await;
+        bob.connect(&url).await?;
     }
     let mut ended = 0;
     while ended < 2 {

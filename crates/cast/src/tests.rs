@@ -51,7 +51,7 @@ async fn switch(net: &MemoryNetwork, name: u8, protocol: Arc<dyn Protocol>) -> S
     SwitchBuilder::new(env)
         .wire(Arc::new(MemoryWire::new(&[name])))
         .protocol(protocol)
-        .limits(Limits { per_ip_interval: Duration::ZERO, ..Limits::default() })
+        .limits(Limits::default())
         .listen("127.0.0.1:0".parse().unwrap(), &[])
         .start()
         .await
@@ -99,7 +99,7 @@ impl Node {
 
 async fn dial(from: &Switch, to: &Switch) {
     let url = format!("memory://{}", to.listening()[0].0);
-    from.offer(from.parse(&url).unwrap()).await;
+    let _ = from.offer(from.parse(&url).unwrap()).await;
 }
 
 fn source_file(dir: &Path, size: usize) -> (PathBuf, Hash) {

@@ -184,7 +184,8 @@ async fn session(to: &To, env: &Env) -> Result<(Switch, Box<dyn BenchDriver>), F
     let builder = SwitchBuilder::new(env.clone()).wire(built.wire).protocol(protocol);
     let switch = builder.start().await.map_err(Fail::usage)?;
     let mut events = switch.events();
-    switch.offer(whom.clone()).await;
+    let offered = switch.offer(whom.clone()).await;
+    offered.map_err(|why| Fail::job(format!("{whom} is not dialled: {why:?}")))?;
     let failed = async {
         loop {
             match events.recv().await {

@@ -77,8 +77,39 @@ pub(crate) fn switch_event(event: &Event) -> Option<(Value, String)> {
                 "retry_in": retry_in.map(|d| d.as_secs_f64())}),
             format!("dialling {candidate} failed: {detail}"),
         ),
+        Event::Summed { cause, count, first, last, since } => (
+            json!({"event": "summed", "of": cause.kind, "wire": cause.wire, "reason": cause.reason, "count": count,
+                "seconds": since.as_secs_f64(), "first": sample(first), "last": sample(last)}),
+            format!("{count} more of {} ({}) in {:.1} s", cause.kind, cause.reason, since.as_secs_f64()),
+        ),
+        Event::IdentitySwitched { candidate, id } => (
+            json!({"event": "identity_switched", "wire": id.wire(), "to": candidate.to_string(), "id": id.to_string()}),
+            format!("dialled {candidate}, {id} answered and stays"),
+        ),
+        Event::BanAdded(ban) => (
+            json!({"event": "ban_added", "who": ban.who.to_string(), "why": ban.why,
+                "until_unix": ban.until.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())}),
+            format!("banned {}: {}", ban.who, ban.why),
+        ),
+        Event::Service(event) => {
+            let fields: serde_json::Map<_, _> =
+                event.fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            let text: Vec<_> = event.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let value = json!({"event": event.what, "service": event.service, "fields": fields});
+            (value, format!("{} {} {}", event.service, event.what, text.join(" ")))
+        }
+        Event::ServiceFailed { service, detail, restart_in } => (
+            json!({"event": "service_failed", "service": service, "detail": detail,
+                "restart_in": restart_in.map(|d| d.as_secs_f64())}),
+            format!("{service} failed: {detail}"),
+        ),
         _ => return None,
     })
+}
+
+/// An event within a sum.
+fn sample(event: &Event) -> Value {
+    switch_event(event).map_or(Value::Null, |(value, _)| value)
 }
 
 /// A cast's event.

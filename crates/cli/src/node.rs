@@ -6,7 +6,7 @@ use crate::fail::Fail;
 use crate::output::{self, Output};
 use serde_json::{Value, json};
 use std::io::Read;
-use switchboard::Event;
+use switchboard::{Event, Events};
 use switchboard_cast::{Cast, CastEvent};
 use switchboard_node::Node;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,11 +44,11 @@ fn print(event: Option<(Value, String)>, output: Output) {
 
 /// Prints events until told to stop; gives back those that are not printed yet.
 async fn report(
-    mut switch: broadcast::Receiver<Event>,
+    mut switch: Events,
     mut cast: Option<broadcast::Receiver<CastEvent>>,
     stop: impl Future<Output = ()>,
     output: Output,
-) -> broadcast::Receiver<Event> {
+) -> Events {
     let missed = |n: u64| {
         output
             .event(&json!({"event": "missed", "count": n}), &format!("{n} events came too fast to be told"));
@@ -64,9 +64,9 @@ async fn report(
         tokio::select! {
             () = &mut stop => return switch,
             event = switch.recv() => match event {
+                Ok(Event::Behind { missed: n, .. }) => missed(n),
                 Ok(event) => print(switch_event(&event), output),
-                Err(RecvError::Lagged(n)) => missed(n),
-                Err(RecvError::Closed) => return switch,
+                Err(switchboard::event::Closed) => return switch,
             },
             event = next_cast => match event {
                 Ok(event) => print(cast_event(&event), output),

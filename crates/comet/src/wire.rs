@@ -23,11 +23,12 @@ use crate::node_info::{InvalidNodeInfo, NodeInfo, ProtocolVersion};
 use crate::packet::Era;
 use crate::secret_connection::{Handshake, Secured};
 use crate::session::{ChannelSet, CometDecoder, CometEncoder, MAX_MESSAGE, secret_fault};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
+use switchboard::preset::Preset;
 use switchboard::text::printable;
 use switchboard::wire::{
     AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
@@ -495,6 +496,31 @@ impl Wire for Comet {
         self.channels(offer).map(drop).map_err(|error| error.to_string())
     }
 
+    /// One session an address (cometbft p2p/transport.go, ConnDuplicateIPFilter).
+    fn preset(&self) -> Preset {
+        Preset::new().admission(|rules| rules.one_per_address = true)
+    }
+
+    fn own_url(&self, listen: SocketAddr) -> String {
+        self.address(listen).to_string()
+    }
+
+    fn probe(
+        &self,
+        connection: Connection,
+        whom: Candidate,
+        env: Env,
+        pings: u32,
+    ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
+        Box::pin(async move {
+            let mut session = probe(connection, &whom, &self.config, &env).await?;
+            let round_trips = session.round_trips(pings).await?;
+            let probe = switchboard::wire::Probe::new(session.peer, session.info.clone(), round_trips);
+            session.refuse(&Reason::Quitting).await;
+            Ok(probe)
+        })
+    }
+
     fn accept(
         &self,
         connection: Connection,
@@ -555,7 +581,7 @@ pub fn parse(url: &str) -> Result<Candidate, AddressError> {
     if port == 0 {
         return Err(error(NetAddressError::InvalidPort));
     }
-    Ok(Candidate { wire: COMET, id, host: host.to_string(), port, key: Bytes::new() })
+    Ok(Candidate::new(COMET, host.to_string(), port).maybe_id(id))
 }
 
 #[cfg(test)]

@@ -242,7 +242,7 @@ fn packet(channel: &[u8], rest: &[u8]) -> Vec<u8> {
     proto::delimit(&outer)
 }
 
-async fn ended(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Reason {
+async fn ended(events: &mut switchboard::Events) -> Reason {
     let end = async {
         loop {
             if let Event::PeerDropped { end, .. } = events.recv().await.unwrap() {

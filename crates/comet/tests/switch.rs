@@ -97,7 +97,7 @@ async fn another_network_is_refused_with_a_reason() {
     let net = MemoryNetwork::default();
     let (a, b) = (node(&net, 1, |_| {}).await, node(&net, 2, |c| c.network = "other".into()).await);
     let mut events = b.switch.events();
-    a.switch.offer(a.switch.parse(&b.address).unwrap()).await;
+    let _ = a.switch.offer(a.switch.parse(&b.address).unwrap()).await;
     let reason = timeout(Duration::from_secs(20), async {
         loop {
             if let Event::HandshakeFailed { reason, .. } = events.recv().await.unwrap() {

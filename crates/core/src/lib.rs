@@ -20,6 +20,11 @@
 //! | PeerId | who a peer is: bytes that its wire proves | [`PeerId`] |
 //! | PeerSet | the connected peers: listed, filtered, looked up | [`PeerSet`] |
 //! | Candidate | somebody who may be dialled | [`Candidate`] |
+//! | Source | gives candidates when asked | [`Source`] |
+//! | Service | background work that lives with the Switch | [`Service`] |
+//! | Score | misbehaviour counted, up to a Ban | [`switch::score`] |
+//! | Preset | a network's numbers and rules of admission | [`Preset`] |
+//! | Store | what survives a restart | [`Store`] |
 //! | Protocol | a task for each peer that shares it | [`Protocol`] |
 //! | Reactor | the same as callbacks | [`Reactor`] |
 //! | Channel | one ordered flow of messages, with its priority and limits | [`protocol::channel`], [`ChannelSpec`] |
@@ -36,28 +41,36 @@ pub mod env;
 pub mod event;
 pub mod id;
 pub mod net;
+pub mod preset;
 pub mod protocol;
 pub mod reason;
+pub mod service;
 pub mod session;
+pub mod store;
 pub mod switch;
 pub mod text;
 pub mod wire;
 
 pub use candidate::Candidate;
 pub use env::Env;
-pub use event::Event;
+pub use event::{Event, Events};
 pub use id::{Direction, PeerId, WireName};
+pub use preset::Preset;
 pub use protocol::{
     ChannelId, ChannelIo, ChannelSender, ChannelSpec, Overflow, Protocol, ProtocolError, ProtocolSpec,
     Reactor, Typed,
 };
 pub use reason::Reason;
+pub use service::{Service, ServiceContext};
 pub use session::inbox::{Inbox, Received};
 pub use session::outgoing::SendError;
 pub use session::tap::Tap;
+pub use store::{MemoryStore, Store};
 pub use switch::access::{AccessList, Limits};
 pub use switch::peer::{By, End, Peer};
-pub use switch::{PeerSet, Switch, SwitchBuilder};
+pub use switch::score::{Ban, Misbehaviour};
+pub use switch::source::Source;
+pub use switch::{ConnectError, PeerSet, Switch, SwitchBuilder};
 
 /// A boxed future, so that traits with async methods stay usable as trait objects.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

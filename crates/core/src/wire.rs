@@ -28,9 +28,11 @@ use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::id::{Direction, PeerId, WireName};
 use crate::net::Connection;
+use crate::preset::Preset;
 use crate::protocol::channel::{ChannelId, ChannelSpec};
 use crate::reason::Reason;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the first bytes of a connection say about its wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,11 @@ pub trait Wire: Send + Sync + 'static {
         false
     }
 
+    /// What this wire's network expects of a Switch. Asked once, at the start.
+    fn preset(&self) -> Preset {
+        Preset::default()
+    }
+
     /// What shares a send queue, and with it one order on the wire.
     fn lanes(&self) -> Lanes {
         Lanes::PerChannel
@@ -104,6 +111,44 @@ pub trait Wire: Send + Sync + 'static {
     /// # Errors
     /// A sentence that says what is wrong and what is expected.
     fn parse(&self, url: &str) -> Result<Candidate, AddressError>;
+
+    /// Our own address as users and peers write it, where we are to be dialled at `listen`; [`Wire::parse`] reads it.
+    fn own_url(&self, listen: std::net::SocketAddr) -> String {
+        format!("{}://{listen}", self.name())
+    }
+
+    /// Dials only to learn who is there and how far away, in the way a node of any network of this wire answers.
+    /// `pings` round trips are measured. The caller bounds the whole in time.
+    fn probe(
+        &self,
+        connection: Connection,
+        whom: Candidate,
+        env: Env,
+        pings: u32,
+    ) -> BoxFuture<'_, Result<Probe, HandshakeError>> {
+        let _ = (connection, whom, env, pings);
+        Box::pin(std::future::ready(Err(HandshakeError::Local("this wire has no probe".into()))))
+    }
+}
+
+/// What a probe learnt.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Probe {
+    /// The proven identity.
+    pub id: PeerId,
+    /// What they said of themselves.
+    pub info: RemoteInfo,
+    /// Round trips, in the order they were measured.
+    pub round_trips: Vec<Duration>,
+}
+
+impl Probe {
+    /// A probe's result.
+    #[must_use]
+    pub fn new(id: PeerId, info: RemoteInfo, round_trips: Vec<Duration>) -> Self {
+        Self { id, info, round_trips }
+    }
 }
 
 /// An address that cannot be read; the text says what is wrong and what form is expected.
@@ -282,6 +327,20 @@ impl HandshakeError {
         detail: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Peer { stage, fault: Fault::breach(rule, detail) }
+    }
+
+    /// How far the handshake came.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Peer { stage, .. }
+            | Self::Timeout(stage)
+            | Self::Closed(stage)
+            | Self::Io { stage, .. } => *stage,
+            Self::RefusedByPeer { .. } | Self::Probed(_) => Stage::Protocol,
+            Self::RefusedByUs(_) => Stage::Secure,
+            Self::Local(_) => Stage::Connect,
+        }
     }
 
     /// The reason, in the common vocabulary.

@@ -13,7 +13,6 @@ use switchboard::protocol::channel::ChannelSpec;
 use switchboard::wire::Liveness;
 use switchboard::{By, ChannelIo, Event, Limits, Reason, Switch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 fn hello(id: u8) -> BytesMut {
@@ -38,7 +37,7 @@ struct Victim {
     switch: Switch,
     friend: Switch,
     io: ChannelIo,
-    events: broadcast::Receiver<Event>,
+    events: switchboard::Events,
 }
 
 /// A node with an honest friend, whose echo goes on whatever the others do.
@@ -182,10 +181,18 @@ async fn a_flood_of_connections_stays_within_the_pending_slots() {
     for _ in 0..100 {
         crowd.push(victim.connect().await);
     }
-    settle().await;
-    let refused = drain(&mut victim.events);
-    let too_many = |e: &&Event| matches!(e, Event::Refused { reason: Reason::TooManyPeers, .. });
-    assert_eq!((refused.len(), refused.iter().filter(too_many).count()), (90, 90));
+    // All are of one network: the older yield to the newer.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let yielded = drain(&mut victim.events);
+    let timed_out = |e: &Event| match e {
+        Event::HandshakeFailed { reason, .. } => *reason == Reason::HandshakeTimeout,
+        Event::Summed { cause, .. } => {
+            (cause.kind, cause.reason) == ("handshake_failed", "handshake_timeout")
+        }
+        _ => false,
+    };
+    assert!(yielded.iter().all(timed_out), "{yielded:?}");
+    assert_eq!(counted(&yielded), 90);
     // The friend is served meanwhile; after the handshake's limit the slots are free again.
     round_trip(&mut victim.io, b"and now?").await;
     tokio::time::sleep(Duration::from_secs(6)).await;

@@ -217,7 +217,7 @@ async fn full_lanes_do_not_end_a_session_that_receives() {
     let there = builder(&net, 2).protocol(stuck("p", channels)).start().await.unwrap();
     world.pipe(1024);
     world.gate(true);
-    here.offer(address(&there)).await;
+    let _ = here.offer(address(&there)).await;
     settle().await;
     let line = world.lines().pop().unwrap();
     // The far side hears the hello and nothing after it.

@@ -9,13 +9,13 @@ use common::net::Net;
 use common::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use switchboard::event::Events;
 use switchboard::net::Connection;
 use switchboard::net::memory::MemoryWire;
 use switchboard::protocol::channel::{ChannelSpec, Overflow};
 use switchboard::wire::{Incomplete, Rules};
 use switchboard::{By, ChannelIo, Event, Limits, Reason, Switch, SwitchBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 const MIB: usize = 1 << 20;
@@ -43,7 +43,7 @@ struct House {
     switch: Switch,
     friend: Switch,
     io: ChannelIo,
-    events: broadcast::Receiver<Event>,
+    events: Events,
 }
 
 /// A node with an honest friend on a protocol that echoes.

@@ -13,8 +13,7 @@ use std::time::Duration;
 use switchboard::protocol::channel::{ChannelId, ChannelSpec};
 use switchboard::protocol::reactor::Adapter;
 use switchboard::protocol::{ProtocolError, ProtocolSpec};
-use switchboard::{BoxFuture, End, Event, Peer, Reactor, Reason, Switch};
-use tokio::sync::broadcast;
+use switchboard::{BoxFuture, End, Peer, Reactor, Reason, Switch};
 
 /// Who was called, in the order of the calls of all reactors of a node.
 type Diary = Arc<Mutex<Vec<String>>>;
@@ -82,7 +81,7 @@ impl Reactor for Noting {
 }
 
 /// A node with a reactor of each name, a peer of it that speaks, and the node's events since before they met.
-async fn met(names: &[(&'static str, Faults)]) -> (Diary, Switch, Switch, Peer, broadcast::Receiver<Event>) {
+async fn met(names: &[(&'static str, Faults)]) -> (Diary, Switch, Switch, Peer, switchboard::Events) {
     let net = Net::default().host([127, 0, 0, 1]);
     let diary = Diary::default();
     let mut here = builder(&net, 1);

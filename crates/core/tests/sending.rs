@@ -164,7 +164,7 @@ async fn send_waits_and_try_send_answers_at_once() {
     let there = builder(&net, 2).protocol(sink("p", channels)).start().await.unwrap();
     world.pipe(64);
     world.gate(true);
-    here.offer(address(&there)).await;
+    let _ = here.offer(address(&there)).await;
     settle().await;
     let line = world.lines().pop().unwrap();
     line.to_dialler.allow(u64::MAX);
@@ -320,7 +320,7 @@ async fn a_round_trip_may_be_longer_than_the_time_between_pings() {
     let here = living(&net, 1, pings).protocol(echo("p")).start().await.unwrap();
     let there = builder(&net, 2).protocol(echo("p")).start().await.unwrap();
     world.gate(true);
-    here.offer(address(&there)).await;
+    let _ = here.offer(address(&there)).await;
     settle().await;
     let line = world.lines().pop().unwrap();
     // Their hello of 13 bytes passes, their pong waits.

@@ -53,7 +53,7 @@ async fn a_writer_in_mid_write_ends_with_its_session() {
     let b = builder(&net.host([10, 0, 0, 2]), 2).protocol(echo("echo")).start().await.unwrap();
     net.pipe(64);
     net.gate(true);
-    a.offer(address(&b)).await;
+    let _ = a.offer(address(&b)).await;
     settle().await;
     let line = net.lines().pop().unwrap();
     line.to_dialler.allow(u64::MAX);
@@ -87,8 +87,8 @@ async fn a_stop_during_handshakes_and_dials_ends_them() {
     net.gate(true);
     let mut silent = net.host([10, 0, 0, 3]).connect(a.listening()[0].0).await.unwrap();
     silent.writer.write_all(b"mem").await.unwrap();
-    a.offer(address(&b)).await;
-    a.offer(at("10.0.0.9".into(), 1, None)).await;
+    let _ = a.offer(address(&b)).await;
+    let _ = a.offer(at("10.0.0.9".into(), 1, None)).await;
     settle().await;
     let start = Instant::now();
     a.stop().await;

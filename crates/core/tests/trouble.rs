@@ -18,7 +18,6 @@ use switchboard::protocol::{ProtocolError, ProtocolSpec};
 use switchboard::{
     BoxFuture, Candidate, End, Env, Event, Limits, Peer, Reactor, Reason, Switch, SwitchBuilder,
 };
-use tokio::sync::broadcast::error::RecvError;
 
 const NODES: u8 = 5;
 const ROUNDS: u64 = 1000;
@@ -66,7 +65,7 @@ impl Reactor for Counting {
 }
 
 /// Follows a node's events to its stop: each peer comes and goes in turn, and all are gone in the end.
-async fn follow(mut events: tokio::sync::broadcast::Receiver<Event>) -> usize {
+async fn follow(mut events: switchboard::Events) -> usize {
     let (mut there, mut sessions) = (BTreeMap::new(), 0);
     loop {
         match events.recv().await {
@@ -77,12 +76,12 @@ async fn follow(mut events: tokio::sync::broadcast::Receiver<Event>) -> usize {
             Ok(Event::PeerDropped { peer, .. }) => {
                 assert_eq!(there.remove(&peer.id()), Some(peer), "dropped, but not there");
             }
+            Ok(Event::Behind { missed, .. }) => panic!("{missed} events were lost"),
             Ok(_) => {}
-            Err(RecvError::Closed) => {
+            Err(switchboard::event::Closed) => {
                 assert!(there.is_empty(), "never dropped: {:?}", there.keys());
                 return sessions;
             }
-            Err(RecvError::Lagged(n)) => panic!("{n} events were lost"),
         }
     }
 }

@@ -5,13 +5,18 @@ use std::fs;
 use std::path::Path;
 
 /// The words, and what each leads to. That a link leads somewhere is for rustdoc to check.
-const WORDS: [(&str, &str); 16] = [
+const WORDS: [(&str, &str); 21] = [
     ("Switch", "Switch"),
     ("Checkpoints", "switch"),
     ("Peer", "Peer"),
     ("PeerId", "PeerId"),
     ("PeerSet", "PeerSet"),
     ("Candidate", "Candidate"),
+    ("Source", "Source"),
+    ("Service", "Service"),
+    ("Score", "switch::score"),
+    ("Preset", "Preset"),
+    ("Store", "Store"),
     ("Protocol", "Protocol"),
     ("Reactor", "Reactor"),
     ("Channel", "protocol::channel"),

@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
+use switchboard::preset::Preset;
 use switchboard::wire::{
     AddressError, Established, HandshakeError, Incomplete, Lanes, Liveness, Offer, RemoteInfo, Rules,
     SessionChannel, Sniff, Stage, Upgrade, WhenDone, Wire,
@@ -182,6 +183,38 @@ impl Wire for Devp2p {
         Lanes::PerProtocol
     }
 
+    /// 30 s between connections of one address, 35 s between dials of one node, two dials for each free slot
+    /// (go-ethereum p2p/server.go inboundThrottleTime, p2p/dial.go dialHistoryExpiration and freeDialSlots); a slot
+    /// changes hands when all were taken for five minutes (eth/dropper.go: 3 to 7), and no /16 gets more than a few.
+    fn preset(&self) -> Preset {
+        Preset::new().admission(|rules| rules.throttle = Duration::from_secs(30)).dial(|rules| {
+            rules.history = Duration::from_secs(35);
+            rules.per_slot = 2;
+            rules.per_wide_subnet = Some(4);
+            rules.rotate = Some(Duration::from_secs(300));
+        })
+    }
+
+    fn own_url(&self, listen: SocketAddr) -> String {
+        self.enode(listen).to_string()
+    }
+
+    fn probe(
+        &self,
+        connection: Connection,
+        whom: Candidate,
+        env: Env,
+        pings: u32,
+    ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
+        Box::pin(async move {
+            let mut session = probe(connection, &whom, &self.config, &env).await?;
+            let round_trips = session.round_trips(pings).await?;
+            let probe = switchboard::wire::Probe::new(session.peer, session.info.clone(), round_trips);
+            session.refuse(&Reason::Quitting).await;
+            Ok(probe)
+        })
+    }
+
     fn accept(
         &self,
         connection: Connection,
@@ -229,13 +262,7 @@ pub fn parse(url: &str) -> Result<Candidate, AddressError> {
         return Err(AddressError(format!("{shown} has no TCP port to dial")));
     }
     let key = Bytes::copy_from_slice(&enode.key.to_bytes());
-    Ok(Candidate {
-        wire: DEVP2P,
-        id: Some(peer_id(&enode.key)),
-        host: endpoint.host,
-        port: endpoint.tcp,
-        key,
-    })
+    Ok(Candidate::new(DEVP2P, endpoint.host, endpoint.tcp).id(peer_id(&enode.key)).key(key))
 }
 
 /// Dials as a mirror: reads the peer's hello first and answers with the same capabilities, so that a node

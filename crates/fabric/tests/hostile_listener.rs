@@ -41,7 +41,7 @@ impl Dialled {
     async fn connection(&self) -> Connection {
         let listener = self.victim.net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let at = format!("fabric://{}", listener.local_addr());
-        self.victim.switch.offer(self.victim.switch.parse(&at).unwrap()).await;
+        let _ = self.victim.switch.offer(self.victim.switch.parse(&at).unwrap()).await;
         tokio::time::timeout(PATIENCE, listener.accept()).await.expect("not dialled").unwrap()
     }
 

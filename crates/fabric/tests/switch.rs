@@ -40,7 +40,7 @@ async fn echo_bulk_and_probe() {
     let client =
         SwitchBuilder::new(Env::system().unwrap()).wire(wire(folders.pop().unwrap())).protocol(protocol);
     let client = client.start().await.unwrap();
-    client.offer(at.clone()).await;
+    let _ = client.offer(at.clone()).await;
     let mut driver = drivers.recv().await.unwrap();
     for size in [0, 1, 1023, 1024, 1025, 65_536, 1_000_000] {
         let result = driver.echo(EchoPlan { count: 5, size, in_flight: 2 }).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_foreign_organisation_is_refused() {
     let client = SwitchBuilder::new(Env::system().unwrap()).wire(wire(foreign)).protocol(bench::driven().0);
     let client = client.start().await.unwrap();
     let mut events = client.events();
-    client.offer(at).await;
+    let _ = client.offer(at).await;
     loop {
         if let Event::DialFailed { reason, .. } = events.recv().await.unwrap() {
             assert_eq!(reason, Reason::InvalidIdentity);
@@ -105,7 +105,7 @@ async fn a_wrong_pki_id_is_refused() {
     let client = SwitchBuilder::new(Env::system().unwrap()).wire(wire(folders.pop().unwrap()));
     let client = client.protocol(bench::driven().0).start().await.unwrap();
     let mut events = client.events();
-    client.offer(at).await;
+    let _ = client.offer(at).await;
     loop {
         if let Event::DialFailed { reason, .. } = events.recv().await.unwrap() {
             assert_eq!(reason, Reason::WrongIdentity);

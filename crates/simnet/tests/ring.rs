@@ -95,7 +95,7 @@ async fn node(net: &SimNet, n: u8) -> Node {
         .wire(wire)
         .protocol(Arc::clone(&flood) as Arc<_>)
         .listen(addr(n), &[])
-        .static_peer(Candidate { wire: MEMORY, id: None, host, port, key: Bytes::new() })
+        .static_peer(Candidate::new(MEMORY, host, port))
         .start()
         .await
         .unwrap();

@@ -44,7 +44,7 @@ use crate::protocol::io::{ChannelIo, ChannelSender};
 use crate::session::inbox::{Delivery, Inboxes, Incoming};
 use crate::session::ledger::Ledger;
 use crate::session::outgoing::{Outgoing, Route, SendError};
-use crate::switch::peer::{Inner, Peer, Stats};
+use crate::switch::peer::{About, Inner, Peer, Stats};
 use crate::wire::{RemoteInfo, Rules};
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -138,6 +138,7 @@ impl Peer {
             end: watch::Sender::new(None),
             data: RwLock::new(HashMap::new()),
             stats: Stats::default(),
+            about: About::default(),
         };
         Self { inner: Arc::new(inner) }
     }

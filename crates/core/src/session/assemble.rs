@@ -17,7 +17,7 @@ use crate::id::Direction;
 use crate::protocol::Protocol;
 use crate::protocol::channel::ChannelSpec;
 use crate::protocol::io::{ChannelIo, ChannelSender};
-use crate::switch::peer::{Inner, Peer, Shared, Stats};
+use crate::switch::peer::{About, Inner, Peer, Shared, Stats};
 use crate::wire::{Established, Lanes, Offered};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -97,6 +97,7 @@ pub(crate) fn assemble<'a>(
         end: watch::Sender::new(None),
         data: RwLock::new(HashMap::new()),
         stats: Stats::default(),
+        about: About::default(),
     };
     let peer = Peer { inner: Arc::new(inner) };
     let parts = Parts {

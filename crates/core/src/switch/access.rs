@@ -1,13 +1,14 @@
 //! Who may connect: limits of slots, an access list of networks, and a throttle per address.
 //!
-//! Order of judgement for an inbound connection: access list, pending slots, throttle; after the
-//! identity is proven: self, duplicate, slots. Trusted peers pass the slot limits, unconditional
-//! peers pass them and do not count.
+//! Order of judgement for an inbound connection: access list and bans, throttle, pending slots; after the
+//! identity is proven: self, bans, duplicate, address, subnet, slots. Trusted peers pass the slot limits, unconditional
+//! peers pass them and do not count; neither is judged by its address.
 //!
 //! Limits: the throttle remembers at most [`MAX_REMEMBERED`] addresses; when it is full, the oldest is
 //! forgotten. It does not protect from many addresses: the slots do.
 
-use crate::id::PeerId;
+use crate::id::{PeerId, WireName};
+use crate::switch::score::ScoreRules;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,17 +19,27 @@ use tokio::time::Instant;
 /// Slots and what goes around them.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Sessions others opened.
+    /// Sessions others opened, on each wire.
     pub inbound: usize,
-    /// Sessions we opened.
+    /// Sessions we opened, on each wire.
     pub outbound: usize,
-    /// Inbound handshakes under way.
+    /// Inbound and outbound slots of single wires, in place of the two above.
+    pub wires: BTreeMap<WireName, (usize, usize)>,
+    /// Slots of each direction and wire that wait for static peers that are not connected, at most one for each.
+    pub reserve: usize,
+    /// Inbound handshakes under way, on all wires. When all are taken the oldest of the network that has most yields.
     pub pending_inbound: usize,
-    /// Dials under way.
+    /// Dials under way, on each wire.
     pub pending_outbound: usize,
-    /// Least time between two inbound connections from one address outside the local network
-    /// (`go-ethereum p2p/server.go`, inboundThrottleTime).
-    pub per_ip_interval: Duration,
+    /// Least time between two inbound connections from one address (v6: /64) outside the local network; `None`: as
+    /// the wire's preset says.
+    pub per_ip_interval: Option<Duration>,
+    /// Sessions of one wire with one subnet; `None`: as the wire's preset says, `Some(0)`: no cap.
+    pub per_subnet: Option<usize>,
+    /// Rules by address hold for the local network, too.
+    pub strict_addresses: bool,
+    /// How misbehaviour is counted.
+    pub score: ScoreRules,
     /// Accepted beyond the slots, but counted.
     pub trusted: BTreeSet<PeerId>,
     /// Accepted beyond the slots and not counted.
@@ -48,9 +59,14 @@ impl Default for Limits {
         Self {
             inbound: 34,
             outbound: 16,
-            pending_inbound: 50,
+            wires: BTreeMap::new(),
+            reserve: 2,
+            pending_inbound: 512,
             pending_outbound: 50,
-            per_ip_interval: Duration::from_secs(30),
+            per_ip_interval: None,
+            per_subnet: None,
+            strict_addresses: false,
+            score: ScoreRules::default(),
             trusted: BTreeSet::new(),
             unconditional: BTreeSet::new(),
             send_rate: None,
@@ -95,34 +111,50 @@ fn contains(net: &IpNet, ip: IpAddr) -> bool {
 /// Addresses the throttle remembers.
 pub const MAX_REMEMBERED: usize = 16_384;
 
-/// Remembers when an address last connected.
+/// Remembers when an address last connected, by wire. An IPv6 host has a whole /64.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    last: BTreeMap<IpAddr, Instant>,
-    order: BTreeSet<(Instant, IpAddr)>,
+    last: BTreeMap<(WireName, IpNet), Instant>,
+    order: BTreeSet<(Instant, WireName, IpNet)>,
 }
 
 impl Throttle {
-    /// Whether the address may connect now; if so, it is remembered. Local networks always may.
-    pub(crate) fn admit(&mut self, ip: IpAddr, now: Instant, interval: Duration) -> bool {
-        let ip = ip.to_canonical();
-        if is_lan(ip) || interval.is_zero() {
+    /// Whether the address may connect now; if so, it is remembered. Local networks always may, unless `strict`.
+    pub(crate) fn admit(
+        &mut self,
+        (wire, ip): (WireName, IpAddr),
+        now: Instant,
+        interval: Duration,
+        strict: bool,
+    ) -> bool {
+        if interval.is_zero() || (!strict && is_lan(ip)) {
             return true;
         }
-        while let Some(&(at, oldest)) = self.order.first() {
-            if now.duration_since(at) < interval && self.last.len() < MAX_REMEMBERED {
-                break;
-            }
-            self.order.remove(&(at, oldest));
-            self.last.remove(&oldest);
-        }
-        if self.last.contains_key(&ip) {
+        let key = (wire, network_of(ip, 32, 64));
+        if self.last.get(&key).is_some_and(|at| now.duration_since(*at) < interval) {
             return false;
         }
-        self.last.insert(ip, now);
-        self.order.insert((now, ip));
+        if self.last.len() >= MAX_REMEMBERED
+            && let Some((at, wire, oldest)) = self.order.pop_first()
+        {
+            debug_assert_eq!(self.last.get(&(wire, oldest)), Some(&at));
+            self.last.remove(&(wire, oldest));
+        }
+        if let Some(before) = self.last.insert(key, now) {
+            self.order.remove(&(before, key.0, key.1));
+        }
+        self.order.insert((now, key.0, key.1));
         true
     }
+}
+
+/// The network of an address with the given prefix lengths; a v4 address written as v6 is a v4 one.
+#[must_use]
+pub fn network_of(ip: IpAddr, v4: u8, v6: u8) -> IpNet {
+    let ip = ip.to_canonical();
+    let prefix = if ip.is_ipv4() { v4.min(32) } else { v6.min(128) };
+    // The prefix fits the family, so there is always a network; a host of its own otherwise.
+    IpNet::new(ip, prefix).map_or_else(|_| IpNet::from(ip), |net| net.trunc())
 }
 
 /// Loopback, private and link-local addresses (`go-ethereum p2p/netutil/net.go`, IsLAN).

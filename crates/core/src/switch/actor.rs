@@ -1,33 +1,34 @@
-//! The Switch's one task: owns the peer set, the slots and the dial plan; answers every checkpoint.
+//! The Switch's one task: owns the peer set, the slots and the dial plans; answers every checkpoint.
 
 use super::builder::Registered;
-use super::connect::{Context, Failure, accept_loop, inbound, outbound};
+use super::connect::{ConnectError, Context, Ends, Failure, accept_loop};
+use super::dial::{self, DialPlan, Key};
 use super::handle::PeerSet;
-use super::rules::{self, Candidature, Counts, Existing, Verdict};
+use super::pending::Number;
+use super::score::{Ban, Banned, Misbehaviour, ScoreBook, Stored};
+use super::source::{Mark, Skip, Source};
 use crate::candidate::Candidate;
 use crate::event::Event;
-use crate::id::{Direction, PeerId};
+use crate::id::{Direction, PeerId, WireName};
 use crate::net::{Connection, Listener};
 use crate::reason::Reason;
-use crate::session::assemble::{Terms, assemble};
+use crate::service::run::{Running, stop_all};
 use crate::session::ledger::Ledger;
-use crate::session::supervise::{self as session, Rates};
 use crate::switch::access::{AccessList, Limits, Throttle};
-use crate::switch::dial::{DialPlan, Room};
 use crate::switch::peer::{End, Peer};
-use crate::text::printable;
-use crate::wire::{Established, HandshakeError, Lanes, Wire};
+use crate::wire::{Established, Wire};
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 /// How long a stop waits for sessions to end before it leaves them.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
+/// How long a stop waits for all services.
+const SERVICES_LIMIT: Duration = Duration::from_secs(5);
 
 /// A listener with the wires served on it.
 pub(crate) type Served = (Arc<dyn Listener>, Vec<Arc<dyn Wire>>);
@@ -35,16 +36,63 @@ pub(crate) type Served = (Arc<dyn Listener>, Vec<Arc<dyn Wire>>);
 /// The reply to an admission: a refused session comes back, to be told why.
 pub(crate) type Admitted = Result<(), (Reason, Box<Admission>)>;
 
+/// Who waits for a dial.
+pub(super) type Asking = oneshot::Sender<Result<Peer, ConnectError>>;
+
 /// What tasks and handles ask of the Switch.
 pub(crate) enum Command {
-    Accepted { connection: Connection, wires: Arc<[Arc<dyn Wire>]>, reply: oneshot::Sender<()> },
-    Permitted { addrs: Vec<SocketAddr>, reply: oneshot::Sender<Vec<SocketAddr>> },
-    Identity { who: Proven, reply: oneshot::Sender<Result<(), Reason>> },
-    Admit { admission: Box<Admission>, reply: oneshot::Sender<Admitted> },
+    /// Services have started: connections are accepted and dialled from now on.
+    Open {
+        listeners: Vec<Served>,
+        services: Vec<Running>,
+    },
+    Accepted {
+        connection: Connection,
+        wires: Arc<[Arc<dyn Wire>]>,
+        reply: oneshot::Sender<()>,
+    },
+    Throttle {
+        wire: WireName,
+        remote: SocketAddr,
+        reply: oneshot::Sender<Result<(), Reason>>,
+    },
+    Permitted {
+        addrs: Vec<SocketAddr>,
+        reply: oneshot::Sender<Vec<SocketAddr>>,
+    },
+    Identity {
+        who: Proven,
+        reply: oneshot::Sender<Result<(), Reason>>,
+    },
+    Admit {
+        admission: Box<Admission>,
+        reply: oneshot::Sender<Admitted>,
+    },
+    Connect(Box<Candidate>, Asking),
     AddStatic(Candidate),
     RemoveStatic(Candidate),
-    Offer(Candidate),
+    Offer(Candidate, oneshot::Sender<Result<(), Skip>>),
     Trust(PeerId, bool),
+    Unconditional(PeerId, bool),
+    Slots {
+        wire: WireName,
+        inbound: usize,
+        outbound: usize,
+    },
+    Mark(Candidate, Mark),
+    Report {
+        id: Option<PeerId>,
+        ip: Option<IpAddr>,
+        wrong: Misbehaviour,
+    },
+    Breach {
+        id: Option<PeerId>,
+        ip: Option<IpAddr>,
+        rule: &'static str,
+    },
+    Ban(Ban),
+    Lift(Banned, oneshot::Sender<bool>),
+    Bans(oneshot::Sender<Vec<Ban>>),
     Stopped(oneshot::Sender<()>),
 }
 
@@ -61,17 +109,17 @@ pub(crate) struct Proven {
 pub(crate) struct Admission {
     pub(crate) session: Established,
     pub(crate) direction: Direction,
-    pub(crate) remote: SocketAddr,
+    pub(crate) ends: Ends,
     pub(crate) candidate: Option<Candidate>,
     /// Held for its drop: the pending slot is free when the admission is decided.
     #[allow(dead_code)]
     pub(crate) ticket: Ticket,
 }
 
-/// A pending slot (of inbound handshakes; the dial plan counts the others), given back when dropped.
+/// A pending slot (of inbound handshakes; the dial plans count the others), given back when dropped.
 pub(crate) struct Ticket {
-    pending: Option<Arc<AtomicUsize>>,
-    stopped: watch::Receiver<bool>,
+    pub(super) pending: Option<(Arc<Context>, Number, Arc<Notify>)>,
+    pub(super) stopped: watch::Receiver<bool>,
 }
 
 impl Ticket {
@@ -82,63 +130,127 @@ impl Ticket {
             let _ = stopped.wait_for(|stop| *stop).await;
         }
     }
+
+    /// Resolves when the slot was given to another.
+    pub(crate) fn evicted(&self) -> impl Future<Output = ()> + Send + 'static {
+        let evicted = self.pending.as_ref().map(|(_, _, evicted)| Arc::clone(evicted));
+        async move {
+            match evicted {
+                Some(evicted) => evicted.notified().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The handshake's number.
+    pub(crate) fn number(&self) -> Option<Number> {
+        self.pending.as_ref().map(|(_, number, _)| *number)
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(pending) = &self.pending {
-            pending.fetch_sub(1, Ordering::Relaxed);
+        if let Some((context, number, _)) = &self.pending {
+            context.pending.lock().leave(*number);
         }
     }
 }
 
-struct Entry {
-    peer: Peer,
-    candidate: Option<Candidate>,
+pub(super) struct Entry {
+    pub(super) peer: Peer,
+    pub(super) candidate: Option<Candidate>,
     /// The slot it takes, if it counts. A successor inherits it, whatever its own direction: else a peer
     /// we dialled could dial back and leave us a free slot each time.
-    slot: Option<Direction>,
-    successor: Option<Successor>,
+    pub(super) slot: Option<Direction>,
+    pub(super) successor: Option<Successor>,
 }
 
 /// A session that takes another's place when that has ended.
-struct Successor {
-    admission: Box<Admission>,
-    since: Instant,
+pub(super) struct Successor {
+    pub(super) admission: Box<Admission>,
+    pub(super) since: Instant,
+}
+
+/// Sessions of one wire counted against its slots.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) inbound: usize,
+    pub(super) outbound: usize,
+}
+
+/// One wire's part of the Switch.
+#[derive(Default)]
+pub(super) struct Net {
+    pub(super) plan: DialPlan,
+    pub(super) counts: Counts,
+    pub(super) sources: Vec<Feeder>,
+    /// Which source is asked next.
+    pub(super) turn: usize,
+    /// Since when every outbound slot is taken.
+    pub(super) full_since: Option<Instant>,
+}
+
+/// A source and when it may be asked again.
+pub(super) struct Feeder {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) rests_until: Option<Instant>,
 }
 
 pub(crate) struct Actor {
-    context: Arc<Context>,
-    peers: PeerSet,
-    registry: Vec<Registered>,
-    limits: Limits,
-    access: AccessList,
-    throttle: Throttle,
-    plan: DialPlan,
-    entries: BTreeMap<PeerId, Entry>,
-    counts: Counts,
-    pending_inbound: Arc<AtomicUsize>,
-    ledger: Arc<Ledger>,
-    sessions: JoinSet<(PeerId, End)>,
+    pub(super) context: Arc<Context>,
+    pub(super) peers: PeerSet,
+    pub(super) registry: Vec<Registered>,
+    pub(super) limits: Limits,
+    pub(super) access: AccessList,
+    pub(super) throttle: Throttle,
+    pub(super) nets: BTreeMap<WireName, Net>,
+    pub(super) entries: BTreeMap<PeerId, Entry>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) book: ScoreBook,
+    /// Where changes of bans are stored, in order.
+    pub(super) stored: mpsc::Sender<Stored>,
+    pub(super) sessions: JoinSet<(PeerId, End)>,
     /// Inbound handshakes, and goodbyes to those refused.
-    handshakes: JoinSet<()>,
-    dials: JoinSet<Option<Failure>>,
-    dialled: HashMap<task::Id, Candidate>,
-    stopped: Option<watch::Receiver<bool>>,
+    pub(super) handshakes: JoinSet<()>,
+    pub(super) dials: JoinSet<Option<Failure>>,
+    pub(super) dialled: HashMap<task::Id, Candidate>,
+    /// Who answered the dials under way.
+    pub(super) proven: BTreeMap<Key, PeerId>,
+    pub(super) asking: BTreeMap<Key, Vec<Asking>>,
+    /// Nothing is accepted or dialled before and after.
+    pub(super) open: bool,
+    pub(super) quit: watch::Sender<bool>,
+}
+
+/// What an [`Actor`] is made of.
+pub(crate) struct Made {
+    pub(crate) context: Arc<Context>,
+    pub(crate) peers: PeerSet,
+    pub(crate) registry: Vec<Registered>,
+    pub(crate) limits: Limits,
+    pub(crate) access: AccessList,
+    pub(crate) statics: Vec<Candidate>,
+    pub(crate) sources: Vec<Arc<dyn Source>>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) book: ScoreBook,
+    pub(crate) stored: mpsc::Sender<Stored>,
 }
 
 impl Actor {
-    pub(crate) fn new(
-        context: Arc<Context>,
-        peers: PeerSet,
-        registry: Vec<Registered>,
-        limits: Limits,
-        access: AccessList,
-        statics: Vec<Candidate>,
-        ledger: Arc<Ledger>,
-    ) -> Self {
-        let mut plan = DialPlan::default();
-        statics.into_iter().for_each(|candidate| plan.add_static(candidate, Instant::now()));
+    pub(crate) fn new(made: Made) -> Self {
+        let Made { context, peers, registry, limits, access, statics, sources, ledger, book, stored } = made;
+        let plan = |wire: &WireName| DialPlan::new(context.preset(wire).dial);
+        let net = |wire: &WireName| (*wire, Net { plan: plan(wire), ..Net::default() });
+        let mut nets: BTreeMap<_, _> = context.wires.keys().map(net).collect();
+        for candidate in statics {
+            let net = nets.entry(candidate.wire).or_default();
+            net.plan.add_static(candidate, Instant::now());
+        }
+        for source in sources {
+            source.attach(context.wake.clone());
+            let net = nets.entry(source.wire()).or_default();
+            net.sources.push(Feeder { source, rests_until: None });
+        }
         Self {
             context,
             peers,
@@ -146,57 +258,98 @@ impl Actor {
             limits,
             access,
             throttle: Throttle::default(),
-            plan,
+            nets,
             entries: BTreeMap::new(),
-            counts: Counts::default(),
-            pending_inbound: Arc::default(),
             ledger,
+            book,
+            stored,
             sessions: JoinSet::new(),
             handshakes: JoinSet::new(),
             dials: JoinSet::new(),
             dialled: HashMap::new(),
-            stopped: None,
+            proven: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            open: false,
+            quit: watch::Sender::new(false),
         }
     }
 
-    /// Runs until stopped or until the last handle is gone.
+    /// Runs until stopped or until the last handle is gone. `halted` is a service's word that the node must stop.
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Command>,
-        listeners: Vec<Served>,
         mut stopped: watch::Receiver<bool>,
+        mut halted: watch::Receiver<bool>,
     ) {
-        self.stopped = Some(stopped.clone());
-        let mut accepting = JoinSet::new();
-        for (listener, wires) in listeners {
-            accepting.spawn(accept_loop(Arc::clone(&self.context), listener, wires));
-        }
-        let mut waiters = Vec::new();
+        let (mut accepting, mut services, mut waiters) = (JoinSet::new(), Vec::new(), Vec::new());
+        let woken = Arc::clone(&self.context.wake.notify);
         loop {
             let wake = self.dial_due();
             tokio::select! {
                 biased;
                 // An error means the last handle is gone.
                 _ = stopped.wait_for(|stop| *stop) => break,
+                Ok(_) = halted.wait_for(|halt| *halt) => break,
                 // What ends is bounded by the slots, so it comes before commands, which need not be.
                 Some(ended) = self.sessions.join_next() => self.session_ended(ended),
                 Some(ended) = self.dials.join_next_with_id() => self.dial_ended(ended),
                 Some(_) = self.handshakes.join_next() => {}
                 command = inbox.recv() => match command {
                     Some(Command::Stopped(reply)) => waiters.push(reply),
+                    Some(Command::Open { listeners, services: started }) => {
+                        (self.open, services) = (true, started);
+                        for (listener, wires) in listeners {
+                            accepting.spawn(accept_loop(Arc::clone(&self.context), listener, wires));
+                        }
+                    }
                     Some(command) => self.handle(command),
                     None => break,
                 },
+                () = woken.notified() => self.sources_woken(),
                 () = sleep_until(wake) => {}
             }
         }
+        self.open = false;
         accepting.shutdown().await;
+        self.stop_services(services, &mut inbox, &mut waiters).await;
+        self.quit.send_replace(true);
         self.wind_down(&mut inbox, &mut waiters).await;
         inbox.close();
+        self.asking.clear();
+        self.context.events.close();
         for reply in waiters {
             let _ = reply.send(());
         }
         tracing::debug!(target: "switchboard::switch", "stopped");
+    }
+
+    /// Services stop while their peers are still there and their questions are answered.
+    async fn stop_services(
+        &mut self,
+        services: Vec<Running>,
+        inbox: &mut mpsc::Receiver<Command>,
+        waiters: &mut Vec<oneshot::Sender<()>>,
+    ) {
+        if services.is_empty() {
+            return;
+        }
+        let mut stopping = task::spawn(stop_all(services, SERVICES_LIMIT));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut stopping => return,
+                Some(ended) = self.sessions.join_next() => self.session_ended(ended),
+                Some(ended) = self.dials.join_next_with_id() => self.dial_ended(ended),
+                Some(_) = self.handshakes.join_next() => {}
+                Some(command) = inbox.recv() => match command {
+                    Command::Stopped(reply) => waiters.push(reply),
+                    Command::Admit { admission, .. } => self.dismiss(*admission, Reason::Quitting),
+                    // Answered by dropping the reply: the Switch is going.
+                    Command::Connect(..) | Command::Identity { .. } | Command::Accepted { .. } => {}
+                    command => self.handle(command),
+                },
+            }
+        }
     }
 
     async fn wind_down(
@@ -233,14 +386,14 @@ impl Actor {
         }
         for (id, entry) in std::mem::take(&mut self.entries) {
             // Aborted above: a protocol that does not yield held its session.
-            self.peers.map.write().remove(&id);
             let end = entry.peer.end_so_far();
+            self.peers.drop_peer(&id, &entry.peer, &end, &self.context.events, false);
             self.context.emit(Event::PeerDropped { peer: entry.peer, end });
         }
     }
 
     /// Says goodbye to a session that does not become a peer.
-    fn dismiss(&mut self, admission: Admission, reason: Reason) {
+    pub(super) fn dismiss(&mut self, admission: Admission, reason: Reason) {
         let Admission { session, ticket, .. } = admission;
         self.handshakes.spawn(async move {
             session.refuse(&reason).await;
@@ -251,244 +404,100 @@ impl Actor {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Accepted { connection, wires, reply } => {
-                let remote = connection.remote;
-                match self.accepted(remote) {
-                    Ok(ticket) => {
-                        let context = Arc::clone(&self.context);
-                        self.handshakes.spawn(inbound(context, connection, wires, ticket));
-                    }
-                    // The socket is closed without a word: nothing was proven, nothing is owed.
-                    Err(reason) => self.refused(remote, Direction::Inbound, None, &reason),
-                }
+                self.connection_accepted(connection, wires);
                 let _ = reply.send(());
             }
-            Command::Permitted { mut addrs, reply } => {
-                addrs.retain(|addr| self.access.permits(addr.ip()));
-                let _ = reply.send(addrs);
-            }
-            Command::Identity { who: Proven { id, direction, remote, candidate }, reply } => {
-                let verdict = match self.judge(Candidature { id, direction }, candidate.as_ref()) {
-                    Verdict::Refuse(reason) => Err(reason),
-                    Verdict::Admit | Verdict::Replace => Ok(()),
-                };
-                if let Some(candidate) = &candidate {
-                    self.plan.identified(candidate, id);
-                }
+            Command::Throttle { wire, remote, reply } => {
+                let verdict = self.throttled(wire, remote);
                 if let Err(reason) = &verdict {
-                    self.refused(remote, direction, Some(id), reason);
+                    self.refused(remote, Direction::Inbound, None, reason);
                 }
                 let _ = reply.send(verdict);
+            }
+            Command::Permitted { mut addrs, reply } => {
+                addrs.retain(|addr| self.permits(addr.ip()));
+                let _ = reply.send(addrs);
+            }
+            Command::Identity { who, reply } => {
+                let _ = reply.send(self.identity_proven(&who));
             }
             Command::Admit { admission, reply } => {
                 let verdict = self.admit(admission);
                 let _ = reply.send(verdict);
             }
-            Command::AddStatic(candidate) => self.plan.add_static(candidate, Instant::now()),
-            Command::RemoveStatic(candidate) => self.plan.remove_static(&candidate),
-            Command::Offer(candidate) => {
-                if !self.plan.offer(candidate, Instant::now()) {
-                    tracing::trace!(target: "switchboard::dial", "candidate not taken: queue full or dialled lately");
+            Command::Connect(candidate, reply) => self.connect(*candidate, reply),
+            Command::AddStatic(candidate) => {
+                if let Some(net) = self.nets.get_mut(candidate.wire) {
+                    net.plan.add_static(candidate, Instant::now());
+                } else {
+                    self.unknown_wire(candidate);
                 }
+                self.remark();
             }
-            Command::Trust(id, true) => drop(self.limits.trusted.insert(id)),
-            Command::Trust(id, false) => drop(self.limits.trusted.remove(&id)),
-            Command::Stopped(_) => {}
-        }
-    }
-
-    /// The first checkpoint.
-    fn accepted(&mut self, remote: SocketAddr) -> Result<Ticket, Reason> {
-        if !self.access.permits(remote.ip()) {
-            return Err(Reason::AccessDenied);
-        }
-        if self.pending_inbound.load(Ordering::Relaxed) >= self.limits.pending_inbound {
-            return Err(Reason::TooManyPeers);
-        }
-        if !self.throttle.admit(remote.ip(), Instant::now(), self.limits.per_ip_interval) {
-            return Err(Reason::Throttled);
-        }
-        let stopped = self.stopped.clone().ok_or(Reason::Quitting)?;
-        self.pending_inbound.fetch_add(1, Ordering::Relaxed);
-        Ok(Ticket { pending: Some(Arc::clone(&self.pending_inbound)), stopped })
-    }
-
-    /// The second checkpoint, and part of the third. Another than the one we dialled is wrong, whoever it is.
-    fn judge(&self, who: Candidature, dialled: Option<&Candidate>) -> Verdict {
-        if dialled.and_then(|candidate| candidate.id).is_some_and(|wanted| wanted != who.id) {
-            return Verdict::Refuse(Reason::WrongIdentity);
-        }
-        let Some(wire) = self.context.wires.get(who.id.wire()) else {
-            return Verdict::Refuse(Reason::LocalFault);
-        };
-        // A successor is what the existing session will be: the newcomer has to beat that one.
-        let existing = self.entries.get(&who.id).map(|entry| match &entry.successor {
-            Some(Successor { admission, since }) => {
-                Existing { direction: admission.direction, age: since.elapsed(), ending: false }
+            Command::RemoveStatic(candidate) => {
+                if let Some(net) = self.nets.get_mut(candidate.wire) {
+                    net.plan.remove_static(&candidate);
+                }
+                self.remark();
             }
-            None => Existing {
-                direction: entry.peer.direction(),
-                age: entry.peer.lifetime(),
-                ending: entry.peer.is_over(),
-            },
-        });
-        rules::admit(who, wire.local_id(), existing, self.counts, &self.limits)
-    }
-
-    /// The third checkpoint.
-    fn admit(&mut self, admission: Box<Admission>) -> Admitted {
-        let who = Candidature { id: admission.session.peer, direction: admission.direction };
-        let offers = self.context.offers.get(who.id.wire());
-        let idle = offers.is_none_or(|offer| offer.protocols.is_empty());
-        let verdict = if admission.session.channels.is_empty() && !idle {
-            Verdict::Refuse(Reason::Useless)
-        } else {
-            self.judge(who, admission.candidate.as_ref())
-        };
-        match verdict {
-            Verdict::Admit => self.start(*admission, None),
-            Verdict::Replace => {
-                let Some(entry) = self.entries.get_mut(&who.id) else {
-                    self.start(*admission, None);
-                    return Ok(());
+            Command::Offer(candidate, reply) => {
+                let _ = reply.send(self.offered(candidate));
+            }
+            Command::Trust(id, true) => {
+                self.limits.trusted.insert(id);
+                self.remark();
+                self.lift(&Banned::Id(id));
+            }
+            Command::Trust(id, false) => {
+                self.limits.trusted.remove(&id);
+                self.remark();
+            }
+            Command::Unconditional(id, on) => {
+                match on {
+                    true => self.limits.unconditional.insert(id),
+                    false => self.limits.unconditional.remove(&id),
                 };
-                entry.peer.disconnect(Reason::AlreadyConnected);
-                let since = Instant::now();
-                if let Some(earlier) = entry.successor.replace(Successor { admission, since }) {
-                    self.turn_away(*earlier.admission, Reason::AlreadyConnected);
-                }
+                self.remark();
             }
-            Verdict::Refuse(reason) => {
-                self.refused(admission.remote, admission.direction, Some(who.id), &reason);
-                return Err((reason, admission));
+            Command::Slots { wire, inbound, outbound } => {
+                self.limits.wires.insert(wire, (inbound, outbound));
             }
-        }
-        Ok(())
-    }
-
-    /// Takes back an admission that was given: a better session came before it started.
-    fn turn_away(&mut self, admission: Admission, reason: Reason) {
-        self.refused(admission.remote, admission.direction, Some(admission.session.peer), &reason);
-        if let Some(candidate) = admission.candidate.clone() {
-            let detail = HandshakeError::RefusedByUs(reason.clone()).to_string();
-            self.dial_failed(candidate, Failure { reason: reason.clone(), detail, hopeless: false });
-        }
-        self.dismiss(admission, reason);
-    }
-
-    /// Makes a peer of a session and starts its tasks. It takes a slot of its own, or that of the session it replaces.
-    fn start(&mut self, admission: Admission, inherited: Option<Option<Direction>>) {
-        let Admission { session, direction, remote, candidate, ticket } = admission;
-        drop(ticket);
-        let id = session.peer;
-        let ledger = self.ledger.child(self.limits.bytes_per_peer);
-        let lanes = self.context.wires.get(id.wire()).map_or(Lanes::PerChannel, |wire| wire.lanes());
-        let rates = Rates { send: self.limits.send_rate, recv: self.limits.recv_rate };
-        let terms = Terms { direction, remote, lanes, ledger, rates, tap: self.context.tap.clone() };
-        let registered = |index| {
-            let Registered { protocol, offered, .. } = self.registry.get(index)?;
-            Some((protocol, offered))
-        };
-        let (peer, parts) = assemble(session, terms, registered);
-        let slot = inherited.unwrap_or_else(|| {
-            let slot = (!self.limits.unconditional.contains(&id)).then_some(direction);
-            slot.into_iter().for_each(|slot| *self.count(slot) += 1);
-            slot
-        });
-        if let Some(candidate) = &candidate {
-            self.plan.connected(candidate);
-        }
-        tracing::info!(target: "switchboard::switch", peer = %id, wire = id.wire(), %remote,
-            direction = direction.as_str(), name = %printable(&peer.info().name), "peer added");
-        self.entries.insert(id, Entry { peer: peer.clone(), candidate, slot, successor: None });
-        self.peers.map.write().insert(id, peer.clone());
-        self.context.emit(Event::PeerAdded(peer));
-        self.sessions.spawn(async move { (id, session::run(parts).await) });
-    }
-
-    fn count(&mut self, direction: Direction) -> &mut usize {
-        match direction {
-            Direction::Inbound => &mut self.counts.inbound,
-            Direction::Outbound => &mut self.counts.outbound,
-        }
-    }
-
-    fn session_ended(&mut self, ended: Result<(PeerId, End), task::JoinError>) {
-        // A session task neither panics nor is aborted but at the end of a stop.
-        let Ok((id, end)) = ended else { return };
-        let Some(entry) = self.entries.remove(&id) else { return };
-        let Entry { peer, candidate, slot, successor } = entry;
-        let jitter = self.context.env.below(1_000);
-        self.plan.lost(candidate.as_ref(), id, peer.lifetime(), Instant::now(), jitter);
-        if successor.is_none() {
-            self.peers.map.write().remove(&id);
-            if let Some(slot) = slot {
-                let count = self.count(slot);
-                *count = count.saturating_sub(1);
+            Command::Mark(candidate, mark) => self.mark(&candidate, mark),
+            Command::Report { id, ip, wrong } => self.report(id, ip, &wrong),
+            Command::Breach { id, ip, rule } => {
+                let wrong = Misbehaviour { points: self.limits.score.breach, what: rule };
+                self.report(id, ip, &wrong);
             }
-        }
-        tracing::info!(target: "switchboard::switch", peer = %id, wire = id.wire(), reason = %end.reason,
-            by = end.by.as_str(), "peer dropped");
-        self.context.emit(Event::PeerDropped { peer, end });
-        if let Some(successor) = successor {
-            self.start(*successor.admission, Some(slot));
-        }
-    }
-
-    fn refused(&self, remote: SocketAddr, direction: Direction, id: Option<PeerId>, reason: &Reason) {
-        tracing::debug!(target: "switchboard::switch", %remote, direction = direction.as_str(), %reason, "refused");
-        if direction == Direction::Outbound {
-            // The dial's own event tells it, with when it is tried again.
-            return;
-        }
-        self.context.emit(Event::Refused { remote, direction, id, reason: reason.clone() });
-    }
-
-    /// Starts the dials that are due; says when to look again, unless something frees a slot before.
-    fn dial_due(&mut self) -> Option<Instant> {
-        let under_way = self.plan.dialling();
-        let room = Room {
-            free: self.limits.outbound.saturating_sub(self.counts.outbound + under_way),
-            pending: self.limits.pending_outbound.saturating_sub(under_way),
-        };
-        let (entries, limits) = (&self.entries, &self.limits);
-        let passes = |id: &PeerId| limits.trusted.contains(id) || limits.unconditional.contains(id);
-        let due = self.plan.next(Instant::now(), room, |id| entries.contains_key(id), passes);
-        let started = due.len();
-        let wake = match room.pending > started {
-            true if room.free > started => self.plan.wake(|_| true),
-            true => self.plan.wake(|id| id.is_some_and(passes)),
-            false => None,
-        };
-        for candidate in due {
-            let stopped = self.stopped.clone()?;
-            tracing::debug!(target: "switchboard::dial", %candidate, "dialling");
-            let ticket = Ticket { pending: None, stopped };
-            let dial = self.dials.spawn(outbound(Arc::clone(&self.context), candidate.clone(), ticket));
-            self.dialled.insert(dial.id(), candidate);
-        }
-        wake
-    }
-
-    fn dial_ended(&mut self, ended: Result<(task::Id, Option<Failure>), task::JoinError>) {
-        let (id, failure) = match ended {
-            Ok((id, failure)) => (id, failure),
-            Err(error) => {
-                let detail = printable(&error.to_string());
-                (error.id(), Some(Failure { reason: Reason::LocalFault, detail, hopeless: false }))
+            Command::Ban(ban) => self.ban(ban),
+            Command::Lift(who, reply) => {
+                let _ = reply.send(self.lift(&who));
             }
-        };
-        let candidate = self.dialled.remove(&id);
-        if let Some((candidate, failure)) = candidate.zip(failure) {
-            self.dial_failed(candidate, failure);
+            Command::Bans(reply) => {
+                let _ = reply.send(self.book.list(self.wall()));
+            }
+            Command::Open { .. } | Command::Stopped(_) => {}
         }
     }
 
-    fn dial_failed(&mut self, candidate: Candidate, failure: Failure) {
-        let Failure { reason, detail, hopeless } = failure;
-        let jitter = self.context.env.below(1_000);
-        let retry_in = self.plan.failed(&candidate, Instant::now(), hopeless, jitter);
-        tracing::debug!(target: "switchboard::dial", %candidate, %reason, ?retry_in, "dial failed");
-        self.context.emit(Event::DialFailed { candidate, reason, detail, retry_in });
+    pub(super) fn wall(&self) -> SystemTime {
+        self.context.env.wall()
+    }
+
+    /// Slots of a wire: inbound and outbound.
+    pub(super) fn most(&self, wire: WireName) -> (usize, usize) {
+        self.limits.wires.get(wire).copied().unwrap_or((self.limits.inbound, self.limits.outbound))
+    }
+
+    /// Whether slots, addresses and bans do not concern an identity.
+    pub(super) fn passes(&self, id: &PeerId) -> bool {
+        self.limits.trusted.contains(id) || self.limits.unconditional.contains(id)
+    }
+
+    /// Who answers those that wait for a dial of this candidate, or for this identity.
+    pub(super) fn answer(&mut self, candidate: &Candidate, answer: &Result<Peer, ConnectError>) {
+        for waiting in self.asking.remove(&dial::key(candidate)).into_iter().flatten() {
+            let _ = waiting.send(answer.clone());
+        }
     }
 }
 

@@ -1,24 +1,32 @@
 //! Putting a Switch together: wires, protocols, limits, listeners; then `start`.
 
-use super::actor::{Actor, Served};
+use super::actor::{Actor, Command, Made, Served};
 use super::connect::Context;
 use super::handle::{PeerSet, Shared, Switch, tokio_stop::Stop};
+use super::score::{MAX_BANS, ScoreBook};
+use super::source::{Resolver, Source, Wake};
 use crate::candidate::Candidate;
 use crate::env::Env;
+use crate::event::Publisher;
 use crate::id::WireName;
 use crate::protocol::Protocol;
+use crate::service::run::{Prepared, Services};
+use crate::service::{Service, ServiceContext, ServiceError};
 use crate::session::ledger::Ledger;
 use crate::session::tap::Tap;
+use crate::store::{MemoryStore, Space, Store, StoreError};
 use crate::switch::access::{AccessList, Limits};
 use crate::wire::{Offer, Offered, Wire};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{mpsc, watch};
 
-/// Events kept for a slow subscriber.
-const EVENT_BACKLOG: usize = 1_024;
+/// Where bans are kept.
+const BANS: &str = "switch.bans";
+/// Changes of bans that may wait for the store.
+const BAN_BACKLOG: usize = 256;
 /// Commands that may wait for the Switch's task.
 const COMMAND_BACKLOG: usize = 256;
 
@@ -48,6 +56,10 @@ pub struct SwitchBuilder {
     listen: Vec<ListenSpec>,
     statics: Vec<Candidate>,
     tap: Option<Arc<dyn Tap>>,
+    sources: Vec<Arc<dyn Source>>,
+    resolvers: Vec<Arc<dyn Resolver>>,
+    services: Vec<Arc<dyn Service>>,
+    store: Arc<dyn Store>,
 }
 
 /// Why a Switch does not start. Every text names what to change.
@@ -95,6 +107,20 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// Two services of one name.
+    #[error("service {0} is registered twice")]
+    ServiceTwice(String),
+    /// A service does not start.
+    #[error("service {name} does not start: {error}")]
+    Service {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        error: ServiceError,
+    },
+    /// What must survive a restart cannot be read.
+    #[error("{0}")]
+    Store(#[from] StoreError),
 }
 
 fn hint(error: &std::io::Error) -> &'static str {
@@ -125,6 +151,10 @@ impl SwitchBuilder {
             listen: Vec::new(),
             statics: Vec::new(),
             tap: None,
+            sources: Vec::new(),
+            resolvers: Vec::new(),
+            services: Vec::new(),
+            store: Arc::new(MemoryStore::new()),
         }
     }
 
@@ -196,6 +226,39 @@ impl SwitchBuilder {
         self
     }
 
+    /// Adds a source of candidates.
+    #[must_use]
+    pub fn source(mut self, source: Arc<dyn Source>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Adds somebody who finds the addresses of identities.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.resolvers.push(resolver);
+        self
+    }
+
+    /// Adds a service, with the protocol, the source and the resolver it owns.
+    #[must_use]
+    pub fn service(mut self, service: Arc<dyn Service>) -> Self {
+        self.sources.extend(service.source());
+        self.resolvers.extend(service.resolver());
+        if let Some((protocol, only)) = service.protocol() {
+            self = self.register(protocol, only);
+        }
+        self.services.push(service);
+        self
+    }
+
+    /// Sets where everything is kept that must survive a restart (default: in memory, so nothing does).
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
     fn check(&self) -> Result<(), StartError> {
         if self.wires.is_empty() {
             return Err(StartError::NoWire);
@@ -211,6 +274,11 @@ impl SwitchBuilder {
             listen.wires.iter().try_for_each(|w| known(w, format!("listener {}", listen.addr)))?;
         }
         self.statics.iter().try_for_each(|c| known(c.wire, format!("static peer {c}")))?;
+        self.sources.iter().try_for_each(|s| known(s.wire(), format!("source {}", s.name())))?;
+        let mut services = BTreeSet::new();
+        if let Some(twice) = self.services.iter().find(|s| !services.insert(s.name())) {
+            return Err(StartError::ServiceTwice(twice.name().to_owned()));
+        }
         let mut seen = BTreeSet::new();
         for Registered { only, offered, .. } in &self.protocols {
             only.map_or(Ok(()), |w| known(w, format!("protocol {}", offered.name)))?;
@@ -251,8 +319,18 @@ impl SwitchBuilder {
         }
         let listening: Vec<_> =
             listeners.iter().map(|(l, w)| (l.local_addr(), w.iter().map(|w| w.name()).collect())).collect();
+        let mut book = ScoreBook::default();
+        let names: Vec<_> = self.wires.iter().map(|wire| wire.name()).collect();
+        let space = Space::new(Arc::clone(&self.store), BANS);
+        let now = self.env.wall();
+        for (key, value) in space.scan(b"", None, MAX_BANS).await? {
+            if !book.load(&key, &value, &names, now) {
+                // It is over, or of a wire this node does not have now.
+                tracing::debug!(target: "switchboard::switch", "a stored ban is passed over");
+            }
+        }
         let (commands, inbox) = mpsc::channel(COMMAND_BACKLOG);
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let events = Arc::<Publisher>::default();
         let (stop, stopped) = Stop::new();
         let peers = PeerSet::default();
         let ledger = Ledger::new(self.limits.bytes_total);
@@ -261,30 +339,66 @@ impl SwitchBuilder {
             wires: self.wires.iter().map(|w| (w.name(), Arc::clone(w))).collect(),
             offers,
             commands: commands.downgrade(),
-            events: events.clone(),
+            events: Arc::clone(&events),
             listening: listening.clone(),
             tap: self.tap,
+            presets: self.wires.iter().map(|w| (w.name(), w.preset())).collect(),
+            resolvers: self.resolvers,
+            pending: Mutex::default(),
+            wake: Wake::default(),
         });
-        let actor = Actor::new(
-            context,
-            peers.clone(),
-            self.protocols,
-            self.limits,
-            self.access,
-            self.statics,
-            Arc::clone(&ledger),
-        );
-        tokio::spawn(actor.run(inbox, listeners, stopped));
+        let (stored, rows) = mpsc::channel(BAN_BACKLOG);
+        tokio::spawn(super::bans::keep(space, rows));
+        let actor = Actor::new(Made {
+            context: Arc::clone(&context),
+            peers: peers.clone(),
+            registry: self.protocols,
+            limits: self.limits,
+            access: self.access,
+            statics: self.statics,
+            sources: self.sources,
+            ledger: Arc::clone(&ledger),
+            book,
+            stored,
+        });
+        let (halt, halted) = watch::channel(false);
+        tokio::spawn(actor.run(inbox, stopped, halted));
+        let services = Services::default();
         let shared = Shared {
             commands,
-            peers,
+            peers: peers.clone(),
             events,
+            context: Arc::downgrade(&context),
+            services: services.clone(),
             wires: self.wires,
             listening,
             ledger,
             stopping: stop,
             broadcasting: Mutex::default(),
         };
-        Ok(Switch { inner: Arc::new(shared) })
+        let switch = Switch { inner: Arc::new(shared) };
+        let mut prepared = Vec::new();
+        for service in self.services {
+            let name = service.name().to_owned();
+            let made = |stopping| ServiceContext {
+                name: name.as_str().into(),
+                context: Arc::clone(&context),
+                peers: peers.clone(),
+                space: Space::new(Arc::clone(&self.store), &name),
+                stopping,
+            };
+            match Prepared::start(service, made).await {
+                Ok(ready) => prepared.push(ready),
+                Err(error) => {
+                    switch.stop().await;
+                    return Err(StartError::Service { name, error });
+                }
+            }
+        }
+        let running = prepared.into_iter().map(|ready| ready.run(&services, halt.clone())).collect();
+        let open = Command::Open { listeners, services: running };
+        // It cannot have stopped: we hold its handle.
+        let _ = switch.inner.commands.send(open).await;
+        Ok(switch)
     }
 }

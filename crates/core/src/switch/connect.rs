@@ -2,37 +2,113 @@
 //! ask the Switch's task.
 
 use super::actor::{Admission, Command, Proven, Ticket};
+use super::dial::Miss;
+use super::peer::{By, Peer};
+use super::pending::{Number, Pending};
+use super::source::{Resolver, Wake};
 use crate::BoxFuture;
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Provenance};
 use crate::env::Env;
-use crate::event::Event;
+use crate::event::{Event, Publisher};
 use crate::id::{Direction, PeerId, WireName};
 use crate::net::{Connection, Listener, connect_any};
+use crate::preset::{HandshakeRules, Preset};
 use crate::reason::Reason;
 use crate::session::tap::Tap;
 use crate::text::printable;
-use crate::wire::{Established, Gate, HandshakeError, Offer, Sniff, Stage, Upgrade, Wire};
+use crate::wire::{Established, Fault, Gate, HandshakeError, Offer, Sniff, Stage, Upgrade, Wire};
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// How long a dial may take to connect (`go-ethereum p2p/server.go`, defaultDialTimeout).
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// No handshake is given up earlier for want of an identity.
+const LEAST_IDENTITY: Duration = Duration::from_secs(5);
 /// How long an initiator may take to send its first bytes.
 const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(5);
 /// How long a port with several wires stays silent before it offers the wire whose listener speaks first.
 const SPEAK_FIRST_AFTER: Duration = Duration::from_millis(400);
-/// Bound over all steps of a handshake, whatever the wire's own bounds are.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
 /// Addresses of one host that are tried.
 const MAX_ADDRS: usize = 16;
-/// Pause after the system refused to accept (`go-ethereum p2p/server.go`: 200 ms).
+/// Pause after the system refused to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why [`crate::Switch::connect`] gives no peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address cannot be read.
+    #[error("{0}")]
+    Address(String),
+    /// The peer refused us and said why.
+    #[error("refused by the peer: {reason}{}", .words.as_ref().map_or_else(String::new, |words| format!(" ({words})")))]
+    RefusedByThem {
+        /// What it gave as its reason.
+        reason: Reason,
+        /// Its own words, escaped, where it had any.
+        words: Option<String>,
+    },
+    /// Our own rules refused.
+    #[error("refused by us: {0}")]
+    RefusedByUs(Reason),
+    /// Another identity answered than the one dialled.
+    #[error("another identity answered: {0}")]
+    WrongIdentity(String),
+    /// The peer broke a rule, or is of another network.
+    #[error("{reason}: {detail}")]
+    AtFault {
+        /// Which.
+        reason: Reason,
+        /// The error's words, escaped.
+        detail: String,
+    },
+    /// A step took too long.
+    #[error("the {} handshake timed out", .0.as_str())]
+    TimedOut(Stage),
+    /// The peer closed without a word.
+    #[error("the peer closed the connection in the {} handshake", .0.as_str())]
+    Closed(Stage),
+    /// The connection could not be made, or broke.
+    #[error("{0}")]
+    Network(String),
+    /// The candidate has no address, and nobody could find one.
+    #[error("no address of this peer is known")]
+    NoAddress,
+    /// A fault of ours.
+    #[error("{0}")]
+    Local(String),
+    /// The Switch stopped.
+    #[error("the switch stopped")]
+    Stopped,
+}
+
+impl From<&HandshakeError> for ConnectError {
+    fn from(error: &HandshakeError) -> Self {
+        let detail = || printable(&error.to_string());
+        match error {
+            HandshakeError::Peer { fault, .. } if fault.reason == Reason::WrongIdentity => {
+                Self::WrongIdentity(printable(&fault.detail.to_string()))
+            }
+            HandshakeError::Peer { fault, .. } => {
+                Self::AtFault { reason: fault.reason.clone(), detail: printable(&fault.detail.to_string()) }
+            }
+            HandshakeError::RefusedByPeer { reason, words } => {
+                Self::RefusedByThem { reason: reason.clone(), words: words.clone() }
+            }
+            HandshakeError::RefusedByUs(Reason::WrongIdentity) => Self::WrongIdentity(detail()),
+            HandshakeError::RefusedByUs(reason) => Self::RefusedByUs(reason.clone()),
+            HandshakeError::Timeout(stage) => Self::TimedOut(*stage),
+            HandshakeError::Closed(stage) => Self::Closed(*stage),
+            HandshakeError::Io { .. } => Self::Network(detail()),
+            HandshakeError::Probed(_) | HandshakeError::Local(_) => Self::Local(detail()),
+        }
+    }
+}
 
 /// What every connection task shares.
 pub(crate) struct Context {
@@ -40,21 +116,43 @@ pub(crate) struct Context {
     pub(crate) wires: BTreeMap<WireName, Arc<dyn Wire>>,
     pub(crate) offers: BTreeMap<WireName, Arc<Offer>>,
     pub(crate) commands: mpsc::WeakSender<Command>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: Arc<Publisher>,
     pub(crate) listening: Vec<(SocketAddr, Vec<WireName>)>,
     pub(crate) tap: Option<Arc<dyn Tap>>,
+    pub(crate) presets: BTreeMap<WireName, Preset>,
+    pub(crate) resolvers: Vec<Arc<dyn Resolver>>,
+    pub(crate) pending: Mutex<Pending>,
+    pub(crate) wake: Wake,
 }
 
 impl Context {
+    /// The rules of a wire.
+    pub(crate) fn preset(&self, wire: WireName) -> Preset {
+        self.presets.get(wire).cloned().unwrap_or_default()
+    }
+
+    /// Gets a peer, or dials it.
+    pub(crate) async fn connect(&self, candidate: Candidate) -> Result<Peer, ConnectError> {
+        let asked = self.ask(|reply| Command::Connect(Box::new(candidate), reply)).await;
+        asked.unwrap_or(Err(ConnectError::Stopped))
+    }
+
+    /// Tells the Switch's task something.
+    pub(crate) async fn tell(&self, command: Command) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(command).await;
+        }
+    }
+
     /// Asks the Switch's task a question; `None` when it is gone.
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    pub(crate) async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.upgrade()?.send(question(reply)).await.ok()?;
         answer.await.ok()
     }
 
     pub(crate) fn emit(&self, event: Event) {
-        let _ = self.events.send(event);
+        self.events.emit(&event);
     }
 
     fn upgrade(
@@ -62,11 +160,12 @@ impl Context {
         wire: WireName,
         remote: SocketAddr,
         candidate: Option<Candidate>,
+        pending: Option<Number>,
     ) -> Upgrade {
         Upgrade {
             env: self.env.clone(),
             offer: self.offers.get(wire).cloned().unwrap_or_default(),
-            gate: Arc::new(SwitchGate { context: Arc::clone(self), remote, candidate }),
+            gate: Arc::new(SwitchGate { context: Arc::clone(self), remote, candidate, pending }),
             listen: self.listening.iter().find(|(_, wires)| wires.contains(&wire)).map(|(addr, _)| *addr),
         }
     }
@@ -87,6 +186,13 @@ impl Context {
         }
         self.emit(Event::HandshakeFailed { remote, direction, wire, reason, detail });
     }
+
+    /// Misbehaviour in a handshake, on an address that may be scored.
+    async fn judge(&self, remote: SocketAddr, error: &HandshakeError) {
+        if let HandshakeError::Peer { fault: Fault { reason: Reason::Breach(rule), .. }, .. } = error {
+            self.tell(Command::Breach { id: None, ip: Some(remote.ip()), rule }).await;
+        }
+    }
 }
 
 /// The second checkpoint, for one connection.
@@ -94,6 +200,7 @@ struct SwitchGate {
     context: Arc<Context>,
     remote: SocketAddr,
     candidate: Option<Candidate>,
+    pending: Option<Number>,
 }
 
 impl Gate for SwitchGate {
@@ -101,7 +208,11 @@ impl Gate for SwitchGate {
         Box::pin(async move {
             let who = Proven { id, direction, remote: self.remote, candidate: self.candidate.clone() };
             let asked = self.context.ask(|reply| Command::Identity { who, reply }).await;
-            asked.unwrap_or(Err(Reason::Quitting))
+            let verdict = asked.unwrap_or(Err(Reason::Quitting));
+            if let (Ok(()), Some(number)) = (&verdict, self.pending) {
+                self.context.pending.lock().proven(number, id);
+            }
+            verdict
         })
     }
 }
@@ -142,25 +253,51 @@ pub(crate) async fn inbound(
     wires: Arc<[Arc<dyn Wire>]>,
     ticket: Ticket,
 ) {
-    let remote = connection.remote;
+    let (remote, local) = (connection.remote, connection.local);
+    let accepted = Instant::now();
+    let rules = |wire: &Arc<dyn Wire>| context.presets.get(wire.name()).map(|preset| &preset.handshake);
+    // Until the wire is known, the longest of those served here.
+    let longest = |pick: fn(&HandshakeRules) -> Duration| wires.iter().filter_map(rules).map(pick).max();
+    let whole = longest(|rules| rules.whole_within).unwrap_or_default();
+    let identity = longest(|rules| rules.identity_within).unwrap_or_default().max(LEAST_IDENTITY);
+    let (identity, whole) = (accepted + identity.min(whole), accepted + whole);
     let mut wire_name = None;
     let handshake = async {
         let (wire, connection) = choose(connection, &wires).await?;
         wire_name = Some(wire.name());
-        wire.accept(connection, context.upgrade(wire.name(), remote, None)).await
+        if wires.len() > 1 {
+            let wire = wire.name();
+            let asked = context.ask(|reply| Command::Throttle { wire, remote, reply }).await;
+            asked.unwrap_or(Err(Reason::Quitting)).map_err(HandshakeError::RefusedByUs)?;
+        }
+        wire.accept(connection, context.upgrade(wire.name(), remote, None, ticket.number())).await
     };
-    let stopped = ticket.cancelled();
+    let unproven = async {
+        tokio::time::sleep_until(identity).await;
+        if ticket.number().is_none_or(|number| context.pending.lock().is_proven(number)) {
+            tokio::time::sleep_until(whole).await;
+            return Stage::Protocol;
+        }
+        Stage::Secure
+    };
+    let (stopped, evicted) = (ticket.cancelled(), ticket.evicted());
     let result = tokio::select! {
         biased;
-        result = tokio::time::timeout(HANDSHAKE_LIMIT, handshake) => result,
+        result = handshake => result,
+        stage = unproven => Err(HandshakeError::Timeout(stage)),
+        () = evicted => Err(HandshakeError::Timeout(Stage::Secure)),
         () = stopped => return,
     };
-    match result.unwrap_or(Err(HandshakeError::Timeout(Stage::Protocol))) {
+    match result {
         Ok(session) => {
-            let _ = admit(&context, session, Direction::Inbound, remote, None, ticket).await;
+            let from = Ends { remote, local };
+            let _ = admit(&context, session, Direction::Inbound, from, None, ticket).await;
         }
         Err(HandshakeError::Probed(id)) => context.emit(Event::Probed { remote, id }),
-        Err(error) => context.failed(remote, Direction::Inbound, wire_name, &error),
+        Err(error) => {
+            context.failed(remote, Direction::Inbound, wire_name, &error);
+            context.judge(remote, &error).await;
+        }
     }
 }
 
@@ -206,12 +343,46 @@ async fn choose(
     Ok((wire, connection.unread(first)))
 }
 
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
 /// Why a dial did not lead to a session.
 pub(crate) struct Failure {
+    pub(crate) error: ConnectError,
     pub(crate) reason: Reason,
+    pub(crate) stage: Stage,
+    pub(crate) by: By,
     pub(crate) detail: String,
-    /// It never will: by our own judgement it is ourselves.
-    pub(crate) hopeless: bool,
+    pub(crate) miss: Miss,
+    /// Where it went wrong, if the fault is theirs.
+    pub(crate) breach: Option<(IpAddr, &'static str)>,
+}
+
+impl Failure {
+    pub(crate) fn new(error: &HandshakeError) -> Self {
+        let by = match error {
+            HandshakeError::RefusedByUs(_) | HandshakeError::Local(_) | HandshakeError::Timeout(_) => By::Us,
+            HandshakeError::Io { .. } => By::Network,
+            _ => By::Peer,
+        };
+        let miss = match error {
+            HandshakeError::RefusedByUs(Reason::SelfConnection) => Miss::Hopeless,
+            _ => Miss::Again,
+        };
+        let (reason, stage) = (error.reason(), error.stage());
+        let detail = printable(&error.to_string());
+        Self { error: error.into(), reason, stage, by, detail, miss, breach: None }
+    }
+
+    fn no_address() -> Self {
+        let (error, reason, stage) = (ConnectError::NoAddress, Reason::NetworkError, Stage::Connect);
+        let detail = error.to_string();
+        Self { error, reason, stage, by: By::Network, detail, miss: Miss::NoAddress, breach: None }
+    }
 }
 
 /// Dials one candidate; `None` when it became a session, or the Switch stopped.
@@ -224,51 +395,121 @@ pub(crate) async fn outbound(context: Arc<Context>, candidate: Candidate, ticket
     }
 }
 
-/// Resolves a candidate's host and connects to the first of its permitted addresses that answers.
-async fn connect(context: &Context, candidate: &Candidate) -> Result<Connection, HandshakeError> {
+/// Connects to the first permitted address of a candidate that answers. Gives the candidate as it was reached: its
+/// first address is the one that answered.
+async fn connect(
+    context: &Context,
+    candidate: &Candidate,
+    deadline: Instant,
+) -> Result<(Connection, Candidate), HandshakeError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
         _ => HandshakeError::Io { stage: Stage::Connect, error },
     };
-    let (net, deadline) = (&**context.env.net(), Instant::now() + CONNECT_LIMIT);
-    let found = tokio::time::timeout_at(deadline, net.resolve(&candidate.host, candidate.port)).await;
-    let mut addrs = found.map_err(|_| HandshakeError::Timeout(Stage::Connect))?.map_err(failed)?;
-    let any = !addrs.is_empty();
-    addrs.truncate(MAX_ADDRS);
-    // A denied address is not even connected to.
-    let addrs = context.ask(|reply| Command::Permitted { addrs, reply }).await;
-    let addrs = addrs.ok_or(HandshakeError::RefusedByUs(Reason::Quitting))?;
-    if any && addrs.is_empty() {
-        return Err(HandshakeError::RefusedByUs(Reason::AccessDenied));
+    let net = &**context.env.net();
+    let mut last = HandshakeError::Timeout(Stage::Connect);
+    let left = candidate.addresses().count();
+    for (tried, (host, port)) in candidate.addresses().enumerate() {
+        // An even share of the time for each address, so that one that swallows packets does not hide the others.
+        let now = Instant::now();
+        let share = u32::try_from(left - tried).unwrap_or(u32::MAX);
+        let until = now + deadline.saturating_duration_since(now) / share;
+        let found = tokio::time::timeout_at(until, net.resolve(host, port)).await;
+        let mut addrs = match found.map_err(|_| HandshakeError::Timeout(Stage::Connect)) {
+            Ok(Ok(addrs)) => addrs,
+            Ok(Err(error)) => {
+                last = failed(error);
+                continue;
+            }
+            Err(timeout) => {
+                last = timeout;
+                continue;
+            }
+        };
+        let any = !addrs.is_empty();
+        addrs.truncate(MAX_ADDRS);
+        // A denied address is not even connected to.
+        let addrs = context.ask(|reply| Command::Permitted { addrs, reply }).await;
+        let addrs = addrs.ok_or(HandshakeError::RefusedByUs(Reason::Quitting))?;
+        if any && addrs.is_empty() {
+            last = HandshakeError::RefusedByUs(Reason::AccessDenied);
+            continue;
+        }
+        match connect_any(net, &addrs, until).await {
+            Ok(connection) => {
+                let mut reached = candidate.clone();
+                (reached.host, reached.port) = (host.to_owned(), port);
+                return Ok((connection, reached));
+            }
+            Err(error) => last = failed(error),
+        }
     }
-    connect_any(net, &addrs, deadline).await.map_err(failed)
+    Err(last)
+}
+
+/// Asks whoever knows identities of this wire for the addresses of one.
+async fn resolve(context: &Context, candidate: &Candidate, deadline: Instant) -> Option<Candidate> {
+    let resolvers = context.resolvers.iter().filter(|resolver| resolver.wire() == candidate.wire);
+    for resolver in resolvers {
+        let found = tokio::time::timeout_at(deadline, resolver.resolve(candidate)).await.ok().flatten();
+        let fits = |found: &Candidate| found.wire == candidate.wire && found.id == candidate.id;
+        if let Some(mut found) = found.filter(|found| fits(found) && found.addresses().next().is_some()) {
+            found.provenance = candidate.provenance;
+            return Some(found);
+        }
+    }
+    None
 }
 
 async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Option<Failure> {
+    let preset = context.preset(candidate.wire);
+    let within = preset.dial.connect_within;
+    let mut target = candidate.clone();
+    if target.addresses().next().is_none() {
+        match resolve(&context, &candidate, Instant::now() + within).await {
+            Some(found) => target = found,
+            None => return Some(Failure::no_address()),
+        }
+    }
+    let mut reached = None;
     let result = async {
         let Some(wire) = context.wires.get(candidate.wire) else {
             return Err(HandshakeError::Local("no such wire on this node".into()));
         };
-        let connection = connect(&context, &candidate).await?;
-        let remote = connection.remote;
-        let upgrade = context.upgrade(candidate.wire, remote, Some(candidate.clone()));
-        let handshake = wire.dial(connection, candidate.clone(), upgrade);
-        let session = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await;
+        let mut connected = connect(&context, &target, Instant::now() + within).await;
+        if connected.is_err() && candidate.provenance == Provenance::Static && candidate.id.is_some() {
+            // It may have moved.
+            let found = resolve(&context, &candidate, Instant::now() + within).await;
+            if let Some(found) = found.filter(|found| !found.addresses().eq(target.addresses())) {
+                connected = connect(&context, &found, Instant::now() + within).await;
+            }
+        }
+        let (connection, whom) = connected?;
+        let ends = Ends { remote: connection.remote, local: connection.local };
+        reached = Some(ends.remote.ip());
+        let upgrade = context.upgrade(candidate.wire, ends.remote, Some(candidate.clone()), None);
+        let handshake = wire.dial(connection, whom, upgrade);
+        let session = tokio::time::timeout(preset.handshake.whole_within, handshake).await;
         let session =
             session.unwrap_or(Err(HandshakeError::Timeout(Stage::Protocol))).inspect_err(|error| {
-                context.failed(remote, Direction::Outbound, Some(candidate.wire), error);
+                context.failed(ends.remote, Direction::Outbound, Some(candidate.wire), error);
             })?;
-        Ok((session, remote))
+        Ok((session, ends))
     };
     let error = match result.await {
-        Ok((session, remote)) => {
-            let admitted = admit(&context, session, Direction::Outbound, remote, Some(candidate), ticket);
+        Ok((session, ends)) => {
+            let admitted = admit(&context, session, Direction::Outbound, ends, Some(candidate), ticket);
             HandshakeError::RefusedByUs(admitted.await.err()?)
         }
         Err(error) => error,
     };
-    let hopeless = matches!(error, HandshakeError::RefusedByUs(Reason::SelfConnection));
-    Some(Failure { reason: error.reason(), detail: printable(&error.to_string()), hopeless })
+    let mut failure = Failure::new(&error);
+    if let (HandshakeError::Peer { fault: Fault { reason: Reason::Breach(rule), .. }, .. }, Some(ip)) =
+        (&error, reached)
+    {
+        failure.breach = Some((ip, rule));
+    }
+    Some(failure)
 }
 
 /// The third checkpoint; a refused session gets its goodbye.
@@ -276,11 +517,11 @@ async fn admit(
     context: &Context,
     session: Established,
     direction: Direction,
-    remote: SocketAddr,
+    ends: Ends,
     candidate: Option<Candidate>,
     ticket: Ticket,
 ) -> Result<(), Reason> {
-    let admission = Box::new(Admission { session, direction, remote, candidate, ticket });
+    let admission = Box::new(Admission { session, direction, ends, candidate, ticket });
     let answer = context.ask(|reply| Command::Admit { admission, reply }).await;
     match answer {
         Some(Ok(())) => Ok(()),

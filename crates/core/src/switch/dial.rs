@@ -1,38 +1,35 @@
-//! Whom to dial, and when: static peers for ever with back-off, other candidates once.
+//! Whom to dial on one wire, and when: static peers for ever with back-off, other candidates once.
 //!
 //! ```text
-//!   static:   wait ─▶ dialling ─▶ connected ─▶ (lost) ─▶ wait …   back-off 0.5 s doubling to 60 s, ± a quarter
-//!   others:   queue (bounded) ─▶ dialling ─▶ connected | forgotten; not again within 35 s
+//!   static:   wait ─▶ dialling ─▶ connected ─▶ (lost) ─▶ wait …   back-off doubling from backoff_first, ± a quarter
+//!   others:   offered (bounded queue) ┐
+//!             sources, in turn ───────┴─▶ dialling ─▶ connected | forgotten; not again within history
 //! ```
 //!
-//! Outbound slots bound both, but static peers that are trusted or unconditional: those are dialled beyond the
+//! The numbers are the wire's [`DialRules`]. Outbound slots bound both, but static peers that are trusted or unconditional: those are dialled beyond the
 //! slots, as they are let in beyond them, and bounded by the pending dials only.
 //!
 //! A pure state machine: the caller gives the time and randomness, does the dialling and reports.
-//! A static peer's back-off starts anew only after a session that lasted [`STEADY`], so that a peer
+//! A static peer's back-off starts anew only after a session that lasted [`DialRules::steady`], so that a peer
 //! that accepts and drops us is not dialled in a tight loop.
+//!
+//! Limits: [`MAX_QUEUED`] offers wait; the history forgets what is older than it has to be.
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Provenance};
 use crate::id::PeerId;
-use std::collections::{BTreeMap, VecDeque};
+use crate::preset::DialRules;
+use crate::switch::source::Skip;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// First wait after a failed dial or a lost session.
-pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-/// Longest wait.
-pub const BACKOFF_MOST: Duration = Duration::from_secs(60);
-/// A session this long counts as a success.
-pub const STEADY: Duration = Duration::from_secs(30);
-/// A candidate is not dialled again within this time (`go-ethereum p2p/dial.go`, dialHistoryExpiration).
-pub const HISTORY: Duration = Duration::from_secs(35);
 /// Candidates that may wait.
 pub const MAX_QUEUED: usize = 1_024;
 
 /// Names a candidate: by identity where it is known, else by address.
-type Key = String;
+pub(crate) type Key = String;
 
-fn key(candidate: &Candidate) -> Key {
+pub(crate) fn key(candidate: &Candidate) -> Key {
     match candidate.id {
         Some(id) => format!("{}:{id}", candidate.wire),
         None => format!("{}:{}", candidate.wire, candidate.authority()),
@@ -53,6 +50,8 @@ struct Static {
     learned: Option<PeerId>,
     phase: Phase,
     failures: u32,
+    /// How often no address was found in a row.
+    unresolved: u32,
 }
 
 impl Static {
@@ -63,31 +62,56 @@ impl Static {
 
 /// How many dials may start.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Room {
-    /// Outbound slots that are free.
+pub(crate) struct DialRoom {
+    /// Dials that may start for free outbound slots.
     pub(crate) free: usize,
+    /// Of those, how many wait for static peers.
+    pub(crate) reserved: usize,
     /// Dials that may be under way beyond those that are.
     pub(crate) pending: usize,
+}
+
+/// Why a dial led to no session, as far as the plan is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// To be tried again.
+    Again,
+    /// No address was found.
+    NoAddress,
+    /// It never will: it is ourselves.
+    Hopeless,
 }
 
 /// The dial scheduler's state.
 #[derive(Debug, Default)]
 pub(crate) struct DialPlan {
+    rules: DialRules,
     statics: BTreeMap<Key, Static>,
     queue: VecDeque<Candidate>,
     /// Candidates dialled lately, until when they rest.
     history: BTreeMap<Key, Instant>,
+    /// When the history is searched for what is over.
+    sweep: Option<Instant>,
+    under_way: BTreeSet<Key>,
     dialling: usize,
+    /// Whether an offer has the next turn, or a source.
+    offers_turn: bool,
 }
 
 impl DialPlan {
+    pub(crate) fn new(rules: DialRules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     /// Adds a peer to be kept connected. Adding it again dials it at once if it waits.
-    pub(crate) fn add_static(&mut self, candidate: Candidate, now: Instant) {
+    pub(crate) fn add_static(&mut self, mut candidate: Candidate, now: Instant) {
+        candidate.provenance = Provenance::Static;
         let entry = self.statics.entry(key(&candidate)).or_insert(Static {
             candidate: candidate.clone(),
             learned: None,
             phase: Phase::Waiting(now),
             failures: 0,
+            unresolved: 0,
         });
         self.queue.retain(|queued| key(queued) != key(&candidate));
         entry.candidate = candidate;
@@ -101,60 +125,119 @@ impl DialPlan {
         self.statics.remove(&key(candidate));
     }
 
-    /// Offers a candidate to be dialled once. `false` when the queue is full or it was dialled lately.
-    pub(crate) fn offer(&mut self, candidate: Candidate, now: Instant) -> bool {
-        self.history.retain(|_, until| *until > now);
-        let k = key(&candidate);
-        if self.queue.len() >= MAX_QUEUED || self.history.contains_key(&k) || self.statics.contains_key(&k) {
-            return false;
-        }
-        if !self.queue.contains(&candidate) {
-            self.queue.push_back(candidate);
-        }
-        true
+    /// Whether this identity is kept connected.
+    pub(crate) fn is_static(&self, id: &PeerId) -> bool {
+        self.statics.values().any(|entry| entry.id().as_ref() == Some(id))
     }
 
-    /// Whom to dial now, given the room. `connected` tells whether an identity has a session already
-    /// (an inbound one, say): such a peer is not dialled. `passes` tells who is dialled beyond the free slots.
-    pub(crate) fn next(
+    /// Static peers that have no session and no dial under way: those that slots are reserved for.
+    pub(crate) fn waiting(&self) -> usize {
+        self.statics.values().filter(|entry| matches!(entry.phase, Phase::Waiting(_))).count()
+    }
+
+    /// Offers a candidate to be dialled once.
+    pub(crate) fn offer(&mut self, candidate: Candidate, now: Instant) -> Result<(), Skip> {
+        let k = key(&candidate);
+        if let Some(skip) = self.rests(&k, now) {
+            return Err(skip);
+        }
+        if self.queue.len() >= MAX_QUEUED {
+            return Err(Skip::Full);
+        }
+        if !self.queue.iter().any(|queued| key(queued) == k && queued.addresses().eq(candidate.addresses())) {
+            self.queue.push_back(candidate);
+        }
+        Ok(())
+    }
+
+    /// Why somebody is not dialled now, by what the plan knows.
+    fn rests(&mut self, k: &Key, now: Instant) -> Option<Skip> {
+        if self.sweep.is_none_or(|at| at <= now) {
+            self.history.retain(|_, until| *until > now);
+            self.sweep = Some(now + self.rules.history);
+        }
+        if self.under_way.contains(k) {
+            Some(Skip::Dialling)
+        } else if self.statics.contains_key(k) {
+            Some(Skip::Static)
+        } else {
+            self.history.get(k).filter(|until| **until > now).map(|_| Skip::Lately)
+        }
+    }
+
+    /// Static peers to dial now, given the room. `busy` tells whether an identity has a session already (an inbound
+    /// one, say), or is about to: such a peer is not dialled. `passes` tells who is dialled beyond the free slots.
+    pub(crate) fn statics(
         &mut self,
         now: Instant,
-        room: Room,
-        connected: impl Fn(&PeerId) -> bool,
+        room: DialRoom,
+        busy: impl Fn(&PeerId) -> bool,
         passes: impl Fn(&PeerId) -> bool,
     ) -> Vec<Candidate> {
         let mut out = Vec::new();
         let slots = room.free.min(room.pending);
-        for entry in self.statics.values_mut() {
+        for (k, entry) in &mut self.statics {
             let due = matches!(entry.phase, Phase::Waiting(at) if at <= now);
             let most = if entry.id().as_ref().is_some_and(&passes) { room.pending } else { slots };
-            if !due || out.len() >= most {
+            if !due || out.len() >= most || self.under_way.contains(k) {
                 continue;
             }
-            if entry.id().as_ref().is_some_and(&connected) {
-                entry.phase = Phase::Waiting(now + BACKOFF_MOST);
+            if entry.id().as_ref().is_some_and(&busy) {
+                entry.phase = Phase::Waiting(now + self.rules.backoff_most);
                 continue;
             }
             entry.phase = Phase::Dialling;
+            self.under_way.insert(k.clone());
             out.push(entry.candidate.clone());
         }
-        while out.len() < slots {
-            let Some(candidate) = self.queue.pop_front() else { break };
-            let k = key(&candidate);
-            // Another address of the same peer was tried a moment ago.
-            let lately = self.history.get(&k).is_some_and(|until| *until > now);
-            if lately || candidate.id.as_ref().is_some_and(&connected) {
-                continue;
-            }
-            self.history.insert(k, now + HISTORY);
-            out.push(candidate);
-        }
-        self.started(out)
-    }
-
-    fn started(&mut self, out: Vec<Candidate>) -> Vec<Candidate> {
         self.dialling += out.len();
         out
+    }
+
+    /// Others to dial now, up to `most`: offers and what `pull` gives take turns. `skip` tells who is not dialled, and
+    /// `told` hears why.
+    pub(crate) fn others(
+        &mut self,
+        now: Instant,
+        most: usize,
+        skip: impl Fn(&Candidate) -> Option<Skip>,
+        mut pull: impl FnMut() -> Option<Candidate>,
+        mut told: impl FnMut(&Candidate, Skip),
+    ) -> Vec<Candidate> {
+        let mut out = Vec::new();
+        while out.len() < most {
+            self.offers_turn = !self.offers_turn;
+            let next = match self.offers_turn {
+                true => self.queue.pop_front().or_else(&mut pull),
+                false => pull().or_else(|| self.queue.pop_front()),
+            };
+            let Some(candidate) = next else { break };
+            let k = key(&candidate);
+            // Another address of the same peer may have been tried a moment ago.
+            if let Some(why) = self.rests(&k, now).or_else(|| skip(&candidate)) {
+                told(&candidate, why);
+                continue;
+            }
+            self.history.insert(k.clone(), now + self.rules.history);
+            self.under_way.insert(k);
+            self.dialling += 1;
+            out.push(candidate);
+        }
+        out
+    }
+
+    /// Dials somebody the program asked for, whenever it was dialled last. `false` when that is under way.
+    pub(crate) fn ask(&mut self, candidate: &Candidate, now: Instant) -> bool {
+        let k = key(candidate);
+        if !self.under_way.insert(k.clone()) {
+            return false;
+        }
+        if let Some(entry) = self.statics.get_mut(&k) {
+            entry.phase = Phase::Dialling;
+        }
+        self.history.insert(k, now + self.rules.history);
+        self.dialling += 1;
+        true
     }
 
     /// Dials under way.
@@ -162,22 +245,37 @@ impl DialPlan {
         self.dialling
     }
 
-    /// A dial ended without a session. Gives when it is tried again. `hopeless` forgets a static peer (it is ourselves).
+    fn over(&mut self, k: &Key) {
+        // One end too many is no underflow.
+        if self.under_way.remove(k) {
+            self.dialling = self.dialling.saturating_sub(1);
+        }
+    }
+
+    /// A dial ended without a session. Gives when it is tried again.
     pub(crate) fn failed(
         &mut self,
         candidate: &Candidate,
         now: Instant,
-        hopeless: bool,
+        miss: Miss,
         jitter: u64,
     ) -> Option<Duration> {
-        self.dialling = self.dialling.saturating_sub(1);
         let k = key(candidate);
-        if hopeless {
+        self.over(&k);
+        if miss == Miss::Hopeless {
             self.statics.remove(&k);
             return None;
         }
         let entry = self.statics.get_mut(&k)?;
-        Some(entry.wait(now, jitter))
+        if miss == Miss::NoAddress {
+            let wait = self.rules.resolve_first.saturating_mul(1 << entry.unresolved.min(10));
+            entry.unresolved = entry.unresolved.saturating_add(1);
+            let wait = wait.min(self.rules.resolve_most);
+            entry.phase = Phase::Waiting(now + wait);
+            return Some(wait);
+        }
+        entry.unresolved = 0;
+        Some(entry.wait(now, jitter, &self.rules))
     }
 
     /// Who answered a dial, before it is decided whether they stay.
@@ -189,8 +287,9 @@ impl DialPlan {
 
     /// A dial became a session.
     pub(crate) fn connected(&mut self, candidate: &Candidate) {
-        self.dialling = self.dialling.saturating_sub(1);
-        if let Some(entry) = self.statics.get_mut(&key(candidate)) {
+        let k = key(candidate);
+        self.over(&k);
+        if let Some(entry) = self.statics.get_mut(&k) {
             entry.phase = Phase::Connected;
         }
     }
@@ -210,14 +309,14 @@ impl DialPlan {
             if !concerns || entry.phase == Phase::Dialling {
                 continue;
             }
-            if lasted >= STEADY {
+            if lasted >= self.rules.steady {
                 entry.failures = 0;
             }
-            entry.wait(now, jitter);
+            entry.wait(now, jitter, &self.rules);
         }
     }
 
-    /// When `next` may have something new to give, of those static peers that could be dialled then.
+    /// When `statics` may have something new to give, of those static peers that could be dialled then.
     pub(crate) fn wake(&self, could: impl Fn(Option<&PeerId>) -> bool) -> Option<Instant> {
         let waiting = |e: &Static| match e.phase {
             Phase::Waiting(at) if could(e.id().as_ref()) => Some(at),
@@ -228,8 +327,8 @@ impl DialPlan {
 }
 
 impl Static {
-    fn wait(&mut self, now: Instant, jitter: u64) -> Duration {
-        let base = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MOST);
+    fn wait(&mut self, now: Instant, jitter: u64, rules: &DialRules) -> Duration {
+        let base = rules.backoff_first.saturating_mul(1 << self.failures.min(10)).min(rules.backoff_most);
         self.failures = self.failures.saturating_add(1);
         // Between three and five quarters, so that two nodes do not stay in step.
         let wait = base * 3 / 4 + base / 2 * (jitter % 1_000) as u32 / 1_000;

@@ -1,63 +1,106 @@
 //! What programs hold: the Switch's handle and its view of the peers.
 
 use super::actor::Command;
+use super::connect::{ConnectError, Context};
+use super::score::{Ban, Banned, Misbehaviour};
+use super::source::{Mark, Skip};
 use crate::candidate::Candidate;
-use crate::event::Event;
+use crate::event::{Change, Events, PeerFeed, Publisher};
 use crate::id::{Direction, PeerId, WireName};
 use crate::protocol::channel::ChannelId;
 use crate::reason::Reason;
+use crate::service::ServiceStatus;
+use crate::service::run::Services;
 use crate::session::ledger::Ledger;
 use crate::session::outgoing::SendError;
-use crate::switch::peer::Peer;
+use crate::switch::peer::{End, Peer};
 use crate::wire::{AddressError, Wire};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// The connected peers, as a snapshot to be read at any time. Only the Switch changes it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct PeerSet {
-    pub(super) map: Arc<RwLock<BTreeMap<PeerId, Peer>>>,
+    map: Arc<RwLock<Peers>>,
+}
+
+#[derive(Default)]
+struct Peers {
+    peers: BTreeMap<PeerId, Peer>,
+    /// How many changes there were.
+    revision: u64,
+}
+
+impl std::fmt::Debug for PeerSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PeerSet({})", self.len())
+    }
 }
 
 impl PeerSet {
     /// All peers, ordered by identity.
     #[must_use]
     pub fn list(&self) -> Vec<Peer> {
-        self.map.read().values().cloned().collect()
+        self.map.read().peers.values().cloned().collect()
     }
 
     /// The peers of one direction.
     #[must_use]
     pub fn directed(&self, direction: Direction) -> Vec<Peer> {
-        self.map.read().values().filter(|p| p.direction() == direction).cloned().collect()
+        self.map.read().peers.values().filter(|p| p.direction() == direction).cloned().collect()
     }
 
     /// One peer.
     #[must_use]
     pub fn get(&self, id: &PeerId) -> Option<Peer> {
-        self.map.read().get(id).cloned()
+        self.map.read().peers.get(id).cloned()
     }
 
     /// Whether this peer is connected.
     #[must_use]
     pub fn has(&self, id: &PeerId) -> bool {
-        self.map.read().contains_key(id)
+        self.map.read().peers.contains_key(id)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.map.read().len()
+        self.map.read().peers.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.map.read().is_empty()
+        self.map.read().peers.is_empty()
+    }
+
+    /// Reads one state: nothing changes meanwhile.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&BTreeMap<PeerId, Peer>, u64) -> T) -> T {
+        let map = self.map.read();
+        look(&map.peers, map.revision)
+    }
+
+    /// A session began. The feeds hear it in the same step.
+    pub(super) fn add_peer(&self, peer: &Peer, events: &Publisher) {
+        let mut map = self.map.write();
+        map.revision += 1;
+        map.peers.insert(peer.id(), peer.clone());
+        events.change(&Change::Added { peer: peer.clone(), revision: map.revision });
+    }
+
+    /// A session ended; with a successor its identity stays in the set until that begins.
+    pub(super) fn drop_peer(&self, id: &PeerId, peer: &Peer, end: &End, events: &Publisher, succeeded: bool) {
+        let mut map = self.map.write();
+        map.revision += 1;
+        if !succeeded {
+            map.peers.remove(id);
+        }
+        let (peer, end) = (peer.clone(), end.clone());
+        events.change(&Change::Dropped { peer, end, revision: map.revision });
     }
 }
 
@@ -70,7 +113,9 @@ pub struct Switch {
 pub(super) struct Shared {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) peers: PeerSet,
-    pub(super) events: broadcast::Sender<Event>,
+    pub(super) events: Arc<Publisher>,
+    pub(super) context: std::sync::Weak<Context>,
+    pub(super) services: Services,
     pub(super) wires: Vec<Arc<dyn Wire>>,
     pub(super) listening: Vec<(SocketAddr, Vec<WireName>)>,
     pub(super) ledger: Arc<Ledger>,
@@ -102,8 +147,85 @@ impl Switch {
 
     /// What happens from now on.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.inner.events.subscribe()
+    pub fn events(&self) -> Events {
+        self.inner.events.subscribe(&self.inner.peers)
+    }
+
+    /// Every session that begins or ends, beginning with those there are: in order and without loss.
+    #[must_use]
+    pub fn feed(&self) -> PeerFeed {
+        self.inner.events.feed(&self.inner.peers)
+    }
+
+    /// The services, in order of registration.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceStatus> {
+        self.inner.services.status()
+    }
+
+    /// The peer at an address as users write it; dialled when it is not connected. It counts against the slots.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says who refused, and why.
+    pub async fn connect(&self, url: &str) -> Result<Peer, ConnectError> {
+        let candidate = self.parse(url).map_err(|error| ConnectError::Address(error.to_string()))?;
+        self.connect_to(candidate).await
+    }
+
+    /// The peer of this identity, or else at this address; dialled when it is not connected.
+    ///
+    /// # Errors
+    /// [`ConnectError`] says who refused, and why.
+    pub async fn connect_to(&self, candidate: Candidate) -> Result<Peer, ConnectError> {
+        match self.inner.context.upgrade() {
+            Some(context) => context.connect(candidate).await,
+            None => Err(ConnectError::Stopped),
+        }
+    }
+
+    /// Our own address on a wire as users and peers write it, where we listen.
+    #[must_use]
+    pub fn own_url(&self, wire: WireName) -> Option<String> {
+        let (addr, _) = self.inner.listening.iter().find(|(_, wires)| wires.contains(&wire))?;
+        Some(self.inner.wires.iter().find(|w| w.name() == wire)?.own_url(*addr))
+    }
+
+    /// Says of a candidate or peer whether it is good, bad, or was tried; every source of its wire hears it.
+    pub async fn mark(&self, candidate: Candidate, mark: Mark) {
+        self.tell(Command::Mark(candidate, mark)).await;
+    }
+
+    /// Reports misbehaviour of a peer: points for its identity and address.
+    pub async fn report(&self, peer: &Peer, wrong: Misbehaviour) {
+        let (id, ip) = (Some(peer.id()), Some(peer.remote_addr().ip()));
+        self.tell(Command::Report { id, ip, wrong }).await;
+    }
+
+    /// Bans an identity or addresses; sessions end. Trusted peers are not banned.
+    pub async fn ban(&self, ban: Ban) {
+        self.tell(Command::Ban(ban)).await;
+    }
+
+    /// Lifts a ban and forgets the points. `false` when there was no such ban.
+    pub async fn lift_ban(&self, who: Banned) -> bool {
+        self.ask(|reply| Command::Lift(who, reply)).await.unwrap_or(false)
+    }
+
+    /// Every ban that counts now.
+    pub async fn bans(&self) -> Vec<Ban> {
+        self.ask(Command::Bans).await.unwrap_or_default()
+    }
+
+    /// Sets the slots of a wire.
+    pub async fn set_slots(&self, wire: WireName, inbound: usize, outbound: usize) {
+        self.tell(Command::Slots { wire, inbound, outbound }).await;
+    }
+
+    /// Asks the sources again now.
+    pub fn dial_now(&self) {
+        if let Some(context) = self.inner.context.upgrade() {
+            context.wake.now();
+        }
     }
 
     /// The addresses listened on, with the wires served there.
@@ -150,13 +272,22 @@ impl Switch {
     }
 
     /// Offers somebody to be dialled once, when a slot is free.
-    pub async fn offer(&self, candidate: Candidate) {
-        self.tell(Command::Offer(candidate)).await;
+    ///
+    /// # Errors
+    /// [`Skip`]: why it will not be dialled.
+    #[allow(clippy::must_use_candidate)]
+    pub async fn offer(&self, candidate: Candidate) -> Result<(), Skip> {
+        self.ask(|reply| Command::Offer(candidate, reply)).await.unwrap_or(Err(Skip::Stopped))
     }
 
     /// Accepts this peer beyond the slots from now on (`true`), or no longer (`false`).
     pub async fn set_trusted(&self, id: PeerId, trusted: bool) {
         self.tell(Command::Trust(id, trusted)).await;
+    }
+
+    /// Accepts this peer beyond the slots, uncounted, from now on (`true`), or no longer (`false`).
+    pub async fn set_unconditional(&self, id: PeerId, unconditional: bool) {
+        self.tell(Command::Unconditional(id, unconditional)).await;
     }
 
     /// Ends a peer's session. `false` when it is not connected.
@@ -193,6 +324,12 @@ impl Switch {
             let _ = done.await;
         }
         self.inner.commands.closed().await;
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(question(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     async fn tell(&self, command: Command) {

@@ -6,27 +6,47 @@
 //!                 all three checkpoints are answered by one task, with a Reason
 //! ```
 //!
-//! Checkpoints: ① after accept (access list, pending slots, throttle), ② after the secure handshake
-//! (self, wrong or duplicate identity, slots), ③ after the protocol handshake (a shared protocol, and ② again).
+//! Checkpoints: ① after accept (access list, bans, throttle, pending slots), ② after the secure handshake
+//! (self, bans, wrong or duplicate identity, address, subnet, slots), ③ after the protocol handshake (a shared
+//! protocol, and ② again). Their rules are data: what a network does differently is its wire's [`crate::Preset`],
+//! what the operator sets is [`access::Limits`]. Slots are counted for each wire.
 //!
-//! Two sessions with one peer: the same direction twice → the new one is refused. Both dialled each other at
-//! once (the older session is younger than [`SIMULTANEOUS`]) → the session dialled by the larger
-//! identity stays, the other ends; both sides decide the same. Otherwise the new one is refused. A session that
-//! takes another's place waits as its successor until that has ended, inherits its slot, and is itself what a
-//! later session is compared with.
+//! Two sessions with one peer, unless the preset says otherwise: the same direction twice → the new one is refused.
+//! Both dialled each other at once (the older session is younger than the preset's `crossing_within`) → the session
+//! dialled by the larger identity stays, the other ends; both sides decide the same. Otherwise the new one is refused.
+//! A session that takes another's place waits as its successor until that has ended, inherits its slot, and is itself
+//! what a later session is compared with: a peer that is being removed is never there twice.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `actor`, `admission`, `dialling`, `bans` | the one task: its loop, checkpoints, dials, scores |
+//! | `rules` | admission as functions |
+//! | `connect` | accept and dial tasks |
+//! | `pending` | inbound handshakes under way |
+//! | [`access`] | limits, access list, throttle |
+//! | [`dial`] | whom to dial, and when |
+//! | [`source`] | where candidates come from |
+//! | [`score`] | misbehaviour and bans |
+//! | `handle`, `builder`, [`peer`] | what programs hold |
 
 pub mod access;
-mod actor;
+pub(crate) mod actor;
+mod admission;
+mod bans;
 mod builder;
-mod connect;
+pub(crate) mod connect;
 pub mod dial;
-mod handle;
+mod dialling;
+pub(crate) mod handle;
 pub mod peer;
+mod pending;
 mod rules;
+pub mod score;
+pub mod source;
 
 pub use builder::{ListenSpec, StartError, SwitchBuilder};
+pub use connect::ConnectError;
 pub use handle::{PeerSet, Switch};
-pub use rules::SIMULTANEOUS;
 
 #[cfg(test)]
 mod tests;

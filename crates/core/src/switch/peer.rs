@@ -1,5 +1,6 @@
 //! A connected peer, as protocols and the program see it.
 
+use crate::candidate::Provenance;
 use crate::id::{Direction, PeerId};
 use crate::protocol::channel::ChannelId;
 use crate::protocol::info::Info;
@@ -14,8 +15,8 @@ use parking_lot::RwLock;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -93,6 +94,34 @@ pub(crate) struct Inner {
     pub(crate) end: watch::Sender<Option<End>>,
     pub(crate) data: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     pub(crate) stats: Stats,
+    pub(crate) about: About,
+}
+
+/// What the Switch knows of a peer beyond its session.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    pub(crate) local: OnceLock<SocketAddr>,
+    pub(crate) provenance: OnceLock<Provenance>,
+    /// The marks below, or-ed.
+    marks: AtomicU8,
+}
+
+pub(crate) const STATIC: u8 = 1;
+pub(crate) const TRUSTED: u8 = 2;
+pub(crate) const UNCONDITIONAL: u8 = 4;
+
+impl About {
+    pub(crate) fn mark(&self, mark: u8, on: bool) {
+        if on {
+            self.marks.fetch_or(mark, Ordering::Relaxed);
+        } else {
+            self.marks.fetch_and(!mark, Ordering::Relaxed);
+        }
+    }
+
+    fn has(&self, mark: u8) -> bool {
+        self.marks.load(Ordering::Relaxed) & mark != 0
+    }
 }
 
 /// Counters of one session.
@@ -124,9 +153,15 @@ pub struct PeerStats {
 }
 
 /// A connected peer; cheap to clone, outlives its session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Peer {
     pub(crate) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Peer({:?}, {} {})", self.id(), self.direction().as_str(), self.remote_addr())
+    }
 }
 
 impl Peer {
@@ -146,6 +181,36 @@ impl Peer {
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
         self.inner.remote
+    }
+
+    /// Our own socket address in this session, where the network told it.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.inner.about.local.get().copied()
+    }
+
+    /// Who gave us the peer we dialled; `None` for one that dialled us.
+    #[must_use]
+    pub fn provenance(&self) -> Option<Provenance> {
+        self.inner.about.provenance.get().copied()
+    }
+
+    /// Whether it is kept connected now.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        self.inner.about.has(STATIC)
+    }
+
+    /// Whether it is trusted now: let in beyond the slots, never banned.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.inner.about.has(TRUSTED)
+    }
+
+    /// Whether it is unconditional now: let in beyond the slots, and not counted.
+    #[must_use]
+    pub fn is_unconditional(&self) -> bool {
+        self.inner.about.has(UNCONDITIONAL)
     }
 
     /// What the peer said of itself. Print it through [`crate::text::printable`].

@@ -1,26 +1,91 @@
 //! The rules of admission, alone and as a small model of two nodes that dial each other with messages in
 //! every order.
 
-use super::rules::{Candidature, Counts, Existing, SIMULTANEOUS, Verdict, admit};
+use super::rules::{Candidature, Existing, Slots, Verdict, admit};
 use crate::id::{Direction, PeerId};
+use crate::preset::{AdmissionRules, Keep, SlotRule};
 use crate::reason::Reason;
-use crate::switch::access::Limits;
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
+
+/// The neutral rules' `crossing_within`.
+const SIMULTANEOUS: Duration = Duration::from_secs(10);
 
 fn id(byte: u8) -> PeerId {
     PeerId::new("test", &[byte]).unwrap()
 }
 
-fn verdict(byte: u8, direction: Direction, existing: Option<Existing>, counts: Counts) -> Verdict {
-    let limits = Limits {
-        inbound: 2,
-        outbound: 1,
-        trusted: BTreeSet::from([id(50)]),
-        unconditional: BTreeSet::from([id(60)]),
-        ..Limits::default()
-    };
-    admit(Candidature { id: id(byte), direction }, id(10), existing, counts, &limits)
+fn who(id: PeerId, direction: Direction) -> Candidature {
+    Candidature { id, direction, passes: false, keeps: false, same_address: false, in_subnet: None }
+}
+
+/// Sessions that count against two inbound slots and one outbound.
+fn counts(inbound: usize, outbound: usize) -> Slots {
+    Slots { inbound, outbound, most_inbound: 2, most_outbound: 1, ..Slots::default() }
+}
+
+fn verdict(byte: u8, direction: Direction, existing: Option<Existing>, slots: Slots) -> Verdict {
+    let who = Candidature { passes: matches!(byte, 50 | 60), ..who(id(byte), direction) };
+    admit(who, id(10), existing, slots, &AdmissionRules::default())
+}
+
+#[test]
+fn slots_may_be_one_number_and_some_of_them_reserved() {
+    use Direction::{Inbound, Outbound};
+    let full = Verdict::Refuse(Reason::TooManyPeers);
+    let mut rules = AdmissionRules::default();
+    let slots = Slots { reserved: 1, ..counts(1, 0) };
+    for keeps in [false, true] {
+        let who = Candidature { keeps, ..who(id(20), Inbound) };
+        let expected = if keeps { Verdict::Admit } else { full.clone() };
+        assert_eq!(admit(who, id(10), None, slots, &rules), expected, "{keeps}");
+    }
+    rules.slots = SlotRule::Together;
+    for (slots, expected) in
+        [(counts(0, 2), Verdict::Admit), (counts(2, 1), full.clone()), (counts(0, 3), full)]
+    {
+        for direction in [Inbound, Outbound] {
+            assert_eq!(admit(who(id(20), direction), id(10), None, slots, &rules), expected);
+        }
+    }
+}
+
+#[test]
+fn addresses_and_subnets_stop_whom_slots_do_not() {
+    let slots = Slots { per_subnet: Some(3), most_inbound: 9, ..Slots::default() };
+    let rules = AdmissionRules::default();
+    let already = Verdict::Refuse(Reason::AlreadyConnected);
+    for (same_address, in_subnet, passes, expected) in [
+        (false, Some(2), false, Verdict::Admit),
+        (false, None, false, Verdict::Admit),
+        (false, Some(3), false, Verdict::Refuse(Reason::TooManyPeers)),
+        (true, Some(0), false, already),
+        (true, Some(9), true, Verdict::Admit),
+    ] {
+        let who = Candidature { same_address, in_subnet, passes, ..who(id(20), Direction::Inbound) };
+        assert_eq!(admit(who, id(10), None, slots, &rules), expected);
+    }
+}
+
+/// As Fabric does: a peer that vanished without a word comes back at once; a crossing still leaves one.
+#[test]
+fn the_newer_session_wins_where_the_wire_says_so() {
+    let rules = AdmissionRules { duplicate: Keep::Newer, ..AdmissionRules::default() };
+    let mut all = rules.clone();
+    all.crossing_within = None;
+    let already = Verdict::Refuse(Reason::AlreadyConnected);
+    for (rules, old, new, age, expected) in [
+        (&rules, Direction::Inbound, Direction::Inbound, 1, Verdict::Replace),
+        (&rules, Direction::Inbound, Direction::Outbound, 99, Verdict::Replace),
+        // Theirs is the larger identity, so what they dialled stays.
+        (&rules, Direction::Inbound, Direction::Outbound, 1, already),
+        (&rules, Direction::Outbound, Direction::Inbound, 1, Verdict::Replace),
+        (&all, Direction::Inbound, Direction::Outbound, 1, Verdict::Replace),
+    ] {
+        let existing = Existing { direction: old, age: Duration::from_secs(age), ending: false };
+        let verdict = admit(who(id(20), new), id(10), Some(existing), counts(9, 9), rules);
+        assert_eq!(verdict, expected, "{old:?} {new:?} {age}");
+    }
 }
 
 #[test]
@@ -28,10 +93,10 @@ fn slots_and_who_passes_them() {
     use Direction::{Inbound, Outbound};
     let full = Verdict::Refuse(Reason::TooManyPeers);
     for (counts, inbound, outbound) in [
-        (Counts { inbound: 0, outbound: 0 }, Verdict::Admit, Verdict::Admit),
-        (Counts { inbound: 1, outbound: 1 }, Verdict::Admit, full.clone()),
-        (Counts { inbound: 2, outbound: 0 }, full.clone(), Verdict::Admit),
-        (Counts { inbound: 3, outbound: 2 }, full.clone(), full),
+        (counts(0, 0), Verdict::Admit, Verdict::Admit),
+        (counts(1, 1), Verdict::Admit, full.clone()),
+        (counts(2, 0), full.clone(), Verdict::Admit),
+        (counts(3, 2), full.clone(), full),
     ] {
         assert_eq!(verdict(20, Inbound, None, counts), inbound);
         assert_eq!(verdict(20, Outbound, None, counts), outbound);
@@ -61,7 +126,7 @@ fn a_second_session_is_refused_unless_it_crosses_or_the_first_is_ending() {
         (20, Direction::Inbound, Direction::Inbound, 99, true, Verdict::Replace),
     ] {
         let existing = Existing { direction: old, age: Duration::from_secs(age), ending };
-        let counts = Counts { inbound: 9, outbound: 9 };
+        let counts = counts(9, 9);
         assert_eq!(verdict(byte, new, Some(existing), counts), expected, "{byte} {old:?} {new:?} {age}");
     }
 }
@@ -124,8 +189,9 @@ impl World {
                 ending: self.wires[entry].phase[node] == Phase::Ending,
             },
         });
-        let who = Candidature { id: id(1 + (1 - node) as u8), direction: direction(wire) };
-        admit(who, id(1 + node as u8), existing, Counts::default(), &Limits::default())
+        let who = who(id(1 + (1 - node) as u8), direction(wire));
+        let slots = Slots { most_inbound: 9, most_outbound: 9, ..Slots::default() };
+        admit(who, id(1 + node as u8), existing, slots, &AdmissionRules::default())
     }
 
     fn dial(&mut self, node: usize) {

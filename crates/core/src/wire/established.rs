@@ -9,7 +9,7 @@
 //! what its network expects. Nothing here judges the peer: that was the handshake, and is the Switch.
 
 use super::halves::{self, Broken, Read, ReadHalf, WriteHalf};
-use super::{Decoder, EncodeError, Encoder, Fault, OutFrame, RemoteInfo};
+use super::{Decoder, EncodeError, Encoder, Fault, HandshakeError, InFrame, OutFrame, RemoteInfo, Stage};
 use crate::id::PeerId;
 use crate::protocol::channel::ChannelId;
 use crate::reason::Reason;
@@ -235,6 +235,42 @@ impl Established {
         self.leftover.reserve(4096);
         let Self { reader, leftover, .. } = self;
         poll_fn(|cx| reader.poll_read(cx, leftover, usize::MAX)).await
+    }
+
+    /// Measures round trips with the wire's own ping, outside any Switch; what else comes is skipped. The caller
+    /// bounds it in time.
+    ///
+    /// # Errors
+    /// When the peer breaks a rule, ends the session, or the connection breaks.
+    pub async fn round_trips(&mut self, count: u32) -> Result<Vec<Duration>, HandshakeError> {
+        let stage = Stage::Protocol;
+        let fault = |fault| HandshakeError::Peer { stage, fault };
+        let mut out = Vec::new();
+        for _ in 0..count {
+            // Before it is sent: the pong may be there when the write returns.
+            let began = tokio::time::Instant::now();
+            self.say(OutFrame::Ping).await.map_err(|_| HandshakeError::Closed(stage))?;
+            loop {
+                let ping = match self.decoder.decode(&mut self.leftover).map_err(fault)? {
+                    Some(InFrame::Pong) => break,
+                    Some(InFrame::Ping) => true,
+                    Some(InFrame::Goodbye(reason)) => return Err(HandshakeError::refused_by_peer(reason)),
+                    Some(_) => continue,
+                    None => false,
+                };
+                if ping {
+                    self.say(OutFrame::Pong).await.map_err(|_| HandshakeError::Closed(stage))?;
+                    continue;
+                }
+                match self.read().await.map_err(fault)? {
+                    Read::Bytes(_) => {}
+                    Read::Pong => break,
+                    Read::Over(_) => return Err(HandshakeError::Closed(stage)),
+                }
+            }
+            out.push(began.elapsed());
+        }
+        Ok(out)
     }
 
     /// Says why there will be no session, within its rules' time, and closes.

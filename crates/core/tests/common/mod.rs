@@ -4,7 +4,6 @@
 
 pub mod net;
 
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::candidate::Candidate;
@@ -15,7 +14,6 @@ use switchboard::protocol::io::ChannelIo;
 use switchboard::protocol::{Protocol, ProtocolError, ProtocolSpec};
 use switchboard::wire::Liveness;
 use switchboard::{BoxFuture, End, Env, Event, Limits, Peer, PeerId, Switch, SwitchBuilder};
-use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
 
 pub const C0: ChannelId = ChannelId(0);
@@ -104,7 +102,7 @@ pub fn env(net: Arc<dyn Network>, seed: u64) -> Env {
 }
 
 pub fn open_limits() -> Limits {
-    Limits { per_ip_interval: Duration::ZERO, ..Limits::default() }
+    Limits::default()
 }
 
 /// A node with a one-byte identity that listens on its own loopback address.
@@ -134,18 +132,15 @@ pub fn address(switch: &Switch) -> Candidate {
 }
 
 pub fn known(switch: &Switch) -> Candidate {
-    Candidate { id: switch.local_id(MEMORY), ..address(switch) }
+    address(switch).maybe_id(switch.local_id(MEMORY))
 }
 
 pub fn at(host: String, port: u16, id: Option<PeerId>) -> Candidate {
-    Candidate { wire: MEMORY, id, host, port, key: Bytes::new() }
+    Candidate::new(MEMORY, host, port).maybe_id(id)
 }
 
 /// The first event that `pick` takes; others are passed over.
-pub async fn until<T>(
-    events: &mut broadcast::Receiver<Event>,
-    mut pick: impl FnMut(&Event) -> Option<T>,
-) -> T {
+pub async fn until<T>(events: &mut switchboard::Events, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
     let wait = async {
         loop {
             if let Some(found) = pick(&events.recv().await.expect("events")) {
@@ -156,7 +151,7 @@ pub async fn until<T>(
     timeout(PATIENCE, wait).await.expect("the event never came")
 }
 
-pub async fn added(events: &mut broadcast::Receiver<Event>) -> Peer {
+pub async fn added(events: &mut switchboard::Events) -> Peer {
     until(events, |e| match e {
         Event::PeerAdded(peer) => Some(peer.clone()),
         _ => None,
@@ -164,7 +159,7 @@ pub async fn added(events: &mut broadcast::Receiver<Event>) -> Peer {
     .await
 }
 
-pub async fn dropped(events: &mut broadcast::Receiver<Event>) -> (Peer, End) {
+pub async fn dropped(events: &mut switchboard::Events) -> (Peer, End) {
     until(events, |e| match e {
         Event::PeerDropped { peer, end } => Some((peer.clone(), end.clone())),
         _ => None,
@@ -175,7 +170,7 @@ pub async fn dropped(events: &mut broadcast::Receiver<Event>) -> (Peer, End) {
 /// Connects `from` to `to` once and waits until both have the peer.
 pub async fn join(from: &Switch, to: &Switch) -> (Peer, Peer) {
     let (mut here, mut there) = (from.events(), to.events());
-    from.offer(address(to)).await;
+    from.offer(address(to)).await.unwrap();
     (added(&mut here).await, added(&mut there).await)
 }
 
@@ -185,8 +180,14 @@ pub async fn settle() {
 }
 
 /// Every event that has come so far.
-pub fn drain(events: &mut broadcast::Receiver<Event>) -> Vec<Event> {
+pub fn drain(events: &mut switchboard::Events) -> Vec<Event> {
     std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+/// How many things the events tell, sums included.
+pub fn counted(events: &[Event]) -> u64 {
+    let count = |event: &Event| if let Event::Summed { count, .. } = event { *count } else { 1 };
+    events.iter().map(count).sum()
 }
 
 /// Stops all; nothing is held afterwards.

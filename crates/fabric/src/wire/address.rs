@@ -1,7 +1,6 @@
 //! Addresses as users write them: `fabric://HOST:PORT`, or with the PKI-ID that must answer, `fabric://PKI-ID@HOST:PORT`.
 
 use super::{FABRIC, peer_id};
-use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use switchboard::Candidate;
@@ -33,7 +32,7 @@ pub fn parse(url: &str) -> Result<Candidate, AddressError> {
     if ServerName::try_from(host).is_err() {
         return Err(wrong("the host is neither an IP address nor a DNS name"));
     }
-    Ok(Candidate { wire: FABRIC, id, host: host.to_owned(), port, key: Bytes::new() })
+    Ok(Candidate::new(FABRIC, host, port).maybe_id(id))
 }
 
 /// How others dial a node that listens there.

@@ -48,6 +48,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Connection;
+use switchboard::preset::{Keep, OtherIdentity, Preset, SlotRule};
 use switchboard::wire::{
     AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
     Sniff, Stage, Upgrade, Wire,
@@ -382,5 +383,38 @@ impl Wire for Fabric {
 
     fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
         parse(url)
+    }
+
+    /// The newer of two streams of one peer wins (fabric gossip/comm/conn.go): a peer that vanished without a word
+    /// comes back at once. Membership decides who is connected, so slots are one number and subnets have no cap.
+    fn preset(&self) -> Preset {
+        let switch = self.config.identity_switch;
+        Preset::new().admission(|rules| {
+            rules.duplicate = Keep::Newer;
+            rules.slots = SlotRule::Together;
+            rules.per_subnet = None;
+            rules.other_identity = if switch { OtherIdentity::Switch } else { OtherIdentity::Refuse };
+        })
+    }
+
+    fn own_url(&self, listen: SocketAddr) -> String {
+        format!("fabric://{}", endpoint(listen))
+    }
+
+    fn probe(
+        &self,
+        connection: Connection,
+        whom: Candidate,
+        env: Env,
+        pings: u32,
+    ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
+        Box::pin(async move {
+            let mut probed = probe(connection, &whom, self, &env).await?;
+            let mut round_trips = Vec::new();
+            for _ in 0..pings {
+                round_trips.push(probed.ping().await?);
+            }
+            Ok(switchboard::wire::Probe::new(probed.peer, probed.info.clone(), round_trips))
+        })
     }
 }

@@ -27,7 +27,6 @@ use switchboard_fabric::keygen::keygen;
 use switchboard_fabric::message::{Content, DataMessage, GossipMessage, Payload, Tag};
 use switchboard_fabric::{Fabric, FabricConfig, PeerFolder, bench, cast, tls};
 use tokio::io::Join;
-use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
@@ -124,7 +123,7 @@ pub struct Victim {
     pub net: Arc<dyn Network>,
     pub switch: Switch,
     pub wire: Fabric,
-    pub events: broadcast::Receiver<Event>,
+    pub events: switchboard::Events,
     pub folder: PeerFolder,
     friend: Switch,
     driver: bench::Driver,
@@ -167,7 +166,7 @@ impl Victim {
         let wire = Arc::new(Fabric::new(FabricConfig::new(folders.pop().unwrap())).unwrap());
         let friend = SwitchBuilder::new(env(&net, 2)).wire(wire).protocol(protocol).start().await.unwrap();
         let mut events = switch.events();
-        friend.offer(switch.parse(&format!("fabric://{}", switch.listening()[0].0)).unwrap()).await;
+        let _ = friend.offer(switch.parse(&format!("fabric://{}", switch.listening()[0].0)).unwrap()).await;
         let driver = drivers.recv().await.unwrap();
         assert!(matches!(events.recv().await, Ok(Event::PeerAdded(_))));
         Self { dir, net, switch, wire: victims, events, folder: folders.pop().unwrap(), friend, driver }

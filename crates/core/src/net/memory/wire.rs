@@ -12,12 +12,13 @@ use crate::BoxFuture;
 use crate::candidate::Candidate;
 use crate::id::{Direction, PeerId, WireName};
 use crate::net::Connection;
+use crate::preset::{OtherIdentity, Preset};
 use crate::reason::Reason;
 use crate::wire::{
     AddressError, Decoder, EncodeError, Encoder, Established, Fault, HandshakeError, InFrame, Liveness,
     Offer, OutFrame, RemoteInfo, Rules, SessionChannel, Sniff, Stage, Upgrade, Wire,
 };
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -33,6 +34,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(5);
 pub struct MemoryWire {
     id: PeerId,
     rules: Rules,
+    preset: Preset,
 }
 
 impl MemoryWire {
@@ -42,7 +44,7 @@ impl MemoryWire {
         let id = PeerId::new(MEMORY, id).or_else(|| PeerId::new(MEMORY, &[0]));
         // One byte is a legal identity, so the second always exists; the first is the common case.
         let id = id.unwrap_or_else(|| unreachable!("one byte is a legal identity"));
-        Self { id, rules: Rules::default() }
+        Self { id, rules: Rules::default(), preset: Preset::default() }
     }
 
     /// Sets how liveness is shown (default: not at all).
@@ -56,6 +58,13 @@ impl MemoryWire {
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
+        self
+    }
+
+    /// Sets the rules of the network (default: the neutral ones).
+    #[must_use]
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.preset = preset;
         self
     }
 
@@ -87,7 +96,8 @@ impl MemoryWire {
             let _ = connection.writer.write_all(&out).await;
             return Err(HandshakeError::RefusedByUs(reason));
         }
-        if whom.is_some_and(|whom| whom != peer) {
+        let other = whom.is_some_and(|whom| whom != peer);
+        if other && self.preset.admission.other_identity == OtherIdentity::Refuse {
             let fault = Fault { reason: Reason::WrongIdentity, detail: "not the identity dialled".into() };
             return Err(HandshakeError::Peer { stage, fault });
         }
@@ -189,17 +199,15 @@ impl Wire for MemoryWire {
         })
     }
 
+    fn preset(&self) -> Preset {
+        self.preset.clone()
+    }
+
     fn parse(&self, url: &str) -> Result<Candidate, AddressError> {
         let wrong = || AddressError(format!("{url:?} is not memory://host:port"));
         let rest = url.strip_prefix("memory://").ok_or_else(wrong)?;
         let addr: std::net::SocketAddr = rest.parse().map_err(|_| wrong())?;
-        Ok(Candidate {
-            wire: MEMORY,
-            id: None,
-            host: addr.ip().to_string(),
-            port: addr.port(),
-            key: Bytes::new(),
-        })
+        Ok(Candidate::new(MEMORY, addr.ip().to_string(), addr.port()))
     }
 }
 

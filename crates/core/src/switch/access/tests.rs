@@ -57,26 +57,31 @@ fn lan_addresses() {
 #[test]
 fn an_address_waits_for_its_interval_and_the_local_network_does_not() {
     let (mut throttle, now, interval) = (Throttle::default(), Instant::now(), Duration::from_secs(30));
-    let far = ip("8.8.8.8");
-    assert!(throttle.admit(far, now, interval));
+    let mut admit = |text, at| throttle.admit(("w", ip(text)), at, interval, false);
+    assert!(admit("8.8.8.8", now));
     let almost = now + interval - Duration::from_nanos(1);
-    assert!(!throttle.admit(far, almost, interval));
-    assert!(!throttle.admit(ip("::ffff:8.8.8.8"), almost, interval), "the same address, written otherwise");
-    assert!(throttle.admit(ip("8.8.4.4"), almost, interval));
-    assert!(throttle.admit(far, now + interval, interval), "a refusal does not make the wait longer");
+    assert!(!admit("8.8.8.8", almost));
+    assert!(!admit("::ffff:8.8.8.8", almost), "the same address, written otherwise");
+    assert!(admit("8.8.4.4", almost));
+    assert!(admit("8.8.8.8", now + interval), "a refusal does not make the wait longer");
+    assert!(admit("2001:db8::1", now));
+    assert!(!admit("2001:db8::2:0:0:9", now), "a v6 host has a whole /64");
+    assert!(admit("2001:db8:0:1::1", now));
     for _ in 0..3 {
-        assert!(throttle.admit(ip("192.168.0.1"), now, interval));
-        assert!(throttle.admit(ip("9.9.9.9"), now, Duration::ZERO), "no interval, no throttle");
+        assert!(admit("192.168.0.1", now));
     }
+    let mut with = |wire, interval, strict| throttle.admit((wire, ip("192.168.0.1")), now, interval, strict);
+    assert!(with("w", Duration::ZERO, true), "no interval, no throttle");
+    assert!(with("w", interval, true));
+    assert!(!with("w", interval, true), "strict: the local network, too");
+    assert!(with("other", interval, true), "each wire has its own");
 }
 
 #[test]
-fn the_throttle_forgets_what_is_old_and_never_remembers_more_than_it_may() {
+fn the_throttle_never_remembers_more_than_it_may() {
     let (mut throttle, now, interval) = (Throttle::default(), Instant::now(), Duration::from_secs(30));
     for n in 0..MAX_REMEMBERED as u32 + 10 {
-        assert!(throttle.admit(IpAddr::V4((0x0b00_0000 + n).into()), now, interval));
+        assert!(throttle.admit(("w", IpAddr::V4((0x0b00_0000 + n).into())), now, interval, false));
         assert!(throttle.last.len() <= MAX_REMEMBERED && throttle.last.len() == throttle.order.len());
     }
-    assert!(throttle.admit(ip("8.8.8.8"), now + interval, interval));
-    assert_eq!((throttle.last.len(), throttle.order.len()), (1, 1));
 }

@@ -7,29 +7,107 @@ fn id(byte: u8) -> PeerId {
 }
 
 fn at(host: &str, id: Option<PeerId>) -> Candidate {
-    Candidate { wire: "test", id, host: host.into(), port: 1, key: bytes::Bytes::new() }
+    Candidate::new("test", host, 1).maybe_id(id)
+}
+
+const HISTORY: Duration = Duration::from_secs(30);
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MOST: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_secs(30);
+
+fn room(free: usize, pending: usize) -> DialRoom {
+    DialRoom { free, reserved: 0, pending }
 }
 
 /// Hosts to dial now, with so many slots.
 fn next(plan: &mut DialPlan, now: Instant, slots: usize) -> Vec<String> {
-    hosts(plan.next(now, Room { free: slots, pending: 50 }, |_| false, |_| false))
+    next_but(plan, now, room(slots, 50), |_| false, |_| false)
+}
+
+fn next_but(
+    plan: &mut DialPlan,
+    now: Instant,
+    room: DialRoom,
+    connected: impl Fn(&PeerId) -> bool,
+    passes: impl Fn(&PeerId) -> bool,
+) -> Vec<String> {
+    let mut out = plan.statics(now, room, &connected, passes);
+    let left = room.free.min(room.pending).saturating_sub(out.len());
+    let skip = |c: &Candidate| c.id.as_ref().is_some_and(&connected).then_some(Skip::Connected);
+    out.extend(plan.others(now, left, skip, || None, |_, _| {}));
+    hosts(out)
 }
 
 fn hosts(candidates: Vec<Candidate>) -> Vec<String> {
     candidates.into_iter().map(|candidate| candidate.host).collect()
 }
 
+fn assert_ok(offered: Result<(), Skip>) {
+    assert_eq!(offered, Ok(()));
+}
+
+fn assert_err(offered: Result<(), Skip>) {
+    assert!(offered.is_err());
+}
+
+/// Offers and sources take turns; who is skipped is told, and takes no turn of the history.
+#[test]
+fn offers_and_sources_take_turns() {
+    let (mut plan, now) = (DialPlan::default(), Instant::now());
+    for host in ["a", "b", "c"] {
+        assert_ok(plan.offer(at(host, None), now));
+    }
+    let mut given = ["x", "a", "y", "z"].into_iter().map(|host| at(host, None));
+    let mut told = Vec::new();
+    let skip = |c: &Candidate| (c.host == "y").then_some(Skip::Subnet);
+    let out = plan.others(now, 5, skip, || given.next(), |c, why| told.push((c.host.clone(), why)));
+    assert_eq!(hosts(out), ["a", "x", "b", "c", "z"]);
+    assert_eq!(told, [("a".into(), Skip::Dialling), ("y".into(), Skip::Subnet)]);
+    assert_eq!(plan.dialling(), 5);
+    let asked = || panic!("asked without room");
+    assert!(plan.others(now, 0, |_| None, asked, |_, _| {}).is_empty());
+}
+
+/// An identity without an address is looked for less and less often.
+#[test]
+fn a_static_peer_without_address_waits_for_longer_each_time() {
+    let (mut plan, mut now) = (DialPlan::default(), Instant::now());
+    let peer = Candidate::unresolved(id(1));
+    plan.add_static(peer.clone(), now);
+    for secs in [60, 120, 240, 480, 960, 1_920, 3_600, 3_600] {
+        assert_eq!(next(&mut plan, now, 1).len(), 1);
+        assert_eq!(plan.failed(&peer, now, Miss::NoAddress, 0), Some(Duration::from_secs(secs)));
+        now += Duration::from_secs(secs);
+    }
+    assert_eq!(plan.waiting(), 1);
+}
+
+#[test]
+fn what_the_program_asks_for_is_dialled_at_once_and_only_once() {
+    let (mut plan, now) = (DialPlan::default(), Instant::now());
+    let peer = at("a", None);
+    assert_ok(plan.offer(peer.clone(), now));
+    assert_eq!(next(&mut plan, now, 1), ["a"]);
+    assert!(!plan.ask(&peer, now), "under way");
+    plan.failed(&peer, now, Miss::Again, 0);
+    assert!(plan.ask(&peer, now), "whenever it was dialled last");
+    plan.add_static(peer.clone(), now);
+    assert_eq!(next(&mut plan, now, 1), [""; 0], "not twice at once");
+    plan.connected(&peer);
+    assert_eq!(plan.dialling(), 0);
+}
+
 #[test]
 fn a_candidate_is_dialled_once_and_rests_afterwards() {
     let (mut plan, now) = (DialPlan::default(), Instant::now());
-    assert!(plan.offer(at("a", None), now));
-    assert!(plan.offer(at("a", None), now), "offered twice, queued once");
+    assert_ok(plan.offer(at("a", None), now));
+    assert_ok(plan.offer(at("a", None), now));
     assert_eq!(next(&mut plan, now, 9), ["a"]);
     assert_eq!(plan.dialling(), 1);
-    assert!(!plan.offer(at("a", None), now + HISTORY - Duration::from_millis(1)));
-    assert_eq!(plan.failed(&at("a", None), now, false, 0), None);
+    assert_err(plan.offer(at("a", None), now + HISTORY - Duration::from_millis(1)));
+    assert_eq!(plan.failed(&at("a", None), now, Miss::Again, 0), None);
     assert_eq!(plan.dialling(), 0);
-    assert!(plan.offer(at("a", None), now + HISTORY));
+    assert_ok(plan.offer(at("a", None), now + HISTORY));
     assert_eq!(next(&mut plan, now + HISTORY, 9), ["a"]);
 }
 
@@ -38,9 +116,9 @@ fn a_candidate_is_dialled_once_and_rests_afterwards() {
 fn an_identity_is_not_dialled_twice_at_once() {
     let (mut plan, now) = (DialPlan::default(), Instant::now());
     for host in ["a", "b", "c"] {
-        plan.offer(at(host, Some(id(1))), now);
+        assert_ok(plan.offer(at(host, Some(id(1))), now));
     }
-    plan.offer(at("d", Some(id(2))), now);
+    assert_ok(plan.offer(at("d", Some(id(2))), now));
     assert_eq!(next(&mut plan, now, 9), ["a", "d"]);
     assert_eq!(next(&mut plan, now + HISTORY, 9), [""; 0], "the others are forgotten, not kept");
 }
@@ -48,9 +126,9 @@ fn an_identity_is_not_dialled_twice_at_once() {
 #[test]
 fn a_candidate_that_became_static_leaves_the_queue() {
     let (mut plan, now) = (DialPlan::default(), Instant::now());
-    plan.offer(at("a", None), now);
+    assert_ok(plan.offer(at("a", None), now));
     plan.add_static(at("a", None), now);
-    assert!(!plan.offer(at("a", None), now));
+    assert_err(plan.offer(at("a", None), now));
     assert_eq!(next(&mut plan, now, 9), ["a"]);
     assert_eq!(next(&mut plan, now, 9), [""; 0]);
 }
@@ -59,11 +137,11 @@ fn a_candidate_that_became_static_leaves_the_queue() {
 fn the_queue_is_bounded() {
     let (mut plan, now) = (DialPlan::default(), Instant::now());
     for n in 0..MAX_QUEUED {
-        assert!(plan.offer(at(&n.to_string(), None), now));
+        assert_ok(plan.offer(at(&n.to_string(), None), now));
     }
-    assert!(!plan.offer(at("one more", None), now));
+    assert_err(plan.offer(at("one more", None), now));
     assert_eq!(next(&mut plan, now, 2).len(), 2);
-    assert!(plan.offer(at("one more", None), now));
+    assert_ok(plan.offer(at("one more", None), now));
 }
 
 #[test]
@@ -74,7 +152,7 @@ fn back_off_doubles_to_its_most_and_starts_anew_after_a_steady_session() {
     for n in 0..12_u32 {
         assert_eq!(next(&mut plan, now, 1), ["a"]);
         let base = BACKOFF_FIRST.saturating_mul(1 << n.min(10)).min(BACKOFF_MOST);
-        let wait = plan.failed(&peer, now, false, u64::from(n) * 997).unwrap();
+        let wait = plan.failed(&peer, now, Miss::Again, u64::from(n) * 997).unwrap();
         assert!((base * 3 / 4..=base * 5 / 4).contains(&wait), "{n}: {wait:?}");
         assert_eq!(plan.wake(|_| true), Some(now + wait));
         assert_eq!(next(&mut plan, now + wait - Duration::from_nanos(1), 1), [""; 0]);
@@ -95,15 +173,15 @@ fn who_is_connected_is_not_dialled_but_dialled_again_when_lost() {
     let (mut plan, now) = (DialPlan::default(), Instant::now());
     plan.add_static(at("a", Some(id(1))), now);
     plan.add_static(at("b", None), now);
-    plan.offer(at("c", Some(id(1))), now);
-    let all = Room { free: 9, pending: 9 };
-    let dialled = plan.next(now, all, |peer| *peer == id(1), |_| false);
-    assert_eq!(hosts(dialled), ["b"]);
+    assert_eq!(plan.offer(at("c", Some(id(1))), now), Err(Skip::Static));
+    let all = room(9, 9);
+    assert_eq!(next_but(&mut plan, now, all, |peer| *peer == id(1), |_| false), ["b"]);
     // Who answered is known from now on, whoever is dialled by address only.
     plan.identified(&at("b", None), id(2));
-    plan.failed(&at("b", None), now, false, 0);
+    plan.failed(&at("b", None), now, Miss::Again, 0);
     let later = now + Duration::from_secs(1);
-    assert_eq!(hosts(plan.next(later, all, |peer| *peer == id(2), |_| false)), [""; 0]);
+    // A static peer that is connected is looked at again when it is lost.
+    assert_eq!(next_but(&mut plan, later, all, |peer| *peer == id(2), |_| false), [""; 0]);
     plan.lost(None, id(1), STEADY, later, 0);
     plan.lost(None, id(2), STEADY, later, 0);
     assert_eq!(next(&mut plan, later + BACKOFF_FIRST, 9), ["a", "b"]);
@@ -116,10 +194,10 @@ fn a_static_peer_beyond_the_slots_is_dialled_when_it_passes_them() {
     plan.add_static(at("b", Some(id(2))), now);
     plan.add_static(at("c", Some(id(3))), now);
     let passes = |peer: &PeerId| *peer != id(1);
-    let full = Room { free: 0, pending: 1 };
-    assert_eq!(hosts(plan.next(now, full, |_| false, passes)), ["b"], "within the pending slots");
+    let full = room(0, 1);
+    assert_eq!(next_but(&mut plan, now, full, |_| false, passes), ["b"], "within the pending slots");
     assert_eq!(plan.wake(|peer| peer.is_some_and(passes)), Some(now), "another waits for a pending slot");
-    assert_eq!(hosts(plan.next(now, full, |_| false, passes)), ["c"]);
+    assert_eq!(next_but(&mut plan, now, full, |_| false, passes), ["c"]);
     assert_eq!(plan.wake(|peer| peer.is_some_and(passes)), None, "who cannot be dialled wakes nobody");
     assert_eq!(next(&mut plan, now, 1), ["a"]);
 }
@@ -130,10 +208,10 @@ fn ourselves_are_forgotten_and_what_is_removed_is_not_dialled() {
     plan.add_static(at("a", None), now);
     plan.add_static(at("b", None), now);
     assert_eq!(next(&mut plan, now, 9), ["a", "b"]);
-    assert_eq!(plan.failed(&at("a", None), now, true, 0), None);
+    assert_eq!(plan.failed(&at("a", None), now, Miss::Hopeless, 0), None);
     plan.remove_static(&at("b", None));
-    assert_eq!(plan.failed(&at("b", None), now, false, 0), None);
+    assert_eq!(plan.failed(&at("b", None), now, Miss::Again, 0), None);
     assert_eq!((plan.dialling(), plan.wake(|_| true)), (0, None));
-    assert_eq!(plan.failed(&at("b", None), now, false, 0), None);
+    assert_eq!(plan.failed(&at("b", None), now, Miss::Again, 0), None);
     assert_eq!(plan.dialling(), 0, "one too many is no underflow");
 }
