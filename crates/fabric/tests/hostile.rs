@@ -804,3 +804,16 @@ async fn a_reset_of_the_socket_is_told_as_the_peers_own() {
     }
     victim.finish().await;
 }
+
+/// The session pings by HTTP/2, so that an operator sees the round trip as on every wire.
+#[tokio::test(start_paused = true)]
+async fn round_trips_are_known_from_the_pings_of_http2() {
+    let mut victim = Victim::new().await;
+    let friend = victim.switch.peers().list().remove(0);
+    assert_eq!(friend.stats().rtt, None, "none is out yet");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let rtt = friend.stats().rtt.expect("a pong came");
+    assert!(rtt < Duration::from_secs(1), "{rtt:?}");
+    victim.serves().await;
+    victim.finish().await;
+}

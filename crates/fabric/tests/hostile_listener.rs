@@ -277,3 +277,35 @@ async fn a_listener_that_greets_and_refuses_is_told_as_a_refusal() {
     }
     dialled.victim.finish().await;
 }
+
+/// The refusal may come a moment after the greeting: that is no session either, and the status's sentence is told.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_soon_after_the_greeting_is_no_session() {
+    let mut dialled = Dialled::new().await;
+    let folder = &dialled.victim.folder;
+    let first = build(&folder.identity, Some(hash(folder)), false).unwrap();
+    let mut http2 = server::handshake(dialled.tls().await).await.unwrap();
+    let serving = async {
+        let mut streams = tokio::task::JoinSet::new();
+        while let Some(Ok((request, respond))) = http2.accept().await {
+            if request.uri().path() == PING_PATH {
+                pong().give(respond);
+                continue;
+            }
+            let answer = Answer::Say(200, framed(&first), None);
+            streams.spawn(async move {
+                let (send, respond) = answer.give(respond);
+                // It verifies what the dialler said, and finds that it has no room.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                send.unwrap().send_trailers(trailers(7, "no room: come back later")).unwrap();
+                drop((request, respond));
+            });
+        }
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        () = serving => unreachable!(),
+        () = dialled.fails(Reason::AccessDenied, "status 7: no room: come back later") => {}
+    }
+    dialled.victim.finish().await;
+}
