@@ -57,8 +57,15 @@ impl Actor {
             inbound: slots.inbound,
             outbound: slots.outbound,
         };
-        let wide = rules.per_wide_subnet.map(|most| (most, self.wide_subnets(wire)));
-        let skip = |candidate: &Candidate| self.skip(wire, candidate, wide.as_ref());
+        let wide = RefCell::new(rules.per_wide_subnet.map(|most| (most, self.wide_subnets(wire))));
+        let skip = |candidate: &Candidate| {
+            let why = self.skip(wire, candidate, wide.borrow().as_ref());
+            // Those of this very turn count, too.
+            if let (None, Some((_, taken))) = (why, wide.borrow_mut().as_mut()) {
+                taken.extend(candidate.host.parse().map(|ip| network_of(ip, 16, 32)));
+            }
+            why
+        };
         let told = RefCell::new(Vec::new());
         let (feeders, turn_of) = (RefCell::new(&mut net.sources), RefCell::new(&mut net.turn));
         let pull = || pull(&mut feeders.borrow_mut(), &mut turn_of.borrow_mut(), &asked, now);
