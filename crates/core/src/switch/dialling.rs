@@ -94,7 +94,7 @@ impl Actor {
         }
         self.nets.insert(wire, net);
         for (candidate, why) in told {
-            self.tell_source(&candidate, &Outcome::Skipped(why));
+            self.tell_source_of(wire, &candidate, &Outcome::Skipped(why));
         }
         due.into_iter().for_each(|candidate| self.dial(candidate));
         [wake, turn].into_iter().flatten().min()
@@ -195,9 +195,14 @@ impl Actor {
 
     /// Tells a source what became of the candidate it gave.
     pub(super) fn tell_source(&self, candidate: &Candidate, outcome: &Outcome) {
+        self.tell_source_of(candidate.wire, candidate, outcome);
+    }
+
+    /// The same for a source of `wire`, whatever wire its candidate names.
+    fn tell_source_of(&self, wire: WireName, candidate: &Candidate, outcome: &Outcome) {
         let Provenance::Source(name) = candidate.provenance else { return };
         let now = Instant::now();
-        let sources = self.nets.get(candidate.wire).into_iter().flat_map(|net| &net.sources);
+        let sources = self.nets.get(wire).into_iter().flat_map(|net| &net.sources);
         sources.filter(|f| f.source.name() == name).for_each(|f| f.source.outcome(candidate, outcome, now));
     }
 
