@@ -230,10 +230,11 @@ async fn failing_dials_keep_a_low_rate() {
     let net = Net::default();
     let node = node(&net, 1).start().await.unwrap();
     let mut events = node.events();
+    let _ = node.offer(at("no.such.host".into(), 1, None)).await;
+    settle().await;
     for n in 0..20 {
         node.add_static(at("10.9.9.9".into(), 1000 + n, None)).await;
     }
-    let _ = node.offer(at("no.such.host".into(), 1, None)).await;
     tokio::time::sleep(Duration::from_secs(600)).await;
     let events = drain(&mut events);
     // Sixteen slots take turns: 7 attempts in the first minute, then one a minute, for each.

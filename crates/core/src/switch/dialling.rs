@@ -57,8 +57,15 @@ impl Actor {
             inbound: slots.inbound,
             outbound: slots.outbound,
         };
-        let wide = rules.per_wide_subnet.map(|most| (most, self.wide_subnets(wire)));
-        let skip = |candidate: &Candidate| self.skip(wire, candidate, wide.as_ref());
+        let wide = RefCell::new(rules.per_wide_subnet.map(|most| (most, self.wide_subnets(wire))));
+        let skip = |candidate: &Candidate| {
+            let why = self.skip(wire, candidate, wide.borrow().as_ref());
+            // Those of this very turn count, too.
+            if let (None, Some((_, taken))) = (why, wide.borrow_mut().as_mut()) {
+                taken.extend(candidate.host.parse().map(|ip| network_of(ip, 16, 32)));
+            }
+            why
+        };
         let told = RefCell::new(Vec::new());
         let (feeders, turn_of) = (RefCell::new(&mut net.sources), RefCell::new(&mut net.turn));
         let pull = || pull(&mut feeders.borrow_mut(), &mut turn_of.borrow_mut(), &asked, now);
@@ -87,7 +94,7 @@ impl Actor {
         }
         self.nets.insert(wire, net);
         for (candidate, why) in told {
-            self.tell_source(&candidate, &Outcome::Skipped(why));
+            self.tell_source_of(wire, &candidate, &Outcome::Skipped(why));
         }
         due.into_iter().for_each(|candidate| self.dial(candidate));
         [wake, turn].into_iter().flatten().min()
@@ -188,9 +195,14 @@ impl Actor {
 
     /// Tells a source what became of the candidate it gave.
     pub(super) fn tell_source(&self, candidate: &Candidate, outcome: &Outcome) {
+        self.tell_source_of(candidate.wire, candidate, outcome);
+    }
+
+    /// The same for a source of `wire`, whatever wire its candidate names.
+    fn tell_source_of(&self, wire: WireName, candidate: &Candidate, outcome: &Outcome) {
         let Provenance::Source(name) = candidate.provenance else { return };
         let now = Instant::now();
-        let sources = self.nets.get(candidate.wire).into_iter().flat_map(|net| &net.sources);
+        let sources = self.nets.get(wire).into_iter().flat_map(|net| &net.sources);
         sources.filter(|f| f.source.name() == name).for_each(|f| f.source.outcome(candidate, outcome, now));
     }
 
