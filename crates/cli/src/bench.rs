@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchboard::text::printable;
-use switchboard::{Candidate, Env, Event, SendError, Switch, SwitchBuilder};
+use switchboard::wire::HandshakeError;
+use switchboard::{Candidate, Env, Event, Reason, SendError, Switch, SwitchBuilder};
 use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload};
 use switchboard_node::config::KeyFile;
 use switchboard_node::kit::{self, BenchDriver, Built};
@@ -240,7 +241,18 @@ async fn one_handshake(built: &Built, whom: &Candidate, env: &Env) -> Result<(),
     let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
     let connection = kit::connect(env, whom).await.map_err(failed)?;
     let upgrade = wires::upgrade(env, &*built.bench);
-    let session = built.wire.dial(connection, whom.clone(), upgrade).await.map_err(failed)?;
-    crate::ping::goodbye(session).await;
+    match built.wire.dial(connection, whom.clone(), upgrade).await {
+        Ok(session) => crate::ping::goodbye(session).await,
+        // The handshake was whole: the node has not seen the last session of this identity go yet.
+        Err(error) if is_twice(&error) => {}
+        Err(error) => return Err(failed(error)),
+    }
     Ok(())
+}
+
+/// Whether the peer refused us because a session with our identity lives.
+fn is_twice(error: &HandshakeError) -> bool {
+    let HandshakeError::RefusedByPeer { reason, words } = error else { return false };
+    let said = words.as_deref().unwrap_or_default();
+    *reason == Reason::AlreadyConnected || said.ends_with(&Reason::AlreadyConnected.to_string())
 }

@@ -276,12 +276,12 @@ async fn what_ends_a_session_and_by_which_rule() {
     let net = MemoryNetwork::default();
     let switch = victim(&net).await;
     for (plain, rule) in cases {
-        let mut events = switch.events();
+        let mut events = switch.events().in_full();
         let mut hostile = Hostile::connect(&net, switch.listening()[0].0).await;
         hostile.send(&plain).await;
         assert_eq!(ended(&mut events).await, Reason::Breach(rule));
     }
-    let mut events = switch.events();
+    let mut events = switch.events().in_full();
     let mut hostile = Hostile::connect(&net, switch.listening()[0].0).await;
     hostile.send_raw(&[5; 1044]).await;
     assert_eq!(ended(&mut events).await, Reason::Breach("frame authentication"));
@@ -292,7 +292,7 @@ async fn what_ends_a_session_and_by_which_rule() {
 async fn a_message_that_never_ends_is_cut_off() {
     let net = MemoryNetwork::default();
     let switch = victim(&net).await;
-    let mut events = switch.events();
+    let mut events = switch.events().in_full();
     let mut hostile = Hostile::connect(&net, switch.listening()[0].0).await;
     let mut piece = vec![0x1a, 0x80, 0x08];
     piece.extend([0; 1024]);
@@ -346,7 +346,7 @@ async fn what_is_merely_odd_does_not_end_a_session() {
 async fn a_crowd_that_says_nothing_leaves_after_three_seconds() {
     let net = MemoryNetwork::default();
     let switch = victim(&net).await;
-    let mut events = switch.events();
+    let mut events = switch.events().in_full();
     let mut silent = Vec::new();
     for _ in 0..10 {
         silent.push(net.connect(switch.listening()[0].0).await.unwrap());

@@ -639,18 +639,20 @@ async fn a_first_message_of_another_kind_is_refused_and_a_second_statement_is_pa
     call.say(&establish(&victim.folder));
     call.say(&other);
     call.lives().await;
-    // Somebody with the same identity does not take the session's place.
+    // The newer stream of one identity takes the place of the older one, as in Fabric.
     let mut twin = victim.grpc().await.stream().await;
     twin.say(&establish(&victim.folder));
-    assert_eq!(twin.status().await, Some(7));
     match victim.event().await {
-        Event::Refused { reason, id, .. } => {
-            assert_eq!((reason, id.is_some()), (Reason::AlreadyConnected, true));
+        Event::PeerDropped { end, .. } => {
+            assert_eq!((end.reason, end.by), (Reason::AlreadyConnected, By::Us))
         }
         other => panic!("{other:?}"),
     }
-    call.lives().await;
+    assert!(matches!(victim.event().await, Event::PeerAdded(_)));
     drop(call);
+    twin.hear().await.expect("a ConnEstablish");
+    twin.lives().await;
+    drop(twin);
     victim.ends(Reason::RemoteClosed, By::Peer, "").await;
     victim.finish().await;
 }

@@ -445,7 +445,7 @@ impl Service for Moody {
                 }
                 return Ok(());
             }
-            assert!(run % 2 == 0, "a panic, as told");
+            assert!(run.is_multiple_of(2), "a panic, as told");
             Err(ServiceError::new("failed, as told"))
         })
     }

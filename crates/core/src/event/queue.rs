@@ -64,6 +64,8 @@ struct Queue {
     sums: Vec<Sum>,
     /// Events thrown away since the reader fell behind.
     missed: Option<u64>,
+    /// Plain events are summed only when too many wait.
+    in_full: bool,
 }
 
 impl Queue {
@@ -96,7 +98,7 @@ impl Queue {
         if sum.count == 0 && now.duration_since(sum.since) >= SECOND {
             (sum.since, sum.told) = (now, 0);
         }
-        if sum.count == 0 && sum.told < PLAIN_A_SECOND && !crowded {
+        if sum.count == 0 && (self.in_full || sum.told < PLAIN_A_SECOND) && !crowded {
             sum.told += 1;
             return true;
         }
@@ -116,6 +118,9 @@ impl Queue {
         let index = self.sums.iter().position(due)?;
         let Sum { cause, since, count, ends, .. } = self.sums.swap_remove(index);
         let (first, last) = ends?;
+        if count == 1 {
+            return Some(*first);
+        }
         Some(Event::Summed { cause, count, first, last, since: now.duration_since(since) })
     }
 
@@ -217,6 +222,14 @@ pub struct Events {
 }
 
 impl Events {
+    /// Tells every event by itself, however many there are of one cause, as long as the reader keeps up: fewer than
+    /// [`MOST_PLAIN`] wait. For tools and tests that must see each one.
+    #[must_use]
+    pub fn in_full(self) -> Self {
+        self.reader.queue.lock().in_full = true;
+        self
+    }
+
     /// The next event. Safe to drop half-way.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::memory::MemoryNetwork;
 use switchboard::net::{Connection, Listener, Network};
+use switchboard::switch::score::ScoreRules;
 use switchboard::{
     BoxFuture, By, ChannelId, ChannelIo, ChannelSpec, Env, Event, Limits, Peer, PeerId, Protocol,
     ProtocolError, ProtocolSpec, Reason, Switch, SwitchBuilder,
@@ -297,7 +298,10 @@ impl Protocol for Echo {
 }
 
 pub fn open_limits() -> Limits {
-    Limits { per_ip_interval: Some(Duration::ZERO), ..Limits::default() }
+    // One hostile identity breaks many rules in these tests; bans have tests of their own.
+    let mut score = ScoreRules::default();
+    score.breach = 0;
+    Limits { per_ip_interval: Some(Duration::ZERO), score, ..Limits::default() }
 }
 
 async fn node(net: &MemoryNetwork, seed: u8, echo: Echo, limits: Limits) -> Switch {
@@ -330,7 +334,7 @@ impl Victim {
         let switch = node(&net, VICTIM, Echo(None), limits).await;
         let (handed, mut given) = mpsc::channel(1);
         let friend = node(&net, FRIEND, Echo(Some(handed)), open_limits()).await;
-        let mut events = switch.events();
+        let mut events = switch.events().in_full();
         let _ = friend.offer(friend.parse(&enode(VICTIM, switch.listening()[0].0)).unwrap()).await;
         let io = given.recv().await.unwrap();
         assert!(matches!(events.recv().await.unwrap(), Event::PeerAdded(peer) if peer.id() == id(FRIEND)));

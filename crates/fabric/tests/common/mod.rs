@@ -19,7 +19,7 @@ use switchboard::net::{BoxRead, BoxWrite, Connection, Network};
 use switchboard::protocol::channel::ChannelSpec;
 use switchboard::protocol::io::ChannelIo;
 use switchboard::protocol::{Protocol, ProtocolError, ProtocolSpec};
-use switchboard::{BoxFuture, By, Env, Event, Peer, Reason, Switch, SwitchBuilder};
+use switchboard::{BoxFuture, By, Env, Event, Limits, Peer, Reason, Switch, SwitchBuilder};
 use switchboard_bench::{Drive, EchoPlan};
 use switchboard_fabric::conn_establish::{build, certificate_hash};
 use switchboard_fabric::grpc::{CONTENT_TYPE, STREAM_PATH, put_message, take_message};
@@ -155,8 +155,12 @@ impl Victim {
         config.verify_clients = verify_clients;
         let wire = Fabric::new(config).unwrap();
         let victims = wire.clone();
+        // One hostile identity breaks many rules in these tests; bans have tests of their own.
+        let mut limits = Limits::default();
+        limits.score.breach = 0;
         let switch = SwitchBuilder::new(env(&net, 1))
             .wire(Arc::new(wire))
+            .limits(limits)
             .protocol(bench::server())
             .protocol(Arc::new(Lane) as Arc<dyn Protocol>)
             .listen(([127, 0, 0, 1], 0).into(), &[])
@@ -165,7 +169,7 @@ impl Victim {
         let (protocol, mut drivers) = bench::driven();
         let wire = Arc::new(Fabric::new(FabricConfig::new(folders.pop().unwrap())).unwrap());
         let friend = SwitchBuilder::new(env(&net, 2)).wire(wire).protocol(protocol).start().await.unwrap();
-        let mut events = switch.events();
+        let mut events = switch.events().in_full();
         let _ = friend.offer(switch.parse(&format!("fabric://{}", switch.listening()[0].0)).unwrap()).await;
         let driver = drivers.recv().await.unwrap();
         assert!(matches!(events.recv().await, Ok(Event::PeerAdded(_))));
