@@ -9,6 +9,7 @@ use crate::data::{DataFolder, scratch};
 use crate::error::NodeError;
 use crate::kit::{BuildRequest, Built, External, KeySource};
 use crate::settings::{Source, Values};
+use crate::store::DiskStore;
 use crate::wires;
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -139,6 +140,10 @@ impl NodeBuilder {
             ..self.limits.unwrap_or_default()
         };
         let mut builder = SwitchBuilder::new(env).limits(limits).access(config.access.clone());
+        if let Some(data) = &data {
+            let store = DiskStore::open(data.path()).map_err(KeySource::data_fails)?;
+            builder = builder.store(Arc::new(store));
+        }
         for part in &built {
             let name = part.wire.name();
             builder = builder.wire(Arc::clone(&part.wire));
