@@ -215,6 +215,7 @@ async fn a_node_restarted_midway_fetches_only_the_rest() {
     node.dial(&half).await;
     until_held(&node, 2000).await;
     node.switch.stop().await;
+    node.cast.stop().await;
     drop(node);
 
     let mut again = Node::new(&net, 2, &casts).await;
