@@ -58,7 +58,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long news of chunks are gathered.
 pub const GATHER: Duration = Duration::from_millis(20);
 /// Pages of one cast kept in memory (32 KiB each); the store has the others.
-pub const MAX_LOADED: usize = 16;
+pub const MAX_LOADED: usize = 8;
 /// Pages, over all casts, of which one peer may hold some chunks and not all (128 bytes each).
 pub const MAX_PARTIAL: usize = 1_024;
 /// Pages asked of a peer before it gave a chunk; each chunk is worth one more.

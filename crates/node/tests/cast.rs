@@ -1,4 +1,5 @@
 //! How a node starts and stops with casts of earlier runs, and its settings for them.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::path::Path;
 use std::time::Duration;
