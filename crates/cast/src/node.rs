@@ -1,12 +1,15 @@
 //! The handle of a node's casts, and what its sessions share.
 //!
-//! One lock guards the state; hashing, disk and network happen outside it. The whole file's hash follows
+//! One lock guards the state; hashing, copying, disk and network happen outside it. The whole file's hash follows
 //! the chunks as they come in order ([`Shared::follow`]), so that little is left to do when the last one is there.
+//!
+//! Everything that takes long (hashing a file, checking what an earlier run left) looks at one [`Stop`] between
+//! chunks: [`Cast::stop`] ends it, and so does dropping the future that waits for it.
 
 use super::manifest::{CastId, DEFAULT_CHUNK, Hash, Header, Manifest, hash};
 use super::protocol::{CastProtocol, ChannelMap};
 use super::state::{CastStatus, PeerKey, Slot, State};
-use super::store::{SourceStore, Store, StoreFactory};
+use super::store::{SourceStore, Stop, Store, StoreFactory};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
@@ -103,6 +106,20 @@ pub enum CastEvent {
         /// Why.
         why: &'static str,
     },
+    /// A file could not be cast. The node goes on.
+    NotStarted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: String,
+    },
+    /// A cast was forgotten, by a rule or because [`Cast::remove`] was called.
+    Forgotten {
+        /// The cast.
+        id: CastId,
+        /// Why.
+        why: &'static str,
+    },
     /// The store failed: this node gives up on the cast.
     Failed {
         /// The cast.
@@ -124,8 +141,8 @@ pub enum StartError {
         /// What is wrong.
         error: io::Error,
     },
-    /// The node keeps as many casts as it may.
-    #[error("this node keeps {} casts already", super::MAX_CASTS)]
+    /// The node started as many casts as it may.
+    #[error("this node started {} casts already", super::MAX_OWN)]
     TooMany,
 }
 
@@ -133,7 +150,21 @@ pub enum StartError {
 pub(super) struct Hold {
     pub(super) header: Arc<Header>,
     pub(super) store: Arc<dyn Store>,
+    /// The pages of a cast that was started here; a learnt one's are in its store.
+    pages: Vec<Bytes>,
     whole: Mutex<Whole>,
+}
+
+impl Hold {
+    /// A page, checked. May block.
+    pub(super) fn page(&self, page: u16) -> Option<Bytes> {
+        if let Some(own) = self.pages.get(usize::from(page)) {
+            return Some(own.clone());
+        }
+        let mut bytes = vec![0; self.header.page_chunks(page) as usize * 32];
+        self.store.read_page(page, &mut bytes).ok()?;
+        self.header.page_fits(page, &bytes).then(|| bytes.into())
+    }
 }
 
 #[derive(Default)]
@@ -161,6 +192,16 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     holds: RwLock<BTreeMap<Slot, Arc<Hold>>>,
     events: broadcast::Sender<CastEvent>,
+    pub(super) stop: Stop,
+}
+
+/// Stops long work when the future that waits for it is dropped.
+struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl Shared {
@@ -177,9 +218,9 @@ impl Shared {
         result
     }
 
-    pub(super) fn attach(&self) -> (PeerKey, Arc<Doors>) {
+    pub(super) fn attach(&self, peer: PeerId) -> (PeerKey, Arc<Doors>) {
         let mut inner = self.inner.lock();
-        let (key, doors) = (inner.state.attach(), Arc::new(Doors::default()));
+        let (key, doors) = (inner.state.attach(peer), Arc::new(Doors::default()));
         inner.doors.insert(key, Arc::clone(&doors));
         (key, doors)
     }
@@ -215,18 +256,77 @@ impl Shared {
         self.tell(CastEvent::Failed { id, error: error.to_string() });
     }
 
+    /// Closes the casts that the state has forgotten.
+    pub(super) fn settle(self: &Arc<Self>) {
+        for gone in self.with(State::take_gone) {
+            let hold = self.holds.write().remove(&gone.slot);
+            tracing::info!(target: "switchboard_cast", id = %gone.id, gone.why, "cast forgotten");
+            self.tell(CastEvent::Forgotten { id: gone.id, why: gone.why });
+            let Some(hold) = hold else { continue };
+            let close = move || {
+                if gone.delete
+                    && let Err(error) = hold.store.remove()
+                {
+                    tracing::warn!(target: "switchboard_cast", id = %gone.id, %error, "cannot delete a cast");
+                }
+            };
+            // Dropping a store may write, too.
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) if !self.factory.inline() => drop(runtime.spawn_blocking(close)),
+                _ => close(),
+            }
+        }
+    }
+
+    /// Keeps something, and when there is no room for it, after others made some. May block.
+    fn keep(&self, slot: Slot, keep: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        loop {
+            match keep() {
+                Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                    if !self.with(|state| state.yield_bytes(slot)) {
+                        return Err(error);
+                    }
+                    for gone in self.with(State::take_gone) {
+                        let hold = self.holds.write().remove(&gone.slot);
+                        self.tell(CastEvent::Forgotten { id: gone.id, why: gone.why });
+                        if let Some(hold) = hold.filter(|_| gone.delete) {
+                            hold.store.remove()?;
+                        }
+                    }
+                }
+                kept => return kept,
+            }
+        }
+    }
+
+    /// Reads a page for the state. May block.
+    pub(super) fn load_page(&self, slot: Slot, page: u16) {
+        let found = self.hold(slot).and_then(|hold| hold.page(page));
+        self.with(|state| state.page_loaded(slot, page, found));
+    }
+
+    /// Reads a page for the state, without blocking the caller.
+    pub(super) fn load_page_soon(self: &Arc<Self>, slot: Slot, page: u16) {
+        if self.factory.inline() {
+            return self.load_page(slot, page);
+        }
+        let shared = Arc::clone(self);
+        tokio::task::spawn_blocking(move || shared.load_page(slot, page));
+    }
+
     /// Makes or finds the store of a cast, unless it is started here meanwhile. May block.
-    fn open(&self, slot: Slot, header: Arc<Header>, hops: u8, resumed: bool) {
+    fn open(&self, slot: Slot, header: Arc<Header>, hops: u8, stop: &Stop, resumed: bool) {
         let id = header.id();
-        let opened = match self.factory.open(&header, hops) {
+        let opened = match self.factory.open(&header, hops, stop) {
             Ok(opened) => opened,
+            Err(_) if stop.check().is_err() => return,
             Err(error) if self.with(|state| state.unopened(slot)) => return self.gave_up(id, &error),
             Err(_) => return,
         };
-        let hold = Hold { header, store: opened.store, whole: Mutex::default() };
+        let hold = Hold { header, store: opened.store, pages: Vec::new(), whole: Mutex::default() };
         // Whoever hears of it now and asks for the store waits until it is there.
         let mut holds = self.holds.write();
-        if !self.with(|state| state.opened(slot, opened.pages, opened.held, opened.hops)) {
+        if !self.with(|state| state.opened(slot, opened.pages.0, opened.held, opened.hops)) {
             return;
         }
         holds.insert(slot, Arc::new(hold));
@@ -241,10 +341,10 @@ impl Shared {
     /// Makes or finds the store of a cast that was just learnt, without blocking the caller.
     pub(super) fn open_soon(self: &Arc<Self>, slot: Slot, header: Arc<Header>, hops: u8) {
         if self.factory.inline() {
-            return self.open(slot, header, hops, false);
+            return self.open(slot, header, hops, &self.stop, false);
         }
         let shared = Arc::clone(self);
-        tokio::task::spawn_blocking(move || shared.open(slot, header, hops, false));
+        tokio::task::spawn_blocking(move || shared.open(slot, header, hops, &shared.stop, false));
     }
 
     /// Checks a page and keeps it. May block.
@@ -253,10 +353,13 @@ impl Shared {
         if !hold.header.page_fits(page, hashes) {
             return Err(ProtocolError::Breach("page differs from its header"));
         }
-        if let Err(error) = hold.store.write_page(page, hashes) {
+        if let Err(error) = self.keep(slot, || hold.store.write_page(page, hashes)) {
             self.fail(slot, &hold, &error);
+            return Ok(());
         }
-        self.with(|state| state.page_stored(slot, page, hashes));
+        // A copy, so that the message it came in is freed.
+        let own = Bytes::copy_from_slice(hashes);
+        self.with(|state| state.page_stored(slot, page, own));
         Ok(())
     }
 
@@ -273,7 +376,7 @@ impl Shared {
         if hash(data) != *want {
             return Err(ProtocolError::Breach("chunk differs from its page"));
         }
-        if let Err(error) = hold.store.write(offset, data) {
+        if let Err(error) = self.keep(slot, || hold.store.write(offset, data)) {
             self.fail(slot, &hold, &error);
             return Ok(());
         }
@@ -297,8 +400,10 @@ impl Shared {
                 return;
             }
             let held = self.inner.lock().state.held_upto(slot, whole.next);
-            if let Err(error) = whole.advance(&hold, held) {
-                return self.fail(slot, &hold, &error);
+            match whole.advance(&hold, held, &self.stop) {
+                Ok(()) => {}
+                Err(_) if self.stop.check().is_err() => return,
+                Err(error) => return self.fail(slot, &hold, &error),
             }
             if whole.next == chunks {
                 whole.over = true;
@@ -327,9 +432,10 @@ impl Shared {
 }
 
 impl Whole {
-    fn advance(&mut self, hold: &Hold, upto: u32) -> io::Result<()> {
+    fn advance(&mut self, hold: &Hold, upto: u32, stop: &Stop) -> io::Result<()> {
         let mut buffer = Vec::new();
         while self.next < upto {
+            stop.check()?;
             buffer.resize(hold.header.chunk_len(self.next), 0);
             hold.store.read(hold.header.offset(self.next), &mut buffer)?;
             self.sha.update(&buffer);
@@ -352,7 +458,13 @@ impl Cast {
     pub fn new(config: Config, factory: Arc<dyn StoreFactory>) -> Self {
         let inner = Inner { state: State::new(config.receive, config.max_bytes), doors: BTreeMap::new() };
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let shared = Shared { factory, inner: Mutex::new(inner), holds: RwLock::default(), events };
+        let shared = Shared {
+            factory,
+            inner: Mutex::new(inner),
+            holds: RwLock::default(),
+            events,
+            stop: Stop::default(),
+        };
         Self { shared: Arc::new(shared), config }
     }
 
@@ -379,14 +491,26 @@ impl Cast {
     /// # Errors
     /// [`StartError`].
     pub async fn start(&self, path: impl Into<PathBuf>) -> Result<CastId, StartError> {
-        let (path, chunk_size) = (path.into(), self.config.chunk_size);
+        let (path, chunk_size, stop) = (path.into(), self.config.chunk_size, Stop::default());
+        let _guard = StopOnDrop(stop.clone());
         let open = {
-            let path = path.clone();
-            move || SourceStore::open(&path, chunk_size)
+            let (path, all) = (path.clone(), self.shared.stop.clone());
+            move || SourceStore::open_until(&path, chunk_size, &stop.or(&all))
         };
         let opened = tokio::task::spawn_blocking(open).await.unwrap_or_else(|e| Err(io::Error::other(e)));
         let (store, manifest) = opened.map_err(|error| StartError::File { path, error })?;
         self.start_with(manifest, Arc::new(store))
+    }
+
+    /// Hashes a file and casts it in the background. A failure is a [`CastEvent::NotStarted`]. Call it in a runtime.
+    pub fn start_soon(&self, path: impl Into<PathBuf>) {
+        let (cast, path) = (self.clone(), path.into());
+        tokio::spawn(async move {
+            if let Err(error) = cast.start(&path).await {
+                tracing::warn!(target: "switchboard_cast", path = %path.display(), %error, "not cast");
+                cast.shared.tell(CastEvent::NotStarted { path, error: error.to_string() });
+            }
+        });
     }
 
     /// Casts what a store holds. The manifest must be that of the store's chunks.
@@ -400,29 +524,44 @@ impl Cast {
         let hold = Hold {
             header: Arc::clone(&header),
             store,
+            pages,
             whole: Mutex::new(Whole { over: true, ..Whole::default() }),
         };
         let mut holds = self.shared.holds.write();
-        let slot = self.shared.with(|state| state.start(header, pages, sha256));
+        let slot = self.shared.with(|state| state.start(header, sha256));
         holds.insert(slot.ok_or(StartError::TooMany)?, Arc::new(hold));
         drop(holds);
         self.shared.tell(CastEvent::Started { id, sha256, bytes });
         Ok(id)
     }
 
-    /// Takes up the casts an earlier run left in the store. Gives their number. Call it before the first peer.
+    /// Forgets a cast. Files that were received are deleted; the file of one that was started here stays. A peer that
+    /// connects later and still has it announces it again. `false` when there is no such cast.
+    pub fn remove(&self, id: CastId) -> bool {
+        let found = self.shared.with(|state| state.remove(id));
+        self.shared.settle();
+        found
+    }
+
+    /// Takes up the casts an earlier run left in the store, the latest first. Gives their number. What they left is
+    /// hashed again, which may take long: peers may connect meanwhile, and hear of each cast when it was checked.
     ///
     /// # Errors
     /// What the file system says.
     pub async fn resume(&self) -> io::Result<usize> {
-        let shared = Arc::clone(&self.shared);
+        let (shared, own) = (Arc::clone(&self.shared), Stop::default());
+        let _guard = StopOnDrop(own.clone());
         let resume = move || {
+            let stop = own.or(&shared.stop);
             let mut count = 0;
             for header in shared.factory.resume()? {
+                if stop.check().is_err() {
+                    break;
+                }
                 let slot = shared.with(|state| state.resume(header));
                 let found = slot.and_then(|slot| Some((slot, shared.with(|state| state.describe(slot))?)));
                 if let Some((slot, (header, hops))) = found {
-                    shared.open(slot, header, hops, true);
+                    shared.open(slot, header, hops, &stop, true);
                     count += 1;
                 }
             }
@@ -432,6 +571,35 @@ impl Cast {
             return resume();
         }
         tokio::task::spawn_blocking(resume).await.unwrap_or_else(|e| Err(io::Error::other(e)))
+    }
+
+    /// Does [`Cast::resume`] in the background, so that the node listens at once. Call it in a runtime.
+    pub fn resume_soon(&self) {
+        let cast = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = cast.resume().await {
+                tracing::warn!(target: "switchboard_cast", %error, "cannot take up the casts of an earlier run");
+            }
+        });
+    }
+
+    /// Ends hashing and checking in the background at the next chunk, and writes down what a restart needs to know.
+    /// Casts that are whole are still served.
+    pub async fn stop(&self) {
+        self.shared.stop.stop();
+        let holds: Vec<_> = self.shared.holds.read().values().cloned().collect();
+        let flush = move || {
+            for hold in holds {
+                if let Err(error) = hold.store.flush() {
+                    let id = hold.header.id();
+                    tracing::warn!(target: "switchboard_cast", %id, %error, "cannot record what is held");
+                }
+            }
+        };
+        if self.shared.factory.inline() {
+            return flush();
+        }
+        let _ = tokio::task::spawn_blocking(flush).await;
     }
 }
 

@@ -9,12 +9,15 @@
 //! a batch ahead of the send queue; hashing and disk run on the runtime's blocking threads, unless the
 //! store is [`super::Store::inline`].
 //!
+//! A message is read, and an announce's header hashed, before the state's lock is taken. A peer that sends news and
+//! requests faster than [`super::RATE`] is read no faster: it waits, and nobody else.
+//!
 //! Limits: [`JOBS`] chunks of a session checked at once; a batch of [`BATCH`] uploads or [`BATCH_BYTES`].
 //! The chunk inbox holds what may be in flight, so only answers nobody asked for can fill it.
 
 use super::message::{CHUNK_HEAD, Flow, Message, put_chunk_head};
 use super::node::{Doors, Shared};
-use super::state::{Action, Due, IN_FLIGHT_BYTES, PeerKey, Upload};
+use super::state::{Action, Due, Heard, IN_FLIGHT_BYTES, Pace, PeerKey, Upload};
 use crate::manifest::MAX_CHUNK;
 use crate::{CastEvent, Part};
 use bytes::{Bytes, BytesMut};
@@ -158,7 +161,7 @@ impl Protocol for CastProtocol {
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
-            let (key, doors) = self.shared.attach();
+            let (key, doors) = self.shared.attach(peer.id());
             let _attached = Attached { shared: Arc::clone(&self.shared), key };
             let chunks = io.take(self.map.channel(Flow::Chunk)).ok_or(ProtocolError::Closed)?;
             let shared = Arc::clone(&self.shared);
@@ -192,17 +195,25 @@ impl Session {
         }
     }
 
-    fn receive(&self, flow: Flow, bytes: Bytes) -> Result<Action, ProtocolError> {
-        let message = self.map.decode(flow, bytes)?;
-        let action = self.shared.with(|state| state.receive(self.key, message));
+    fn hear(&self, flow: Flow, bytes: Bytes) -> Result<Heard, ProtocolError> {
+        Heard::of(self.map.decode(flow, bytes)?).map_err(|rule| ProtocolError::Breach(rule.0))
+    }
+
+    fn receive(&self, heard: Heard) -> Result<Action, ProtocolError> {
+        let now = Instant::now();
+        let action = self.shared.with(|state| state.receive(self.key, heard, now));
         action.map_err(|rule| ProtocolError::Breach(rule.0))
     }
 
     async fn read_news(&self, io: &mut ChannelIo) -> Result<(), ProtocolError> {
+        let mut pace = Pace::new(Instant::now());
         while let Some((channel, bytes)) = io.recv().await {
             let Some(flow) = self.map.flow(channel) else { continue };
-            match self.receive(flow, bytes)? {
+            let heard = self.hear(flow, bytes)?;
+            let wait = pace.count(heard.cost(), Instant::now());
+            match self.receive(heard)? {
                 Action::Open { slot, header, hops } => {
+                    self.shared.settle();
                     self.shared.learned(&header, hops, self.peer);
                     self.shared.open_soon(slot, header, hops);
                 }
@@ -211,6 +222,9 @@ impl Session {
                     self.shared.tell(CastEvent::Ignored { id, why });
                 }
                 _ => {}
+            }
+            if let Some(at) = wait {
+                tokio::time::sleep_until(at).await;
             }
         }
         Ok(())
@@ -226,7 +240,7 @@ impl Session {
                 Some(done) = jobs.join_next(), if !jobs.is_empty() => done.map_err(failed)??,
                 bytes = inbox.recv(), if jobs.len() < JOBS => {
                     let Some(bytes) = bytes else { break };
-                    let action = self.receive(Flow::Chunk, bytes)?;
+                    let action = self.receive(self.hear(Flow::Chunk, bytes)?)?;
                     self.check(action, &mut jobs)?;
                 }
             }
@@ -265,8 +279,13 @@ impl Session {
 
     async fn write_news(&self) -> Result<(), ProtocolError> {
         loop {
-            let due = self.shared.with(|state| state.next(self.key, Instant::now()));
+            let now = Instant::now();
+            let (due, gone) = self.shared.with(|state| (state.next(self.key, now), state.has_gone()));
+            if gone {
+                self.shared.settle();
+            }
             match due {
+                Due::Load(slot, page) => self.shared.load_page_soon(slot, page),
                 Due::Send(message) => self.send(message.flow(), self.map.encode(&message)).await?,
                 Due::Wait(Some(at)) => {
                     let _ = tokio::time::timeout_at(at, self.doors.news.notified()).await;
@@ -293,8 +312,10 @@ impl Session {
     /// Turns what was asked for into messages; reads the chunks, here or on a blocking thread.
     async fn load(&self, uploads: Vec<Upload>) -> Result<Vec<Bytes>, ProtocolError> {
         let stored = |upload: &Upload| match upload {
-            Upload::Chunk { slot, .. } => self.shared.hold(*slot).is_some_and(|hold| !hold.store.inline()),
-            _ => false,
+            Upload::Chunk { slot, .. } | Upload::Page { slot, .. } => {
+                self.shared.hold(*slot).is_some_and(|hold| !hold.store.inline())
+            }
+            Upload::Missing { .. } => false,
         };
         let blocking = uploads.iter().any(stored);
         let (shared, map) = (Arc::clone(&self.shared), self.map.clone());
@@ -308,7 +329,11 @@ impl Session {
 
 fn load_one(shared: &Shared, map: &ChannelMap, upload: Upload) -> Bytes {
     match upload {
-        Upload::Page { id, page, hashes } => map.encode(&Message::Page { id, page, hashes }),
+        Upload::Page { id, slot, page } => {
+            let hashes = shared.hold(slot).and_then(|hold| hold.page(page));
+            let missing = Message::Missing { id, what: Part::Page(page) };
+            map.encode(&hashes.map_or(missing, |hashes| Message::Page { id, page, hashes }))
+        }
         Upload::Missing { id, what } => map.encode(&Message::Missing { id, what }),
         Upload::Chunk { id, slot, index, offset, len } => {
             let mut out = map.start(Flow::Chunk, CHUNK_HEAD + len);

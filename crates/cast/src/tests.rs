@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::memory::{MemoryNetwork, MemoryWire};
+use switchboard::session::outgoing::SendError;
 use switchboard::{
     BoxFuture, ChannelId, ChannelIo, Env, Event, Limits, Peer, Protocol, ProtocolError, ProtocolSpec, Reason,
     Switch, SwitchBuilder,
@@ -215,6 +216,7 @@ async fn a_node_restarted_midway_fetches_only_the_rest() {
     node.dial(&half).await;
     until_held(&node, 2000).await;
     node.switch.stop().await;
+    node.cast.stop().await;
     drop(node);
 
     let mut again = Node::new(&net, 2, &casts).await;
@@ -415,4 +417,94 @@ async fn liars_are_named_and_shown_out_and_the_file_still_comes() {
         victim.dial(&honest).await;
         assert_eq!(victim.done().await.0, id);
     }
+}
+
+/// Sends what a stranger likes, then stays.
+struct Stranger(Vec<Message>, tokio::sync::mpsc::Sender<()>);
+
+impl Protocol for Stranger {
+    fn spec(&self) -> ProtocolSpec {
+        Cast::new(Config::default(), MemoryStores::new(0)).protocol(map()).spec()
+    }
+
+    fn run(self: Arc<Self>, _: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
+        Box::pin(async move {
+            for message in &self.0 {
+                let channel = ChannelId(0x74 + message.flow() as u16);
+                while let Err(SendError::Full | SendError::Timeout) = io.send(channel, wrapped(message)).await
+                {
+                }
+            }
+            let _ = self.1.send(()).await;
+            while io.recv().await.is_some() {}
+            Ok(())
+        })
+    }
+}
+
+fn empty(n: u32) -> Message {
+    let header = Header::new(0, 1024 + n, "", &[]).unwrap();
+    Message::Announce { id: header.id(), hops: 0, held: 0, header: header.raw().clone() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_files_neither_switch_casts_off_nor_survive_a_restart() {
+    let (net, dir) = (MemoryNetwork::default(), tempfile::tempdir().unwrap());
+    let casts = dir.path().join("casts");
+    let victim = Node::new(&net, 1, &casts).await;
+    let (said, mut all_said) = tokio::sync::mpsc::channel(1);
+    let stranger = switch(&net, 2, Arc::new(Stranger((0..64).map(empty).collect(), said))).await;
+    dial(&victim.switch, &stranger).await;
+    all_said.recv().await.unwrap();
+    let honest = Node::new(&net, 3, &dir.path().join("3")).await;
+    let (path, want) = source_file(dir.path(), 100_000);
+    let id = honest.cast.start(&path).await.unwrap();
+    victim.dial(&honest).await;
+    let sum = |node: &Node| node.cast.status().iter().find(|cast| cast.id == id).and_then(|cast| cast.sha256);
+    while sum(&victim).is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(sum(&victim), Some(want));
+    assert!(victim.cast.start(&path).await.is_ok(), "and own casts have their place");
+    let names =
+        std::fs::read_dir(&casts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let id = id.to_string();
+    assert!(names.into_iter().all(|name| name.starts_with(&id[..32])), "nothing of the empty files");
+    victim.switch.stop().await;
+    drop(victim);
+    let again = Node::new(&net, 4, &casts).await;
+    assert_eq!(again.cast.status().len(), 1);
+}
+
+/// The flood is read at the rate of one peer, while another's file comes as if there were none.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_news_waits_and_an_honest_cast_does_not() {
+    let net = MemoryNetwork::default();
+    let config = Config { chunk_size: 1024, ..Config::default() };
+    let mut victim = Node::with(&net, 1, config, MemoryStores::new(2 << 30)).await;
+    let honest = memory(&net, 3).await;
+    victim.dial(&honest).await;
+    let pages: Vec<Hash> = (0..1024).map(|n| [n as u8; 32]).collect();
+    let header = Header::new(1 << 30, 1024, "", &pages).unwrap();
+    let id = header.id();
+    let mut flood = vec![Message::Announce { id, hops: 0, held: 0, header: header.raw().clone() }];
+    let count = 3 * BURST as u32;
+    flood.extend((0..count).map(|n| Message::Have { id, first: n * 2, count: 1 }));
+    // The victim has this one when it has read all before it.
+    flood.push(empty(1));
+    let last = empty(1).id();
+    let (said, _all_said) = tokio::sync::mpsc::channel(1);
+    let stranger = switch(&net, 2, Arc::new(Stranger(flood, said))).await;
+    let begin = tokio::time::Instant::now();
+    dial(&victim.switch, &stranger).await;
+    let want = start_bytes(&honest, &bytes_of(2_000_000));
+    let mut took = Vec::new();
+    while took.len() < 2 {
+        let (id, ..) = victim.done().await;
+        took.push((id, begin.elapsed()));
+    }
+    let [(first, honest_took), (second, flood_took)] = took[..] else { panic!() };
+    assert_eq!((first, second), (want, last));
+    let least = Duration::from_secs((u64::from(count) - BURST) / RATE);
+    assert!(honest_took < flood_took && flood_took >= least, "{honest_took:?} {flood_took:?}");
 }

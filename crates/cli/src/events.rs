@@ -142,6 +142,15 @@ pub(crate) fn cast_event(event: &CastEvent) -> Option<(Value, String)> {
             json!({"event": "cast_ignored", "id": id.to_string(), "why": why}),
             format!("cast {id} ignored: {why}"),
         ),
+        CastEvent::NotStarted { path, error } => {
+            let (path, error) = (printable(&path.display().to_string()), printable(error));
+            let text = format!("{path} is not cast: {error}");
+            (json!({"event": "cast_not_started", "path": path, "error": error}), text)
+        }
+        CastEvent::Forgotten { id, why } => (
+            json!({"event": "cast_forgotten", "id": id.to_string(), "why": why}),
+            format!("cast {id} forgotten: {why}"),
+        ),
         CastEvent::Failed { id, error } => {
             let error = printable(error);
             (

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     output.event(&node.ready(), &node.ready_text());
     if let Some(cast) = node.cast() {
         for path in &config.cast {
-            cast.start(path).await.map_err(Fail::usage)?;
+            cast.start_soon(path);
         }
     }
     let mut switch_events = report(switch_events, cast_events, stop, *output).await;

@@ -129,7 +129,7 @@ impl NodeBuilder {
         let own = self.protocols.is_empty() || config.values.has("protocol");
         let mut scratches = self.keep;
         let cast = match own && config.protocols.contains(&ProtocolName::Cast) {
-            true => Some(start_cast(&config, &mut scratches).await?),
+            true => Some(start_cast(&config, &mut scratches)?),
             false => None,
         };
         let limits = Limits {
@@ -164,6 +164,10 @@ impl NodeBuilder {
             builder = builder.listen(*addr, wire.as_slice());
         }
         let switch = builder.start().await.map_err(NodeError::usage)?;
+        if let Some(cast) = &cast {
+            // What an earlier run left is checked while the node listens already.
+            cast.resume_soon();
+        }
         let node = Node { switch, built, cast, config, _data: data, _scratches: scratches };
         for peer in &node.config.peers {
             let (_, candidate) = wires::parse(peer)?;
@@ -173,10 +177,7 @@ impl NodeBuilder {
     }
 }
 
-async fn start_cast(
-    config: &NodeConfig,
-    scratches: &mut Vec<Arc<tempfile::TempDir>>,
-) -> Result<Cast, NodeError> {
+fn start_cast(config: &NodeConfig, scratches: &mut Vec<Arc<tempfile::TempDir>>) -> Result<Cast, NodeError> {
     let dir = match (&config.cast_dir, &config.data) {
         (Some(dir), _) => dir.clone(),
         (None, Some(data)) => data.join("cast"),
@@ -190,9 +191,13 @@ async fn start_cast(
     let wrong = |e| {
         NodeError::usage(format!("cannot keep casts in {}: {e}: choose another --cast-dir", dir.display()))
     };
-    let cast = Cast::new(switchboard_cast::Config::default(), FileStores::new(&dir).map_err(wrong)?);
-    cast.resume().await.map_err(wrong)?;
-    Ok(cast)
+    let quota = config.cast_max_bytes;
+    let rules = switchboard_cast::Config {
+        receive: config.receive,
+        max_bytes: quota,
+        ..switchboard_cast::Config::default()
+    };
+    Ok(Cast::new(rules, FileStores::with_quota(&dir, quota).map_err(wrong)?))
 }
 
 /// A running node.
@@ -332,6 +337,9 @@ impl Node {
     /// Ends every session with a goodbye and stops.
     pub async fn stop(&self) {
         self.switch.stop().await;
+        if let Some(cast) = &self.cast {
+            cast.stop().await;
+        }
     }
 }
 

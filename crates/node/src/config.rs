@@ -46,6 +46,7 @@ pub const SETTINGS: &[Setting] = &[
         Form::Path,
         "Folder for received files (default: DATA/cast, or a temporary one)",
     ),
+    Setting::one("node", "no-receive", Form::Switch, "Take no files that others cast; give only"),
     Setting::one("node", "stdin-stop", Form::Switch, "Stop when standard input ends"),
     Setting::one(
         "limits",
@@ -64,6 +65,12 @@ pub const SETTINGS: &[Setting] = &[
         "recv-rate",
         Form::Bytes,
         "Bytes a second taken from one peer at most (default: no limit; so is 0)",
+    ),
+    Setting::one(
+        "limits",
+        "cast-max-bytes",
+        Form::Bytes,
+        "Bytes of disk for all received files together, as in 10GB; the oldest make room (default: 64 GiB)",
     ),
     Setting::list(
         "limits",
@@ -199,6 +206,10 @@ pub struct NodeConfig {
     pub cast: Vec<PathBuf>,
     /// Folder for received files.
     pub cast_dir: Option<PathBuf>,
+    /// Whether files that others cast are taken.
+    pub receive: bool,
+    /// Bytes of disk for all received files together.
+    pub cast_max_bytes: u64,
     /// Most peers in each direction.
     pub max_peers: usize,
     /// Bytes a second to one peer.
@@ -215,6 +226,8 @@ pub struct NodeConfig {
 
 /// Peers in each direction where nothing is said.
 const MAX_PEERS: u64 = 50;
+/// Bytes of received files where nothing is said.
+const CAST_MAX_BYTES: u64 = 64 << 30;
 
 /// Whether this is a file that can be read.
 fn readable(path: &std::path::Path) -> std::io::Result<()> {
@@ -255,6 +268,8 @@ impl NodeConfig {
             protocols,
             cast: values.texts("cast").iter().map(PathBuf::from).collect(),
             cast_dir: values.path("cast-dir"),
+            receive: !values.switch("no-receive")?,
+            cast_max_bytes: values.bytes("cast-max-bytes")?.unwrap_or(CAST_MAX_BYTES),
             max_peers: usize::try_from(max_peers).unwrap_or(usize::MAX),
             send_rate: values.bytes("send-rate")?.and_then(NonZeroU64::new),
             recv_rate: values.bytes("recv-rate")?.and_then(NonZeroU64::new),

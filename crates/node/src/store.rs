@@ -10,7 +10,7 @@
 //! fails the call that needs it and those after it until there is room; the node goes on.
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use std::path::Path;
 use std::sync::Arc;
 use switchboard::BoxFuture;

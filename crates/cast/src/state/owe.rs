@@ -1,10 +1,10 @@
 //! What is owed to a peer: news of casts, requests, news of chunks, and what it asked for.
 
+use super::ask::Request;
 use super::{CastState, GATHER, Part, PeerKey, Phase, Slot, State};
 use crate::manifest::CastId;
 use crate::message::Message;
-use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::time::Instant;
 
 /// Chunks whose news are gathered at once, so that the queue below stays small.
@@ -24,6 +24,10 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     told: BTreeMap<Slot, Told>,
+    /// Casts to announce.
+    fresh: BTreeSet<Slot>,
+    /// Announced casts with news.
+    due: BTreeSet<Slot>,
     haves: VecDeque<Message>,
     gathered: Option<Instant>,
     /// Whether its writer wakes by itself to tell of new chunks.
@@ -31,9 +35,27 @@ pub(super) struct Owed {
 }
 
 impl Owed {
-    /// The cast starts anew.
+    pub(super) fn new(fresh: impl Iterator<Item = Slot>) -> Self {
+        Self { fresh: fresh.collect(), ..Self::default() }
+    }
+
+    /// The cast starts anew, or is no more.
     pub(super) fn forget(&mut self, slot: Slot) {
         self.told.remove(&slot);
+        self.fresh.remove(&slot);
+        self.due.remove(&slot);
+    }
+
+    /// There is a cast to announce.
+    pub(super) fn fresh(&mut self, slot: Slot) {
+        self.fresh.insert(slot);
+    }
+
+    /// There is news of a cast.
+    pub(super) fn due(&mut self, slot: Slot) {
+        if self.told.contains_key(&slot) {
+            self.due.insert(slot);
+        }
     }
 }
 
@@ -42,6 +64,8 @@ impl Owed {
 pub(crate) enum Due {
     /// Send this.
     Send(Message),
+    /// Read this page from the store, then call [`State::page_loaded`].
+    Load(Slot, u16),
     /// Nothing to do before this time, unless woken.
     Wait(Option<Instant>),
     /// The session is over.
@@ -51,8 +75,8 @@ pub(crate) enum Due {
 /// What a peer asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Upload {
-    /// A page.
-    Page { id: CastId, page: u16, hashes: Bytes },
+    /// A page, to be read from the store.
+    Page { id: CastId, slot: Slot, page: u16 },
     /// A chunk, to be read from the store.
     Chunk { id: CastId, slot: Slot, index: u32, offset: u64, len: usize },
     /// We do not hold it.
@@ -76,6 +100,7 @@ impl Owed {
             return None;
         }
         self.told.insert(slot, Told { swept: Some(0), place: cast.order.len(), done: false });
+        self.due.insert(slot);
         Some(Message::Announce {
             id: cast.header.id(),
             hops: cast.hops,
@@ -121,26 +146,36 @@ impl Owed {
 impl State {
     /// What to send next to this peer: news of casts, our requests, news of chunks, in this order.
     pub(crate) fn next(&mut self, key: PeerKey, now: Instant) -> Due {
+        self.clock = Some(now);
         self.expire(now);
+        self.sweep(now);
         let Some(peer) = self.peers.get_mut(&key) else { return Due::Gone };
         peer.owed.armed = false;
-        for (slot, cast) in self.casts.iter().enumerate() {
-            if let Some(message) = peer.owed.announce(slot, cast) {
+        while let Some(slot) = peer.owed.fresh.pop_first() {
+            let message = self.casts.get(&slot).and_then(|cast| peer.owed.announce(slot, cast));
+            if let Some(message) = message {
                 return Due::Send(message);
             }
         }
-        if let Some(message) = self.next_request(key, now) {
-            return Due::Send(message);
+        match self.next_request(key, now) {
+            Some(Request::Send(message)) => return Due::Send(message),
+            Some(Request::Load(slot, page)) => return Due::Load(slot, page),
+            None => {}
         }
         let Some(peer) = self.peers.get_mut(&key) else { return Due::Gone };
         if let Some(message) = peer.owed.haves.pop_front() {
             return Due::Send(message);
         }
-        let mut wait = self.expiry;
-        for (slot, cast) in self.casts.iter().enumerate() {
-            match peer.owed.news(slot, cast, now) {
+        let mut wait = [self.expiry, self.sweep_at].into_iter().flatten().min();
+        let mut from = 0;
+        while let Some(slot) = peer.owed.due.range(from..).next().copied() {
+            from = slot + 1;
+            let news = self.casts.get(&slot).map_or(Ok(None), |cast| peer.owed.news(slot, cast, now));
+            match news {
                 Ok(Some(message)) => return Due::Send(message),
-                Ok(None) => {}
+                Ok(None) => {
+                    peer.owed.due.remove(&slot);
+                }
                 Err(at) => {
                     peer.owed.armed = true;
                     wait = Some(wait.map_or(at, |wait| wait.min(at)));
@@ -158,15 +193,16 @@ impl State {
         while out.len() < most && (taken < bytes || out.is_empty()) {
             let Some((id, slot, what)) = peer.uploads.pop_front() else { break };
             let missing = Upload::Missing { id, what };
-            let Some((slot, cast)) = slot.and_then(|slot| Some((slot, self.casts.get(slot)?))) else {
+            let Some((slot, cast)) = slot.and_then(|slot| Some((slot, self.casts.get(&slot)?))) else {
                 out.push(missing);
                 continue;
             };
             out.push(match what {
-                Part::Page(page) => match cast.pages.get(usize::from(page)) {
-                    Some(Some(hashes)) => Upload::Page { id, page, hashes: hashes.clone() },
-                    _ => missing,
-                },
+                Part::Page(page) if cast.known.has(page) => {
+                    taken += cast.header.page_chunks(page) as usize * 32;
+                    Upload::Page { id, slot, page }
+                }
+                Part::Page(_) => missing,
                 Part::Chunk(index) if cast.held.has(index) => {
                     let len = cast.header.chunk_len(index);
                     taken += len;

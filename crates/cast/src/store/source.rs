@@ -3,11 +3,11 @@
 //! Limits: read only. If the file's length or time of change differs from when it was hashed, reads fail
 //! and peers hear `missing`, instead of chunks that would make them end the session.
 
-use super::Store;
 use super::file::PositionedFile;
+use super::{Stop, Store};
 use crate::manifest::{Header, Manifest, name_allowed};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -30,10 +30,19 @@ impl SourceStore {
     /// # Errors
     /// What the file system says, `InvalidInput` past a limit, `InvalidData` when the file changed meanwhile.
     pub fn open(path: &Path, chunk_size: u32) -> io::Result<(Self, Manifest)> {
+        Self::open_until(path, chunk_size, &Stop::default())
+    }
+
+    /// As [`SourceStore::open`], but ends when told to.
+    ///
+    /// # Errors
+    /// Those, and that it was stopped.
+    pub fn open_until(path: &Path, chunk_size: u32, stop: &Stop) -> io::Result<(Self, Manifest)> {
         let file = File::open(path)?;
         let seen = state(&file)?;
         let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name_allowed(name));
-        let manifest = Manifest::build(&file, chunk_size, name.unwrap_or_default())?;
+        let manifest =
+            Manifest::build(Stoppable { file: &file, stop }, chunk_size, name.unwrap_or_default())?;
         let store = Self { file: PositionedFile::new(file), path: path.to_owned(), seen };
         store.check(&manifest.header)?;
         Ok((store, manifest))
@@ -45,6 +54,18 @@ impl SourceStore {
 
     fn unchanged(&self) -> io::Result<()> {
         if self.file.with(state)? == self.seen { Ok(()) } else { Err(changed()) }
+    }
+}
+
+struct Stoppable<'a> {
+    file: &'a File,
+    stop: &'a Stop,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.stop.check()?;
+        self.file.read(out)
     }
 }
 
