@@ -112,6 +112,7 @@ pub(crate) fn upgrade(env: &Env, protocol: &dyn Protocol) -> Upgrade {
         version: spec.version,
         length: spec.length.max(least),
         channels: spec.channels,
+        placement: switchboard::wire::Placement::Native,
     };
     let offer = Arc::new(switchboard::wire::Offer { protocols: vec![offered] });
     Upgrade { env: env.clone(), offer, gate: Arc::new(OpenGate), listen: None }

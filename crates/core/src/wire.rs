@@ -198,6 +198,19 @@ pub struct Offered {
     pub length: u64,
     /// Its channels.
     pub channels: Vec<ChannelSpec>,
+    /// How it rides on the wire.
+    pub placement: Placement,
+}
+
+/// How a protocol rides on a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// Its channel numbers are the wire's own, and its messages what the wire carries there.
+    #[default]
+    Native,
+    /// It knows nothing of the wire: its channel numbers are its own, its messages are bytes. A wire whose numbers or
+    /// messages have a meaning finds a place and a wrapping for it.
+    Plain,
 }
 
 /// The checkpoint in the middle of a handshake: the identity is proven, nothing else is known.

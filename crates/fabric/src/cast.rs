@@ -33,28 +33,32 @@ struct DataMessages {
 
 impl Framing for DataMessages {
     fn prefix(&self, flow: Flow, len: usize, out: &mut BytesMut) {
-        let (number, name) = (flow as u64, self.gossip_channel.as_bytes());
-        let with_len = |inner: usize| 1 + encoded_len_varint(inner as u64) + inner;
-        let payload = if number == 0 { 0 } else { 2 } + with_len(len);
-        let data_message = with_len(payload);
-        // Channel and tag (2 bytes) stand before the content.
-        let gossip = with_len(name.len()) + 2 + with_len(data_message);
-        put(0x0a, gossip, out);
-        put(0x12, name.len(), out);
-        out.put_slice(name);
-        out.put_slice(&[0x18, 4]);
-        put(0x42, data_message, out);
-        put(0x0a, payload, out);
-        if number > 0 {
-            put(0x08, number as usize, out);
-        }
-        put(0x12, len, out);
+        data_prefix(self.gossip_channel.as_bytes(), flow as u64, len, out);
     }
 
     /// The decoder took the message out of its envelope already, as it must look inside for the flow.
     fn unwrap(&self, bytes: Bytes) -> Result<Bytes, &'static str> {
         Ok(bytes)
     }
+}
+
+/// What stands before a message of `len` bytes in a DataMessage on a gossip channel; nothing stands behind it.
+pub(crate) fn data_prefix(channel: &[u8], number: u64, len: usize, out: &mut BytesMut) {
+    let with_len = |inner: usize| 1 + encoded_len_varint(inner as u64) + inner;
+    let payload = if number == 0 { 0 } else { 1 + encoded_len_varint(number) } + with_len(len);
+    let data_message = with_len(payload);
+    // Channel and tag (2 bytes) stand before the content.
+    let gossip = with_len(channel.len()) + 2 + with_len(data_message);
+    put(0x0a, gossip, out);
+    put(0x12, channel.len(), out);
+    out.put_slice(channel);
+    out.put_slice(&[0x18, 4]);
+    put(0x42, data_message, out);
+    put(0x0a, payload, out);
+    if number > 0 {
+        put(0x08, number as usize, out);
+    }
+    put(0x12, len, out);
 }
 
 fn put(key: u8, number: usize, out: &mut BytesMut) {
@@ -104,9 +108,15 @@ impl std::str::FromStr for ChannelName {
 
 /// The flow's number and the message in a DataMessage's gossip message; `None` when it is not of this protocol.
 pub(crate) fn open(payload: Bytes) -> Option<(u64, Bytes)> {
+    let (number, data) = open_data(payload)?;
+    (number < FLOWS).then(|| (u64::from(BASE) + number, data))
+}
+
+/// The number and the data of a DataMessage's gossip message.
+pub(crate) fn open_data(payload: Bytes) -> Option<(u64, Bytes)> {
     match decode_message(payload).ok()?.content? {
-        Content::DataMsg(DataMessage { payload: Some(Payload { seq_num, data, .. }) }) if seq_num < FLOWS => {
-            Some((u64::from(BASE) + seq_num, data))
+        Content::DataMsg(DataMessage { payload: Some(Payload { seq_num, data, .. }) }) => {
+            Some((seq_num, data))
         }
         _ => None,
     }

@@ -27,6 +27,7 @@ pub mod identity;
 pub mod keygen;
 pub mod message;
 pub mod msp;
+pub mod plain;
 pub mod policy;
 pub mod scan;
 pub mod session;

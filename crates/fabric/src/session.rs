@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   0 ‖ length u32 ‖ Envelope      channel = the field number of the GossipMessage's content (5 … 25)
-//!                                  or a lane of `cast` (crate::cast), told by gossip channel and block number
+//!                                  or a flow of `cast` (crate::cast) or a channel of a plain protocol
+//!                                  (crate::plain), told by gossip channel and number
 //! ```
 //! Envelopes pass as the bytes they came as; a scan of the top level tells the channel.
 //! Limits: the stated length against the largest channel limit before anything is waited for, then the message against its own
 //! channel's. A content no channel is for is skipped; a payload that is no gossip message is a breach, as in the Go code.
 
-use crate::grpc::{GrpcFault, PREFIX, put_message, take_message};
+use crate::grpc::{GrpcFault, PREFIX, put_message, put_parts, take_message};
+use crate::plain::Places;
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
@@ -20,11 +22,14 @@ pub const MAX_MESSAGE: usize = 100 << 20;
 #[derive(Debug)]
 pub struct EnvelopeEncoder {
     limit: usize,
+    plain: Places,
+    /// Where an envelope of a plain protocol is put together.
+    wrapped: BytesMut,
 }
 
 impl Default for EnvelopeEncoder {
     fn default() -> Self {
-        Self { limit: MAX_MESSAGE }
+        Self { limit: MAX_MESSAGE, plain: Places::default(), wrapped: BytesMut::new() }
     }
 }
 
@@ -33,6 +38,13 @@ impl EnvelopeEncoder {
     #[must_use]
     pub fn limited(mut self, limit: usize) -> Self {
         self.limit = limit.min(MAX_MESSAGE);
+        self
+    }
+
+    /// Wraps the messages of these plain protocols.
+    #[must_use]
+    pub(crate) fn wrapping(mut self, plain: Places) -> Self {
+        self.plain = plain;
         self
     }
 }
@@ -55,7 +67,13 @@ impl Encoder for EnvelopeEncoder {
             OutFrame::Data { data, .. } if data.len() > self.limit => {
                 return Err(EncodeError::TooLarge { len: data.len(), limit: self.limit });
             }
-            OutFrame::Data { data, .. } => put_message(data, out),
+            OutFrame::Data { wire_id, data, .. } => {
+                self.wrapped.clear();
+                match self.plain.prefix(wire_id, data.len(), &mut self.wrapped) {
+                    Some(()) => put_parts(&self.wrapped, data, out),
+                    None => put_message(data, out),
+                }
+            }
             // Pings are HTTP/2's; the end of the stream is the goodbye (`crate::http2::stream`).
             OutFrame::Goodbye(_) | OutFrame::Ping | OutFrame::Pong => {}
         }
@@ -71,6 +89,7 @@ pub struct EnvelopeDecoder {
     limit: usize,
     /// Where `cast` rides.
     cast: cast::ChannelName,
+    plain: Places,
 }
 
 impl EnvelopeDecoder {
@@ -78,13 +97,20 @@ impl EnvelopeDecoder {
     #[must_use]
     pub fn new(channels: Vec<(u64, usize)>) -> Self {
         let limit = channels.iter().map(|(_, limit)| *limit).max().unwrap_or(0).min(MAX_MESSAGE);
-        Self { channels, limit, cast: cast::ChannelName::default() }
+        Self { channels, limit, cast: cast::ChannelName::default(), plain: Places::default() }
     }
 
     /// Takes `cast` from another gossip channel.
     #[must_use]
     pub fn cast_on(mut self, channel: cast::ChannelName) -> Self {
         self.cast = channel;
+        self
+    }
+
+    /// Unwraps the messages of these plain protocols.
+    #[must_use]
+    pub(crate) fn unwrapping(mut self, plain: Places) -> Self {
+        self.plain = plain;
         self
     }
 }
@@ -99,12 +125,19 @@ impl Decoder for EnvelopeDecoder {
         let undecodable = |error: scan::NotAMessage| Fault::breach("undecodable envelope", error);
         let payload = scan::payload(&data).map_err(undecodable)?;
         let head = scan::scan(payload).map_err(undecodable)?;
-        let cast = head.content == Some(gossip::DATA) && head.channel == self.cast.as_bytes();
-        let (lane, data) = match cast.then(|| cast::open(data.slice_ref(payload))).flatten() {
-            Some((lane, inner)) if self.channels.iter().any(|(id, _)| *id == lane) => (Some(lane), inner),
+        let is_data = head.content == Some(gossip::DATA);
+        let opened = match is_data && head.channel == self.cast.as_bytes() {
+            true => cast::open(data.slice_ref(payload)),
+            false if is_data => self.plain.open(head.channel, || data.slice_ref(payload)),
+            false => None,
+        };
+        let (number, data) = match opened {
+            Some((number, inner)) if self.channels.iter().any(|(id, _)| *id == number) => {
+                (Some(number), inner)
+            }
             _ => (head.content.map(u64::from), data),
         };
-        let Some((wire_id, limit)) = self.channels.iter().find(|(id, _)| lane == Some(*id)) else {
+        let Some((wire_id, limit)) = self.channels.iter().find(|(id, _)| number == Some(*id)) else {
             return Ok(Some(InFrame::Skip));
         };
         if data.len() > *limit {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use switchboard::{Candidate, Env, Limits, Protocol, Switch, SwitchBuilder, WireName};
+use switchboard::{Candidate, Env, Limits, Peer, Protocol, Switch, SwitchBuilder, WireName};
 use switchboard_cast::{Cast, FileStores};
 
 /// Puts a node together. Everything has a default: all wires, no listener, keys for this once.
@@ -66,14 +66,14 @@ impl NodeBuilder {
         self
     }
 
-    /// Adds a protocol, on every wire.
+    /// Adds a protocol that knows nothing of wires, on every wire: each finds a place for it.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol) -> Self {
         self.protocols.push((None, Arc::new(protocol)));
         self
     }
 
-    /// Adds a protocol on one wire.
+    /// Adds a protocol of one wire: its channel numbers and messages are that wire's own.
     #[must_use]
     pub fn protocol_on(mut self, wire: WireName, protocol: Arc<dyn Protocol>) -> Self {
         self.protocols.push((Some(wire), protocol));
@@ -157,7 +157,7 @@ impl NodeBuilder {
         for (wire, protocol) in self.protocols {
             builder = match wire {
                 Some(wire) => builder.protocol_on(wire, protocol),
-                None => builder.protocol(protocol),
+                None => builder.plain_protocol(protocol),
             };
         }
         for ListenAt { wire, addr } in &config.listen {
@@ -320,6 +320,15 @@ impl Node {
             lines.extend(places.iter().map(|at| format!("{name:<7} {}", (built.url)(at))));
         }
         lines.join("\n")
+    }
+
+    /// Connects to a peer by its address, on whichever wire that is.
+    ///
+    /// # Errors
+    /// An address that cannot be read, or why there is no session.
+    pub async fn connect(&self, url: &str) -> Result<Peer, NodeError> {
+        let candidate = self.parse(url)?;
+        self.switch.connect_to(candidate).await.map_err(|error| NodeError::job(format!("{url}: {error}")))
     }
 
     /// Reads an address of any of its wires.

@@ -72,7 +72,7 @@ fn links_lead_somewhere() {
 
 #[test]
 fn the_readme_shows_the_example_as_it_is() {
-    let (readme, example) = (read("README.md"), read("examples/greet_peers_on_two_wires.rs"));
+    let (readme, example) = (read("README.md"), read("examples/greet_peers_on_three_wires.rs"));
     let blocks: Vec<_> = readme.split("```rust\n").skip(1).filter_map(|b| b.split("```").next()).collect();
     assert_eq!(blocks.len(), 2);
     for block in blocks {

@@ -15,7 +15,14 @@ fn config(seed: u8) -> CometConfig {
 
 fn offer(channels: &[u16]) -> Arc<Offer> {
     let specs: Vec<_> = channels.iter().map(|id| ChannelSpec::new(*id, 1)).collect();
-    let protocol = Offered { index: 4, name: "p".into(), version: 1, length: 256, channels: specs };
+    let protocol = Offered {
+        index: 4,
+        name: "p".into(),
+        version: 1,
+        length: 256,
+        channels: specs,
+        placement: Default::default(),
+    };
     Arc::new(Offer { protocols: vec![protocol] })
 }
 

@@ -16,7 +16,7 @@ use crate::session::ledger::Ledger;
 use crate::session::tap::Tap;
 use crate::store::{MemoryStore, Space, Store, StoreError};
 use crate::switch::access::{AccessList, Limits};
-use crate::wire::{Offer, Offered, Wire};
+use crate::wire::{Offer, Offered, Placement, Wire};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -168,16 +168,22 @@ impl SwitchBuilder {
     /// Registers a protocol on every wire.
     #[must_use]
     pub fn protocol(self, protocol: Arc<dyn Protocol>) -> Self {
-        self.register(protocol, None)
+        self.register(protocol, None, Placement::Native)
     }
 
     /// Registers a protocol on one wire (channel numbers mean different things on different wires).
     #[must_use]
     pub fn protocol_on(self, wire: WireName, protocol: Arc<dyn Protocol>) -> Self {
-        self.register(protocol, Some(wire))
+        self.register(protocol, Some(wire), Placement::Native)
     }
 
-    fn register(mut self, protocol: Arc<dyn Protocol>, only: Option<WireName>) -> Self {
+    /// Registers a protocol that knows nothing of wires, on every wire: each finds a place for it.
+    #[must_use]
+    pub fn plain_protocol(self, protocol: Arc<dyn Protocol>) -> Self {
+        self.register(protocol, None, Placement::Plain)
+    }
+
+    fn register(mut self, protocol: Arc<dyn Protocol>, only: Option<WireName>, placement: Placement) -> Self {
         let spec = protocol.spec();
         let least = spec.channels.iter().map(|c| u64::from(c.id.0) + 1).max().unwrap_or(0);
         let offered = Offered {
@@ -186,6 +192,7 @@ impl SwitchBuilder {
             version: spec.version,
             length: spec.length.max(least),
             channels: spec.channels,
+            placement,
         };
         self.protocols.push(Registered { protocol, only, offered });
         self
@@ -246,7 +253,7 @@ impl SwitchBuilder {
         self.sources.extend(service.source());
         self.resolvers.extend(service.resolver());
         if let Some((protocol, only)) = service.protocol() {
-            self = self.register(protocol, only);
+            self = self.register(protocol, only, Placement::Native);
         }
         self.services.push(service);
         self

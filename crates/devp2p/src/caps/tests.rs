@@ -8,6 +8,7 @@ fn offer(protocols: &[(&str, u32, u64)]) -> Offer {
         version: *version,
         length: *length,
         channels: vec![],
+        placement: Default::default(),
     };
     Offer { protocols: protocols.iter().enumerate().map(offered).collect() }
 }

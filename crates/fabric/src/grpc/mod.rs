@@ -65,6 +65,17 @@ pub fn take_message(src: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, G
     Ok(Some(src.split_to(len).freeze()))
 }
 
+/// Appends a gRPC message whose bytes are in two parts, without compression.
+pub fn put_parts(front: &[u8], back: &[u8], out: &mut BytesMut) {
+    let len = front.len() + back.len();
+    out.reserve(PREFIX + len);
+    out.put_u8(0);
+    // At most 100 MiB and a short front: far below 2^32.
+    out.put_u32(len as u32);
+    out.put_slice(front);
+    out.put_slice(back);
+}
+
 /// Appends a message.
 pub fn put_message(message: &[u8], out: &mut BytesMut) {
     out.reserve(PREFIX + message.len());

@@ -9,7 +9,9 @@ use crate::grpc::{STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED};
 use crate::http2::serve::{Stream, accepted};
 use crate::http2::stream::{StreamReader, StreamWriter};
 use crate::http2::verdict::h2_failed;
+use crate::plain::HEADER;
 use crate::tls;
+use bytes::Bytes;
 use switchboard::Direction;
 use switchboard::net::Connection;
 use switchboard::text::printable;
@@ -53,7 +55,13 @@ impl Fabric {
             return Err(refused(Stage::Secure, Reason::InvalidIdentity, NO_CERTIFICATE));
         }
         // The greeting comes after the judgement: whoever is greeted is not refused any more.
-        let send = respond.send_response(greets_last(), false).map_err(h2_failed)?;
+        let plain = self.places(&upgrade.offer).unwrap_or_default();
+        let mut head = greets_last();
+        if let Some(named) = plain.header() {
+            head.headers_mut().insert(HEADER, named);
+        }
+        let theirs = request.headers().get(HEADER).map(|named| Bytes::copy_from_slice(named.as_bytes()));
+        let send = respond.send_response(head, false).map_err(h2_failed)?;
         let mut writer = StreamWriter::new(send, true, handle.clone());
         let mut recv = request.into_body();
         let first = within(CONN_WITHIN, async {
@@ -83,7 +91,7 @@ impl Fabric {
         }
         self.watch(standing, &established, &upgrade.env);
         let reader = StreamReader::new(recv, rest, handle);
-        Ok(self.session(&established, &shown, &upgrade.offer, reader, writer))
+        Ok(self.session(&established, &shown, &upgrade.offer, theirs.as_deref(), (reader, writer)))
     }
 }
 

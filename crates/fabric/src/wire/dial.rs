@@ -9,6 +9,7 @@ use crate::grpc::call::{GREETS_LAST, accepted, not_ended, read_first, request, u
 use crate::http2::serve::{StandingSlot, Stream, dialled};
 use crate::http2::stream::{ConnectionHandle, StreamReader, StreamWriter};
 use crate::http2::verdict::h2_failed;
+use crate::plain::{HEADER, Places};
 use crate::tls;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
@@ -27,6 +28,8 @@ pub(super) struct Open {
     pub(super) established: Proven,
     pub(super) shown: Shown,
     pub(super) writer: StreamWriter,
+    /// The plain protocols the peer named.
+    pub(super) plain: Option<Bytes>,
     pub(super) reader: StreamReader,
     pub(super) requests: h2::client::SendRequest<Bytes>,
     pub(super) handle: ConnectionHandle,
@@ -34,19 +37,19 @@ pub(super) struct Open {
 }
 
 impl Fabric {
-    /// Connects up to the proof of both identities.
+    /// Connects up to the proof of both identities, naming our plain protocols; without them it only asks who is there.
     pub(super) async fn open(
         &self,
         connection: Connection,
         whom: &Candidate,
         env: &Env,
-        probe: bool,
+        plain: Option<&Places>,
     ) -> Result<Open, HandshakeError> {
         let remote = connection.remote;
         let io = tokio::io::join(connection.reader, connection.writer);
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
-            return self.open_over(io, Shown::default(), whom, env, probe).await;
+            return self.open_over(io, Shown::default(), whom, env, plain).await;
         }
         let name = ServerName::try_from(whom.host.clone())
             .map_err(|e| HandshakeError::Local(format!("{:?} is no host name: {e}", whom.host).into()))?;
@@ -54,7 +57,7 @@ impl Fabric {
         let tls =
             within(TLS_WITHIN, async { connector.connect(name, io).await.map_err(tls::failed) }).await?;
         let shown = shown(tls.get_ref().1);
-        self.open_over(tls, shown, whom, env, probe).await
+        self.open_over(tls, shown, whom, env, plain).await
     }
 
     async fn open_over<T: Stream>(
@@ -63,7 +66,7 @@ impl Fabric {
         shown: Shown,
         whom: &Candidate,
         env: &Env,
-        probe: bool,
+        plain: Option<&Places>,
     ) -> Result<Open, HandshakeError> {
         let (mut requests, handle, standing) = within(TLS_WITHIN, dialled(io)).await?;
         let opened = async {
@@ -72,27 +75,34 @@ impl Fabric {
             // A listener that does not say that it has judged us may greet first and refuse then.
             let settles = (asked.elapsed() * 2).clamp(SETTLE_LEAST, SETTLE_MOST);
             within(CONN_WITHIN, async {
-                let request = request(self.scheme(), STREAM_PATH, &whom.authority())?;
+                let mut request = request(self.scheme(), STREAM_PATH, &whom.authority())?;
+                if let Some(named) = plain.and_then(Places::header) {
+                    request.headers_mut().insert(HEADER, named);
+                }
                 requests = requests.clone().ready().await.map_err(h2_failed)?;
                 let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
-                send.send_data(self.first_message(self.dialling_hash, probe)?, false).map_err(h2_failed)?;
+                send.send_data(self.first_message(self.dialling_hash, plain.is_none())?, false)
+                    .map_err(h2_failed)?;
                 let response = accepted(response.await.map_err(h2_failed)?)?;
                 let settles = match response.headers().contains_key(GREETS_LAST) {
                     true => Duration::ZERO,
                     false => settles,
                 };
+                let named = response.headers().get(HEADER);
+                let named = named.map(|named| Bytes::copy_from_slice(named.as_bytes()));
                 let mut recv = response.into_body();
                 let (first, rest) = read_first(&mut recv).await?;
                 let established = self.judge_first(first, &shown, env)?;
                 let rest = not_ended(&mut recv, rest, settles).await?;
                 let writer = StreamWriter::new(send, false, handle.clone());
-                Ok((established, writer, StreamReader::new(recv, rest, handle.clone())))
+                Ok((established, named, writer, StreamReader::new(recv, rest, handle.clone())))
             })
             .await
         };
-        let (established, writer, reader) = opened.await.map_err(|error| over(error, handle.verdict()))?;
+        let (established, plain, writer, reader) =
+            opened.await.map_err(|error| over(error, handle.verdict()))?;
         self.expected(whom, &established)?;
-        Ok(Open { established, shown, writer, reader, requests, handle, standing })
+        Ok(Open { established, shown, plain, writer, reader, requests, handle, standing })
     }
 
     /// Whether the peer is the one that was asked for, or the same one with a renewed certificate: another identity of the same

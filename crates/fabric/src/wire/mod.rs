@@ -39,6 +39,7 @@ use crate::http2::serve::StandingSlot;
 use crate::http2::stream::{StreamReader, StreamWriter};
 use crate::http2::verdict::Verdict;
 use crate::msp::{PeerFolder, Trust};
+use crate::plain::{Places, Unplaceable};
 use crate::policy::{MspPolicy, PeerPolicy, standing_lost};
 use crate::session::{EnvelopeDecoder, EnvelopeEncoder, MAX_MESSAGE};
 use crate::tls::{TlsConfigs, TlsMaterial, configs};
@@ -50,8 +51,8 @@ use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::preset::{Keep, OtherIdentity, Preset, SlotRule};
 use switchboard::wire::{
-    AddressError, Established, Fault, HandshakeError, Liveness, Offer, RemoteInfo, Rules, SessionChannel,
-    Sniff, Stage, Upgrade, Wire,
+    AddressError, Established, Fault, HandshakeError, Liveness, Offer, Placement, RemoteInfo, Rules,
+    SessionChannel, Sniff, Stage, Upgrade, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use tokio::time::timeout;
@@ -286,29 +287,43 @@ impl Fabric {
         }));
     }
 
+    /// Where the plain protocols of an offer ride.
+    pub(super) fn places(&self, offer: &Offer) -> Result<Places, Unplaceable> {
+        Places::of(offer, &[self.config.cast_channel.as_bytes(), crate::bench::ECHO, crate::bench::BULK])
+    }
+
     fn session(
         &self,
         established: &Proven,
         shown: &Shown,
         offer: &Offer,
-        reader: StreamReader,
-        writer: StreamWriter,
+        theirs: Option<&[u8]>,
+        (reader, writer): (StreamReader, StreamWriter),
     ) -> Established {
+        let plain = self.places(offer).unwrap_or_default().shared(theirs);
         let (mut channels, mut limits) = (Vec::new(), Vec::new());
         for protocol in &offer.protocols {
             for spec in &protocol.channels {
-                let wire_id = u64::from(spec.id.0);
+                let wire_id = match protocol.placement {
+                    Placement::Native => u64::from(spec.id.0),
+                    Placement::Plain => match plain.wire_id(protocol.index, spec.id.0) {
+                        Some(wire_id) => wire_id,
+                        None => continue,
+                    },
+                };
                 channels.push(SessionChannel { protocol: protocol.index, channel: spec.id, wire_id });
                 limits.push((wire_id, spec.recv_limit.min(self.config.max_receive)));
             }
         }
-        let encoder = EnvelopeEncoder::default().limited(self.config.max_send);
+        let encoder = EnvelopeEncoder::default().limited(self.config.max_send).wrapping(plain.clone());
         Established {
             peer: peer_id(&established.identity.pki_id()),
             info: info(established, shown),
             channels,
             encoder: Box::new(encoder),
-            decoder: Box::new(EnvelopeDecoder::new(limits).cast_on(self.config.cast_channel.clone())),
+            decoder: Box::new(
+                EnvelopeDecoder::new(limits).cast_on(self.config.cast_channel.clone()).unwrapping(plain),
+            ),
             reader: Box::new(reader),
             writer: Box::new(writer),
             leftover: BytesMut::new(),
@@ -373,12 +388,18 @@ impl Wire for Fabric {
         upgrade: Upgrade,
     ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
         Box::pin(async move {
-            let open = self.open(connection, &whom, &upgrade.env, false).await?;
+            let plain = self.places(&upgrade.offer).unwrap_or_default();
+            let open = self.open(connection, &whom, &upgrade.env, Some(&plain)).await?;
             let peer = peer_id(&open.established.identity.pki_id());
             upgrade.gate.identity(peer, Direction::Outbound).await.map_err(HandshakeError::RefusedByUs)?;
             self.watch(open.standing, &open.established, &upgrade.env);
-            Ok(self.session(&open.established, &open.shown, &upgrade.offer, open.reader, open.writer))
+            let halves = (open.reader, open.writer);
+            Ok(self.session(&open.established, &open.shown, &upgrade.offer, open.plain.as_deref(), halves))
         })
+    }
+
+    fn check(&self, offer: &Offer) -> Result<(), String> {
+        self.places(offer).map(drop).map_err(|error| error.to_string())
     }
 
     fn parse(&self, url: &str) -> Result<Candidate, AddressError> {

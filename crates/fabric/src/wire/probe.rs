@@ -47,7 +47,7 @@ pub async fn probe(
     env: &Env,
 ) -> Result<Probed, HandshakeError> {
     let Open { established, shown, requests, handle, .. } =
-        wire.open(connection, candidate, env, true).await?;
+        wire.open(connection, candidate, env, None).await?;
     Ok(Probed {
         peer: peer_id(&established.identity.pki_id()),
         info: info(&established, &shown),
