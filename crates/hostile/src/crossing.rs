@@ -36,7 +36,7 @@ pub(crate) async fn member(
     member.switch().add_static(node.candidate(wire, None)?).await;
     let joined = async {
         while member.switch().peers().is_empty() {
-            if matches!(events.recv().await, Err(RecvError::Closed)) {
+            if events.recv().await.is_err() {
                 return;
             }
         }
@@ -60,7 +60,8 @@ impl Crossing {
     pub(crate) async fn cast(&self, file: &Path) -> anyhow::Result<Option<Duration>> {
         let mut events = self.taker.cast().context("no cast here")?.events();
         let began = Instant::now();
-        let id = self.giver.cast().context("no cast here")?.start(file).await?;
+        // Strangers may have reached the giver through the node, and taken its places.
+        let Ok(id) = self.giver.cast().context("no cast here")?.start(file).await else { return Ok(None) };
         Ok(timeout(LIMIT, done(&mut events, id)).await.is_ok().then(|| began.elapsed()))
     }
 

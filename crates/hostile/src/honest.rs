@@ -82,7 +82,9 @@ pub(crate) async fn session(
     let (protocol, mut drivers) = kit.bench_client();
     let switch = SwitchBuilder::new(world.env(from)).wire(built.wire).protocol(protocol).start().await?;
     let mut events = switch.events();
-    switch.offer(whom).await;
+    if let Err(skip) = switch.offer(whom).await {
+        bail!("not dialled: {skip:?}");
+    }
     let failed = async {
         loop {
             match events.recv().await {

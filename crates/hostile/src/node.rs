@@ -167,7 +167,11 @@ impl Node {
             let ended = stop(&mut child, late).await?;
             let mut why = String::new();
             let _ = timeout(Duration::from_secs(1), stderr.read_to_string(&mut why)).await;
-            let why = if late { format!("not ready within {within:?}") } else { format!("{line} {why}") };
+            let why = match why.lines().find(|line| line.starts_with("switchboard:")) {
+                _ if late => format!("not ready within {within:?}"),
+                Some(said) => said.to_owned(),
+                None => format!("{line} {why}"),
+            };
             return Ok(Err(NotReady { why, ended }));
         }
         let ready_after = began.elapsed();

@@ -22,7 +22,15 @@ use tokio::time::{Instant, sleep_until};
 
 /// Connects from an address.
 pub(crate) async fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    connect_with(from, to, None).await
+}
+
+/// Connects from an address, with room in the system for so many received bytes.
+pub(crate) async fn connect_with(from: Ipv4Addr, to: SocketAddr, room: Option<u32>) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
+    if let Some(room) = room {
+        socket.set_recv_buffer_size(room)?;
+    }
     socket.bind((from, 0).into())?;
     let stream = socket.connect(to).await?;
     stream.set_nodelay(true)?;

@@ -7,7 +7,7 @@
 //! [`OldPeer`] is a devp2p peer of version 4, whose messages are not compressed, and so stay slices of what was received.
 
 use crate::node::Node;
-use crate::proxy::connect;
+use crate::proxy::{connect, connect_with};
 use crate::world::{World, kit};
 use anyhow::{Context, anyhow, bail};
 use bytes::{Bytes, BytesMut};
@@ -33,6 +33,8 @@ use tokio::time::timeout;
 
 /// How long a hostile peer's own handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Received bytes the system keeps for a peer that does not read.
+const ROOM: u32 = 4_096;
 
 /// What a hostile peer offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +221,8 @@ impl OldPeer {
         };
         let initiator = Initiator::start(&key, &remote, &randomness)?;
         let addr: SocketAddr = node.addr()?;
-        let mut stream = connect(from, addr).await?;
+        // What the node sends soon waits there.
+        let mut stream = connect_with(from, addr, Some(ROOM)).await?;
         stream.write_all(initiator.auth()).await?;
         let mut ack = vec![0; 2];
         stream.read_exact(&mut ack).await?;

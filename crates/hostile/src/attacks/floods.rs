@@ -29,14 +29,27 @@ fn vast(seed: u64) -> anyhow::Result<Header> {
     Ok(Header::new(1 << 30, 1_024, &format!("vast-{seed}"), &pages)?)
 }
 
-/// Floods until the time is over; gives how many messages it sent.
-async fn flood(peer: CastPeer, n: usize, until: Instant) -> anyhow::Result<usize> {
-    let (mut talker, mut listener, map) = peer.split();
-    let paged = Bogus::new(1_000 + n as u64, 64, 1_024)?;
-    let mut headers = vec![paged.header.clone()];
-    for cast in 1..CASTS {
-        headers.push(vast((n * CASTS + cast) as u64)?);
+/// What one attacker announces: a cast whose pages it has, and vast ones.
+struct Lies {
+    paged: Bogus,
+    headers: Vec<Header>,
+}
+
+impl Lies {
+    fn new(n: usize) -> anyhow::Result<Self> {
+        let paged = Bogus::new(1_000 + n as u64, 64, 1_024)?;
+        let mut headers = vec![paged.header.clone()];
+        for cast in 1..CASTS {
+            headers.push(vast((n * CASTS + cast) as u64)?);
+        }
+        Ok(Self { paged, headers })
     }
+}
+
+/// Floods until the time is over; gives how many messages it sent.
+async fn flood(peer: CastPeer, lies: Lies, n: usize, until: Instant) -> anyhow::Result<usize> {
+    let (mut talker, mut listener, map) = peer.split();
+    let Lies { paged, headers } = lies;
     for header in &headers {
         put(&mut talker, &map, &announce(header, header.chunks()))?;
         talker.flush().await?;
@@ -78,14 +91,16 @@ async fn flood(peer: CastPeer, n: usize, until: Instant) -> anyhow::Result<usize
 
 pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
     Box::pin(async move {
+        // Made before anybody dials: hashing would hold up their handshakes.
+        let lies: Vec<Lies> = (0..ATTACKERS).map(Lies::new).collect::<Result<_, _>>()?;
         let mut trial = Trial::begin(world, Launch::new(world)?).await?;
         let crossing = Crossing::join(world, &trial.node).await?;
         let calm = crossing.cast(&world.file(FILE)?).await?;
         let until = Instant::now() + world.hold.max(Duration::from_secs(4));
         let mut attackers = JoinSet::new();
-        for n in 0..ATTACKERS {
+        for (n, lies) in lies.into_iter().enumerate() {
             let peer = CastPeer::dial(world, &trial.node, hostile(n as u8, 0)).await?;
-            attackers.spawn(flood(peer, n, until));
+            attackers.spawn(flood(peer, lies, n, until));
         }
         trial.press()?;
         sleep(world.hold / 2).await;

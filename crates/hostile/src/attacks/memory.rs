@@ -12,11 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::ChannelId;
+use switchboard_cast::manifest::PAGE_CHUNKS;
 use switchboard_cast::{Message, Part};
 use switchboard_devp2p::bench::REQUEST;
 use switchboard_devp2p::frame::MAX_BODY;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Channels of `bench` on comet; each takes messages of 21 MiB (`switchboard_comet::bench`).
 const CHANNELS: [u16; 3] = [0x70, 0x71, 0x72];
@@ -80,6 +81,9 @@ pub(crate) fn endless(world: &Arc<World>) -> Trying<'_> {
 
 /// A code of the base protocol that is read and dropped.
 const DROPPED: u64 = 9;
+/// Requests that fill the way back, and leave room in the inbox (4 MiB, `switchboard_devp2p::bench`).
+const FILL: usize = 3 << 20;
+const FILL_PIECE: usize = 16 * 1024;
 
 /// Held when one stranger's messages of one byte cost no more than its cap.
 pub(crate) fn pinned(world: &Arc<World>) -> Trying<'_> {
@@ -88,35 +92,32 @@ pub(crate) fn pinned(world: &Arc<World>) -> Trying<'_> {
         trial.press()?;
         let mut peer = OldPeer::dial(world, &trial.node, hostile(0, 0)).await?;
         let until = Instant::now() + world.hold;
-        // Echoes that nobody reads: from here on requests wait in the inbox.
+        // Echoes that nobody reads fill the way back: from here on requests wait in the inbox, which has room for more.
         let filler = noise(2, MAX_BODY - 64);
-        let stuff = async {
-            for _ in 0..world.scaled(4_000, 2_000) {
-                peer.put_bench(REQUEST, &filler[..4_096])?;
+        let (mut sent, mut filled) = (0, 0);
+        let attack = async {
+            while filled < FILL {
+                peer.put_bench(REQUEST, &filler[..FILL_PIECE])?;
                 peer.flush().await?;
+                filled += FILL_PIECE;
+            }
+            while Instant::now() < until {
+                peer.put_bench(REQUEST, &[7])?;
+                peer.put(DROPPED, &filler)?;
+                peer.put_bench(REQUEST, &[7])?;
+                peer.flush().await?;
+                sent += 1;
             }
             anyhow::Ok(())
         };
-        let stuffed = timeout(world.hold / 4, stuff).await.is_err();
-        let mut sent = 0;
-        // A write that stands still was cut in its middle: nothing can follow it on this session.
-        if !stuffed {
-            let small = async {
-                while Instant::now() < until {
-                    peer.put_bench(REQUEST, &[7])?;
-                    peer.put(DROPPED, &filler)?;
-                    peer.put_bench(REQUEST, &[7])?;
-                    peer.flush().await?;
-                    sent += 1;
-                }
-                anyhow::Ok(())
-            };
-            let _ = timeout_at(until, small).await;
-        }
+        let ended = timeout_at(until, attack).await;
         let growth = trial.vitals().growth();
         let mut report = trial.finish().await?;
         report.bytes("memory grown by one stranger", growth, PER_STRANGER + NOISE);
         report.notes.push(format!("{sent} large buffers sent, each with two messages of one byte"));
+        if let Ok(Err(error)) = ended {
+            report.notes.push(format!("then: {error}"));
+        }
         Ok(report)
     })
 }
@@ -136,7 +137,11 @@ pub(crate) fn quota(world: &Arc<World>) -> Trying<'_> {
         for one in bogus.values() {
             let (id, count) = (one.header.id(), one.header.chunks());
             peer.put(&announce(&one.header, count))?;
-            peer.say(&Message::Have { id, first: 0, count }).await?;
+            // One chunk of each page: a node that misses it soon asks for the next page.
+            for page in 0..u32::from(pages) {
+                peer.put(&Message::Have { id, first: page * PAGE_CHUNKS, count: 1 })?;
+            }
+            peer.talker.flush().await?;
         }
         let until = Instant::now() + world.hold.max(Duration::from_secs(4));
         let (mut given, mut ended) = (0, None);

@@ -16,6 +16,8 @@ use tokio::time::{sleep, timeout};
 /// The node once hung after 1,264.
 const CONNECTIONS: usize = 1_400;
 const AT_ONCE: usize = 8;
+/// How long they may take in all.
+const MOST: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
     Box::pin(async move {
@@ -40,7 +42,7 @@ pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
                 closed
             });
         }
-        let closed: usize = timeout(world.hold * 4, async {
+        let closed: usize = timeout(MOST.max(world.hold), async {
             let mut all = 0;
             while let Some(Ok(closed)) = bad.join_next().await {
                 all += closed;
