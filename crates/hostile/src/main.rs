@@ -68,9 +68,12 @@ struct Args {
     list: bool,
 }
 
+/// More than there are CPUs: an attacker that is busy must not hold up the honest peers in this process.
+const WORKERS: usize = 8;
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let run = async {
         if args.list {
             return report::list(attacks::ALL);

@@ -96,10 +96,13 @@ pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
         let mut trial = Trial::begin(world, Launch::new(world)?).await?;
         let crossing = Crossing::join(world, &trial.node).await?;
         let calm = crossing.cast(&world.file(FILE)?).await?;
-        let until = Instant::now() + world.hold.max(Duration::from_secs(4));
+        let mut peers = Vec::new();
+        for n in 0..ATTACKERS {
+            peers.push(CastPeer::dial(world, &trial.node, hostile(n as u8, 0)).await?);
+        }
         let mut attackers = JoinSet::new();
-        for (n, lies) in lies.into_iter().enumerate() {
-            let peer = CastPeer::dial(world, &trial.node, hostile(n as u8, 0)).await?;
+        let until = Instant::now() + world.hold.max(Duration::from_secs(4));
+        for (n, (peer, lies)) in peers.into_iter().zip(lies).enumerate() {
             attackers.spawn(flood(peer, lies, n, until));
         }
         trial.press()?;

@@ -1,5 +1,6 @@
 //! Identities that cost nothing: one certificate in many encodings, and keys by the dozen.
 
+use super::twin::twin;
 use super::{Trying, hostile};
 use crate::node::{Launch, Node};
 use crate::proxy::connect;
@@ -49,7 +50,11 @@ struct Held {
 
 async fn open(folder: &PeerFolder, node: &Node, from: Ipv4Addr, n: usize) -> anyhow::Result<Held> {
     let certificate = folder.identity.identity().certificate();
-    let id_bytes: Bytes = encoding(certificate, n).into_bytes().into();
+    let written = match n {
+        ENCODINGS => pem_certificate(&twin(certificate).context("the certificate has no twin")?),
+        n => encoding(certificate, n),
+    };
+    let id_bytes: Bytes = written.into_bytes().into();
     let conn = ConnEstablish {
         pki_id: pki_id(ORG, &id_bytes).to_vec().into(),
         identity: SerializedIdentity { mspid: ORG.to_owned(), id_bytes }.encode_to_vec().into(),
@@ -95,7 +100,8 @@ pub(crate) fn encodings(world: &Arc<World>) -> Trying<'_> {
         let launch = Launch::new(world)?.flag("--max-peers", "40");
         let mut trial = Trial::begin(world, launch).await?;
         let mut held = Vec::new();
-        for n in 0..ENCODINGS {
+        // The last one is Go's again, of the certificate with the other signature of its issuer.
+        for n in 0..=ENCODINGS {
             if let Ok(Ok(session)) = timeout(STEP, open(&folder, &trial.node, hostile(0, n), n)).await {
                 held.push(session);
             }

@@ -91,9 +91,9 @@ pub(crate) fn pinned(world: &Arc<World>) -> Trying<'_> {
         let mut trial = Trial::begin(world, Launch::new(world)?).await?;
         trial.press()?;
         let mut peer = OldPeer::dial(world, &trial.node, hostile(0, 0)).await?;
-        let until = Instant::now() + world.hold;
         // Echoes that nobody reads fill the way back: from here on requests wait in the inbox, which has room for more.
         let filler = noise(2, MAX_BODY - 64);
+        let until = Instant::now() + world.hold;
         let (mut sent, mut filled) = (0, 0);
         let attack = async {
             while filled < FILL {
@@ -114,7 +114,10 @@ pub(crate) fn pinned(world: &Arc<World>) -> Trying<'_> {
         let growth = trial.vitals().growth();
         let mut report = trial.finish().await?;
         report.bytes("memory grown by one stranger", growth, PER_STRANGER + NOISE);
-        report.notes.push(format!("{sent} large buffers sent, each with two messages of one byte"));
+        report.notes.push(format!(
+            "{sent} large buffers sent, each with two messages of one byte; {} KiB before",
+            filled / 1024
+        ));
         if let Ok(Err(error)) = ended {
             report.notes.push(format!("then: {error}"));
         }
@@ -145,7 +148,8 @@ pub(crate) fn quota(world: &Arc<World>) -> Trying<'_> {
         }
         let until = Instant::now() + world.hold.max(Duration::from_secs(4));
         let (mut given, mut ended) = (0, None);
-        while let Ok(heard) = timeout_at(until, peer.hear()).await {
+        while Instant::now() < until {
+            let Ok(heard) = timeout_at(until, peer.hear()).await else { break };
             let answered = match heard {
                 Ok(Message::WantPage { id, page }) => match bogus.get(&id) {
                     Some(one) => {

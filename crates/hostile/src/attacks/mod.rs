@@ -8,6 +8,7 @@ mod output;
 mod resume;
 mod slots;
 mod slow;
+mod twin;
 
 use crate::report::Report;
 use crate::world::World;
