@@ -1,6 +1,8 @@
 //! The program as a user starts it. The attacks themselves need a release build of the node: run with `--ignored`, and the node's
 //! program in `SWITCHBOARD_BIN`.
 
+#![allow(clippy::unwrap_used)] // a harness
+
 use std::process::{Command, Output};
 
 fn run(args: &[&str]) -> Output {
