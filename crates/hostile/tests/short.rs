@@ -13,7 +13,7 @@ fn run(args: &[&str]) -> Output {
 fn attacks_are_listed_and_bad_use_is_told() {
     let listed = run(&["--list"]);
     let text = String::from_utf8(listed.stdout).unwrap();
-    assert!(listed.status.success() && text.lines().count() == 12, "{text}");
+    assert!(listed.status.success() && text.lines().count() == 13, "{text}");
     for (args, what) in [
         (&["--only", "slots,sleep", "--binary", "/bin/true"][..], "no attack \"sleep\""),
         (&["--binary", "/nowhere/switchboard"], "cargo build --release"),

@@ -82,8 +82,8 @@ pub(crate) fn endless(world: &Arc<World>) -> Trying<'_> {
 /// A code of the base protocol that is read and dropped.
 const DROPPED: u64 = 9;
 /// Requests that fill the way back, and leave room in the inbox (4 MiB, `switchboard_devp2p::bench`).
-const FILL: usize = 3 << 20;
-const FILL_PIECE: usize = 16 * 1024;
+const FILL: usize = 2 << 20;
+const FILL_PIECE: usize = 4 * 1024;
 
 /// Held when one stranger's messages of one byte cost no more than its cap.
 pub(crate) fn pinned(world: &Arc<World>) -> Trying<'_> {

@@ -1,4 +1,5 @@
-//! The attacks, in the order of the issue that asks for them, and two trials without an attacker: a full disk, a kill.
+//! The attacks, in the order of the issue that asks for them, and three trials without an attacker: nobody at
+//! all, which shows what the others are to be compared with; a full disk; a kill.
 
 mod disk;
 mod floods;
@@ -39,6 +40,7 @@ const fn attack(
 
 /// All of them.
 pub(crate) const ALL: &[Attack] = &[
+    attack("calm", "nobody: honest peers alone, also those 150 ms away", slow::calm),
     attack(
         "slots",
         "64 announces of empty files, 64 of files nobody has; then a cast of our own",

@@ -61,6 +61,18 @@ async fn slow(n: usize, addr: SocketAddr, until: Instant) -> std::io::Result<()>
     }
 }
 
+/// Honest peers alone. What is broken here is not the attackers' doing.
+pub(crate) fn calm(world: &Arc<World>) -> Trying<'_> {
+    Box::pin(async move {
+        let mut trial = Trial::begin(world, Launch::new(world)?).await?;
+        let proxy = Proxy::start(trial.node.addr()?, AWAY, 30).await?;
+        trial.press()?;
+        trial.press_far(&proxy)?;
+        sleep(world.hold.max(Duration::from_secs(3))).await;
+        trial.finish().await
+    })
+}
+
 pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
     Box::pin(async move {
         let mut trial = Trial::begin(world, Launch::new(world)?).await?;
