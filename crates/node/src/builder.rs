@@ -132,13 +132,19 @@ impl NodeBuilder {
             true => Some(start_cast(&config, &mut scratches)?),
             false => None,
         };
-        let limits = Limits {
+        let mut limits = Limits {
             inbound: config.max_peers,
             outbound: config.max_peers.max(1),
             send_rate: config.send_rate,
             recv_rate: config.recv_rate,
             ..self.limits.unwrap_or_default()
         };
+        for part in &built {
+            if let Some(slots) = part.roles.slots.filter(|_| !config.values.has("max-peers")) {
+                limits.wires.insert(part.wire.name(), slots);
+            }
+            limits.unconditional.extend(part.roles.unconditional.iter().copied());
+        }
         let mut builder = SwitchBuilder::new(env).limits(limits).access(config.access.clone());
         if let Some(data) = &data {
             let store = DiskStore::open(data.path()).map_err(KeySource::data_fails)?;
@@ -147,6 +153,12 @@ impl NodeBuilder {
         for part in &built {
             let name = part.wire.name();
             builder = builder.wire(Arc::clone(&part.wire));
+            for service in &part.roles.services {
+                builder = builder.service(Arc::clone(service));
+            }
+            for candidate in &part.roles.statics {
+                builder = builder.static_peer(candidate.clone());
+            }
             if own && config.protocols.contains(&ProtocolName::Bench) {
                 builder = builder.protocol_on(name, Arc::clone(&part.bench));
             }

@@ -253,7 +253,8 @@ impl NodeConfig {
         let nets =
             |name| Ok::<_, NodeError>(values.parse_all::<Net>(name)?.into_iter().map(|net| net.0).collect());
         let mut protocols: Vec<ProtocolName> = values.parse_all("protocol")?;
-        if protocols.is_empty() {
+        // A seed is there for one thing.
+        if protocols.is_empty() && !values.switch("seed-mode")? {
             protocols.push(ProtocolName::Cast);
         }
         protocols.sort_unstable();

@@ -63,8 +63,8 @@ use super::address::PeerAddress;
 use super::book::file::{self, FileError};
 use super::book::{Book, Kind};
 use super::message::{CHANNEL, MAX_MESSAGE, Message};
-use super::state::{self, Action, BAN, DialResult, HangUp, Now, Slots, State};
 use super::stamp::Stamp;
+use super::state::{self, Action, BAN, DialResult, HangUp, Now, Slots, State};
 use crate::key::NodeId;
 use crate::netaddress::NetAddress;
 use crate::trust;
@@ -215,8 +215,7 @@ impl Pex {
         let trust = trust.unwrap_or_else(|| trust::Store::new(options.state.trust, now.at));
         let rng = StdRng::from_seed(env.random());
         let state = State::new(options.state, book, trust, now);
-        let inner =
-            Inner { state, rng, peers: BTreeMap::new(), slots: options.outbound, saves_failed: 0 };
+        let inner = Inner { state, rng, peers: BTreeMap::new(), slots: options.outbound, saves_failed: 0 };
         let shared = Shared {
             env,
             file,
@@ -501,7 +500,8 @@ impl Source for Candidates {
         inner.slots = room.slots;
         // What is free is the Switch's to say: it keeps slots for others, too.
         let taken = room.outbound + room.dialling;
-        let slots = Slots { outbound: room.outbound, dialing: room.dialling, max_outbound: taken + room.free };
+        let slots =
+            Slots { outbound: room.outbound, dialing: room.dialling, max_outbound: taken + room.free };
         let Inner { state, rng, .. } = &mut *inner;
         while let Some(dial) = state.next(slots, now, rng) {
             match candidate(&dial.address) {
