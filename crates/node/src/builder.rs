@@ -106,12 +106,28 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let config = NodeConfig::decide(self.values)?;
+        let mut config = NodeConfig::decide(self.values)?;
         let env = match self.env {
             Some(env) => env,
             None => Env::system().map_err(NodeError::job)?,
         };
         let data = config.data.as_deref().map(DataFolder::take).transpose()?;
+        let reached = crate::nat::reach(config.nat.clone(), &config.listen, &env).await;
+        if let Some(reached) = &reached {
+            for &name in &config.wires {
+                let mut ports = config.listen.iter().filter(|at| at.wire.is_none_or(|wire| wire == name));
+                let place = ports.find_map(|at| {
+                    reached
+                        .places
+                        .iter()
+                        .find(|(port, _)| *port == at.addr.port())
+                        .map(|(_, place)| place.clone())
+                });
+                // What the operator says is stronger than what a router says.
+                let given = config.external.iter().any(|(wire, _)| *wire == name);
+                config.external.extend(place.filter(|_| !given).map(|place| (name, place)));
+            }
+        }
         let mut built = Vec::new();
         for &name in &config.wires {
             let Some(kit) = wires::kit(name) else { continue };
@@ -180,7 +196,8 @@ impl NodeBuilder {
             // What an earlier run left is checked while the node listens already.
             cast.resume_soon();
         }
-        let node = Node { switch, built, cast, config, _data: data, _scratches: scratches };
+        let mapper = tokio::sync::Mutex::new(reached.map(|reached| reached.mapper));
+        let node = Node { switch, built, cast, config, mapper, _data: data, _scratches: scratches };
         for peer in &node.config.peers {
             let (_, candidate) = wires::parse(peer)?;
             node.switch.add_static(candidate).await;
@@ -218,6 +235,7 @@ pub struct Node {
     built: Vec<Built>,
     cast: Option<Cast>,
     config: NodeConfig,
+    mapper: tokio::sync::Mutex<Option<switchboard_nat::Mapper>>,
     _data: Option<DataFolder>,
     /// Removed at the end, where nobody named a folder.
     _scratches: Vec<Arc<tempfile::TempDir>>,
@@ -351,6 +369,9 @@ impl Node {
         self.switch.stop().await;
         if let Some(cast) = &self.cast {
             cast.stop().await;
+        }
+        if let Some(mapper) = self.mapper.lock().await.take() {
+            mapper.stop().await;
         }
     }
 }
