@@ -22,7 +22,7 @@ func dial(o *options) {
 		addr.ID = p2p.ID(o.expectID)
 	}
 	switch o.do {
-	case "echo", "bulk", "idle", "connect":
+	case "echo", "bulk", "idle", "connect", "pex":
 		dialSwitch(o, addr)
 	case "ping":
 		ping(o, addr)
@@ -42,6 +42,10 @@ func dialSwitch(o *options, addr *p2p.NetAddress) {
 		n.sw.AddReactor("bench", bench)
 	}
 	n.addCast()
+	probe := newPexProbe()
+	if o.do == "pex" {
+		n.sw.AddReactor("PEX", probe)
+	}
 	n.start()
 	if err := n.sw.DialPeerWithAddress(addr); err != nil {
 		failed(err.Error())
@@ -67,6 +71,9 @@ func dialSwitch(o *options, addr *p2p.NetAddress) {
 		emit("connected", peerFields(peer)...)
 		n.sw.StopPeerGracefully(peer)
 		emit("closed", "by", "us")
+	case "pex":
+		emit("peer_added", peerFields(peer)...)
+		probe.run(o, peer, n.events.dropped)
 	case "idle":
 		emit("peer_added", peerFields(peer)...)
 		select {

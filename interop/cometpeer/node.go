@@ -10,6 +10,7 @@ import (
 	"github.com/cometbft/cometbft/config"
 	"github.com/cometbft/cometbft/crypto/ed25519"
 	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/p2p/pex"
 	"github.com/cometbft/cometbft/version"
 )
 
@@ -25,6 +26,7 @@ type node struct {
 	transport *p2p.MultiplexTransport
 	sw        *p2p.Switch
 	events    *eventReactor
+	pex       *pexNode
 }
 
 func loadKey(o *options) *p2p.NodeKey {
@@ -42,9 +44,13 @@ func p2pConfig(o *options) *config.P2PConfig {
 	cfg := config.DefaultP2PConfig()
 	cfg.AllowDuplicateIP = true
 	cfg.AddrBookStrict = false
-	cfg.PexReactor = false
+	cfg.PexReactor = o.pex
 	cfg.MaxNumInboundPeers = o.maxPeers
 	cfg.MaxNumOutboundPeers = max(o.maxPeers, 10)
+	if o.pex {
+		// The default of a node that looks for peers.
+		cfg.MaxNumOutboundPeers = 10
+	}
 	if o.rates == "huge" {
 		cfg.SendRate, cfg.RecvRate = hugeRate, hugeRate
 	}
@@ -65,6 +71,9 @@ func nodeInfo(o *options, key *p2p.NodeKey, listen string) p2p.DefaultNodeInfo {
 	}
 	if o.has("cast") {
 		channels = append(channels, castChannels...)
+	}
+	if o.pex || o.do == "pex" {
+		channels = append(channels, pex.PexChannel)
 	}
 	return p2p.DefaultNodeInfo{
 		ProtocolVersion: p2p.NewProtocolVersion(version.P2PProtocol, version.BlockProtocol, 0),
@@ -109,6 +118,10 @@ func (n *node) start() {
 func (n *node) stop() {
 	_ = n.sw.Stop()
 	_ = n.transport.Close()
+	if n.pex != nil {
+		// The book saves itself at its end, too, but nobody waits for that.
+		n.pex.book.Save()
+	}
 }
 
 // parseAddress takes comet://ID@host:port, or the same without the scheme.
@@ -137,6 +150,23 @@ func freePort(listen string) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// addPex makes the node one with an address book; to be called once it listens.
+func (n *node) addPex() {
+	if !n.o.pex {
+		return
+	}
+	n.pex = newPexNode(n.o, parseAddress(string(n.key.ID())+"@"+n.info.ListenAddr))
+	n.sw.SetAddrBook(n.pex.book)
+	n.sw.AddReactor("PEX", n.pex.reactor)
+}
+
+func parseIP(text string) net.IP {
+	if ip := net.ParseIP(text); ip != nil {
+		return ip
+	}
+	return net.IPv4zero
 }
 
 // noBook is an address book that never learns.

@@ -18,6 +18,7 @@ func serve(o *options) {
 		n.sw.AddReactor("bench", newBenchReactor(n.sw))
 	}
 	n.addCast()
+	n.addPex()
 	if err := n.sw.AddPersistentPeers(persistent); err != nil {
 		usage("--dial: %v", err)
 	}

@@ -25,6 +25,10 @@ type options struct {
 	seconds                      float64
 	timeout, flushThrottle       time.Duration
 	rates, out                   string
+
+	pex, seedMode, unsolicited bool
+	seeds, addrBook            string
+	ensurePeriod               time.Duration
 }
 
 type list []string
@@ -57,7 +61,7 @@ func parseOptions(args []string) *options {
 	f.StringVar(&o.castFile, "cast", "", "file to start a cast of")
 	f.IntVar(&o.castChunk, "cast-chunk", 65536, "chunk size of a cast we start")
 	f.IntVar(&o.maxPeers, "max-peers", 50, "limit of peers")
-	f.StringVar(&o.do, "do", "connect", "echo, bulk, idle, connect, handshakes or ping")
+	f.StringVar(&o.do, "do", "connect", "echo, bulk, idle, connect, handshakes, ping or pex")
 	f.IntVar(&o.size, "size", 1024, "payload bytes of a message")
 	f.StringVar(&o.sizes, "sizes", "", "echo: several sizes, comma between, in one session")
 	f.IntVar(&o.count, "count", 100, "messages, handshakes or pings")
@@ -71,6 +75,12 @@ func parseOptions(args []string) *options {
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "limit for a whole dial job")
 	f.DurationVar(&o.flushThrottle, "flush-throttle", 0, "comet: 0 keeps the module's default")
 	f.StringVar(&o.rates, "rates", "huge", "comet: huge or default send and receive rates")
+	f.BoolVar(&o.pex, "pex", false, "comet: with address book and peer exchange")
+	f.BoolVar(&o.seedMode, "seed-mode", false, "comet: as a seed node")
+	f.BoolVar(&o.unsolicited, "unsolicited", false, "comet: first send an answer nobody asked for")
+	f.StringVar(&o.seeds, "seeds", "", "comet: seeds, comma between")
+	f.StringVar(&o.addrBook, "addrbook", "", "comet: the address book's file; absent: a temporary one")
+	f.DurationVar(&o.ensurePeriod, "ensure-period", 0, "comet: 0 keeps the module's default")
 	f.StringVar(&o.out, "out", "", "record: folder for the vector files")
 	f.Parse(args)
 	if f.NArg() > 0 {

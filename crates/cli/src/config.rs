@@ -13,8 +13,8 @@ pub(crate) const DEFAULT_NETWORK: &str = switchboard_node::wires::comet::DEFAULT
 /// The MSP id where none is given.
 pub(crate) const DEFAULT_ORG: &str = switchboard_node::wires::fabric::DEFAULT_ORG;
 
-/// Older names of flags.
-const ALIASES: [(&str, &str); 2] = [("access-allow", "allow"), ("access-deny", "deny")];
+/// Other names of flags.
+const ALIASES: [(&str, &str); 3] = [("access-allow", "allow"), ("access-deny", "deny"), ("seed", "seeds")];
 
 /// What was given as flags and variables, and the file to read beneath them.
 #[derive(Debug, Clone)]
@@ -98,6 +98,14 @@ impl Args {
     pub(crate) fn only(mut self, protocol: &str) -> Self {
         self.given.set("protocol", vec![protocol.to_owned()], Source::Flag);
         self.command = "bench serve";
+        self
+    }
+
+    /// Runs as a seed of the comet wire.
+    pub(crate) fn seed(mut self) -> Self {
+        self.given.set("wire", vec![switchboard_comet::COMET.to_owned()], Source::Flag);
+        self.given.set("seed-mode", vec!["true".to_owned()], Source::Flag);
+        self.command = "seed";
         self
     }
 

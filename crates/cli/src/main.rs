@@ -4,11 +4,13 @@
 //! one object a line), logs to standard error.
 
 mod bench;
+mod comet;
 mod config;
 mod events;
 mod fail;
 mod id;
 mod keygen;
+mod nat;
 mod node;
 mod output;
 mod ping;
@@ -58,6 +60,17 @@ enum Command {
         A configuration file has the same names: wire = [\"comet\"], listen = [\"0.0.0.0:26656\"], max-peers = 40"
     )]
     Node(Box<config::Args>),
+    /// Run a seed node of a CometBFT network: answer whoever asks, hang up, crawl.
+    #[command(
+        after_help = "Example:\n  switchboard seed --network my-chain --listen 0.0.0.0:26656 --data ./seed --seeds ID@203.0.113.7:26656"
+    )]
+    Seed(Box<config::Args>),
+    /// Look at CometBFT nodes, networks and address books.
+    #[command(subcommand, after_help = "Example: switchboard comet crawl ID@203.0.113.7:26656")]
+    Comet(comet::Command),
+    /// See what the router does for a node.
+    #[command(subcommand, after_help = "Example: switchboard nat probe")]
+    Nat(nat::Command),
     /// Shake hands with a node, say who it is, and measure round trips.
     #[command(after_help = "Examples:\n  switchboard ping enode://KEY@203.0.113.7:30303 --count 5\n  \
         switchboard ping comet://ID@203.0.113.7:26656\n  \
@@ -113,6 +126,9 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Keygen(args) => keygen::run(&args, output),
         Command::Id(args) => id::run(&args, output),
         Command::Node(args) => node::run(*args, output).await,
+        Command::Seed(args) => node::run(args.seed(), output).await,
+        Command::Comet(command) => comet::run(command, output).await,
+        Command::Nat(command) => nat::run(command, output).await,
         Command::Ping(args) => ping::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,
         Command::Up(args) => up::run(args, output).await,

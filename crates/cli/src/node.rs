@@ -32,6 +32,13 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     while let Ok(event) = switch_events.try_recv() {
         print(switch_event(&event), *output);
     }
+    for service in node.switch().services() {
+        let figures: serde_json::Map<_, _> =
+            service.figures.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let text: Vec<_> = service.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let value = json!({"event": "figures", "service": service.name, "figures": figures});
+        output.event(&value, &format!("{}: {}", service.name, text.join(", ")));
+    }
     output.event(&json!({"event": "stopped", "lines_dropped": output::dropped()}), "stopped");
     Ok(())
 }

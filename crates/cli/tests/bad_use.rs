@@ -182,7 +182,11 @@ fn failed_jobs_are_one_line_and_one_object() {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands = ["keygen", "id", "node", "ping", "bench", "up"].map(|c| vec![c]).into_iter();
+    let commands =
+        ["keygen", "id", "node", "seed", "comet", "nat", "ping", "bench", "up"].map(|c| vec![c]).into_iter();
+    let books = ["show", "check", "import", "export"].map(|c| vec!["comet", "addrbook", c]);
+    let comet = ["status", "pex", "crawl", "addrbook"].map(|c| vec!["comet", c]);
+    let commands = commands.chain(comet).chain(books).chain([vec!["nat", "probe"]]);
     for mut args in commands.chain(["serve", "echo", "bulk", "handshakes"].map(|c| vec!["bench", c])) {
         let command = format!("switchboard {}", args.join(" "));
         args.push("--help");

@@ -54,6 +54,101 @@
 //! # Ok::<(), GoWireError>(())
 //! ```
 //!
+//! Two nodes of that era, and a reactor as the founding document has it: channels with priorities, peers that come and go,
+//! and a broadcast. What is not of that era is the handshake: both must be nodes of this crate.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use switchboard::net::memory::MemoryNetwork;
+//! use switchboard::protocol::reactor::{Adapter, Reactor};
+//! use switchboard::{
+//!     BoxFuture, ChannelId, ChannelSpec, Env, Peer, ProtocolError, ProtocolSpec, Switch, SwitchBuilder,
+//! };
+//! use switchboard_comet::go_wire::{GoWireError, Message, Reader, Writer, decode, encode};
+//! use switchboard_comet::packet::Era;
+//! use switchboard_comet::{Comet, CometConfig, NodeKey};
+//! use tokio::sync::mpsc;
+//!
+//! const CHANNEL: ChannelId = ChannelId(0x50);
+//! const MAX: usize = 1_024;
+//!
+//! struct Say(String);
+//!
+//! impl Message for Say {
+//!     fn type_byte(&self) -> u8 {
+//!         0x01
+//!     }
+//!     fn write(&self, out: &mut Writer) {
+//!         out.string(&self.0);
+//!     }
+//!     fn read(type_byte: u8, src: &mut Reader<'_>) -> Result<Self, GoWireError> {
+//!         match type_byte {
+//!             0x01 => Ok(Self(src.string(MAX)?.to_owned())),
+//!             other => Err(GoWireError::Type(other)),
+//!         }
+//!     }
+//! }
+//!
+//! struct MyReactor {
+//!     heard: mpsc::Sender<String>,
+//!     added: mpsc::Sender<()>,
+//! }
+//!
+//! impl Reactor for MyReactor {
+//!     fn spec(&self) -> ProtocolSpec {
+//!         ProtocolSpec::new("my", 1, vec![ChannelSpec::new(CHANNEL.0, 10).recv_limit(MAX)])
+//!     }
+//!
+//!     fn add_peer(&self, _: &Peer) {
+//!         let _ = self.added.try_send(());
+//!     }
+//!
+//!     fn receive<'a>(
+//!         &'a self,
+//!         _: &'a Peer,
+//!         _: ChannelId,
+//!         bytes: bytes::Bytes,
+//!     ) -> BoxFuture<'a, Result<(), ProtocolError>> {
+//!         Box::pin(async move {
+//!             let Say(text) = decode(&bytes, MAX).map_err(|_| ProtocolError::Breach("go-wire"))?;
+//!             let _ = self.heard.send(text).await;
+//!             Ok(())
+//!         })
+//!     }
+//! }
+//!
+//! type Heard = (mpsc::Receiver<String>, mpsc::Receiver<()>);
+//!
+//! async fn node(net: &MemoryNetwork, n: u8) -> Result<(Switch, Heard), Box<dyn std::error::Error>> {
+//!     let mut config = CometConfig::new(Arc::new(NodeKey::from_seed(&[n; 32])?), "old-chain");
+//!     config.era = Era::GoWire;
+//!     let ((heard, hears), (added, adds)) = (mpsc::channel(8), mpsc::channel(8));
+//!     let switch = SwitchBuilder::new(Env::seeded(Arc::new(net.clone()), 1_700_000_000, n.into()))
+//!         .wire(Arc::new(Comet::new(config)?))
+//!         .protocol(Arc::new(Adapter(MyReactor { heard, added })))
+//!         .listen(std::net::SocketAddr::from(([10, 0, 0, n], 46_656)), &[])
+//!         .start()
+//!         .await?;
+//!     Ok((switch, (hears, adds)))
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+//! # runtime.block_on(async {
+//! let net = MemoryNetwork::default();
+//! let (one, (_, mut added)) = node(&net, 1).await?;
+//! let (two, (mut heard, _)) = node(&net, 2).await?;
+//! one.connect(&two.own_url("comet").ok_or("not listening")?).await?;
+//! added.recv().await;
+//! one.broadcast("my", CHANNEL, &encode(&Say("hello".to_owned())).into());
+//! assert_eq!(heard.recv().await.as_deref(), Some("hello"));
+//! one.stop().await;
+//! two.stop().await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
 //! Limits: the caller's, on the message and on each length and count; a length is compared with the bytes at hand
 //! before anything is sliced, and nothing is allocated here. A number has one encoding; any other is an error.
 //!

@@ -10,7 +10,7 @@
 //! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
 //! | [`pex`] [`trust`] | peer exchange: messages, address book, who is asked and dialled; how reliable peers are |
-//! | [`channels`] | the channels of CometBFT's own reactors |
+//! | [`channels`] [`monitor`] | the channels of CometBFT's own reactors; a protocol that counts what flows there |
 //! | [`go_wire`] | messages of the era before protobuf |
 //! | [`fuzz_conn`] | a connection that misbehaves on purpose |
 //! | [`mod@bench`] | a protocol to measure with |
@@ -44,6 +44,7 @@ pub mod decoders;
 pub mod fuzz_conn;
 pub mod go_wire;
 pub mod key;
+pub mod monitor;
 pub mod netaddress;
 pub mod node_info;
 pub mod packet;

@@ -17,6 +17,7 @@
 //! Nobody is told a reason on this wire: a refusal is a closed connection, and a peer that refuses us after
 //! its NodeInfo looks like a session that ends at once.
 
+use crate::fuzz_conn::{FuzzConfig, FuzzedConnection};
 use crate::key::NodeKey;
 use crate::netaddress::{Host, NetAddress, NetAddressError, split_authority};
 use crate::node_info::{InvalidNodeInfo, NodeInfo, ProtocolVersion};
@@ -24,6 +25,8 @@ use crate::packet::Era;
 use crate::secret_connection::{Handshake, Secured};
 use crate::session::{ChannelSet, CometDecoder, CometEncoder, MAX_MESSAGE, secret_fault};
 use bytes::{Buf, BytesMut};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +83,10 @@ pub struct CometConfig {
     pub secure_within: Duration,
     /// Time for the exchange of NodeInfo (the same constant).
     pub node_info_within: Duration,
+    /// Many peers from one public address (cometbft config/config.go `allow_duplicate_ip`).
+    pub allow_duplicate_ip: bool,
+    /// Dialled connections misbehave on purpose (cometbft config/config.go `test_fuzz`).
+    pub test_fuzz: Option<FuzzConfig>,
     /// How liveness is shown: ping every 60 s, pong within 45 s (cometbft p2p/conn/connection.go).
     pub liveness: Liveness,
 }
@@ -100,6 +107,8 @@ impl CometConfig {
             era: Era::Protobuf,
             secure_within: Duration::from_secs(3),
             node_info_within: Duration::from_secs(3),
+            allow_duplicate_ip: false,
+            test_fuzz: None,
             liveness: Liveness {
                 ping_every: Some(Duration::from_secs(60)),
                 pong_within: Some(Duration::from_secs(45)),
@@ -197,6 +206,19 @@ impl Comet {
         Ok(channels)
     }
 
+    /// The connection, misbehaving if it is to; only dialled ones do (cometbft p2p/peer.go).
+    fn fuzzed(&self, connection: Connection, env: &Env) -> Connection {
+        let Some(config) = self.config.test_fuzz else { return connection };
+        let rng = || StdRng::from_seed(env.random());
+        let Connection { reader, writer, remote, local } = connection;
+        Connection {
+            reader: Box::new(FuzzedConnection::new(reader, config, rng())),
+            writer: Box::new(FuzzedConnection::new(writer, config, rng())),
+            remote,
+            local,
+        }
+    }
+
     async fn shake(
         &self,
         connection: Connection,
@@ -248,11 +270,27 @@ pub async fn probe(
     config: &CometConfig,
     env: &Env,
 ) -> Result<Established, HandshakeError> {
+    mirror(connection, candidate, config, env, &Offer::default()).await
+}
+
+/// As [`probe`], with the channels of an offer in place of the peer's own, so that there is something to say.
+pub(crate) async fn mirror(
+    connection: Connection,
+    candidate: &Candidate,
+    config: &CometConfig,
+    env: &Env,
+    offer: &Offer,
+) -> Result<Established, HandshakeError> {
+    let specs = offer.protocols.iter().flat_map(|protocol| &protocol.channels);
+    let offered: Vec<u8> = specs.filter_map(|spec| u8::try_from(spec.id.0).ok()).collect();
     let mut secure = Secure::establish(connection, config, env).await?;
     let peer = secure.prove(candidate.id)?;
     let exchange = async {
         let theirs = secure.exchange(None).await?;
-        let mut ours = config.node_info(theirs.channels.clone(), None);
+        // With none in common nobody would stay.
+        let common = offered.iter().any(|channel| theirs.channels.contains(channel));
+        let channels = if common { offered.clone() } else { theirs.channels.clone() };
+        let mut ours = config.node_info(channels, None);
         ours.network.clone_from(&theirs.network);
         ours.protocol.block = theirs.protocol.block;
         secure.send(&ours).await?;
@@ -261,7 +299,7 @@ pub async fn probe(
     let theirs = timeout(config.node_info_within, exchange)
         .await
         .map_err(|_| HandshakeError::Timeout(Stage::Protocol))??;
-    Ok(secure.session(peer, &theirs, &Offer::default(), config))
+    Ok(secure.session(peer, &theirs, offer, config))
 }
 
 /// A connection whose other end has proven a key.
@@ -374,8 +412,8 @@ impl Secure {
                 }
             }
         }
-        if offer.protocols.is_empty() {
-            // A mirror claims the peer's channels and listens to none.
+        if channels.is_empty() {
+            // A mirror without a channel of its own claims the peer's and listens to none.
             ignored = ChannelSet::ALL;
         }
         Established {
@@ -498,7 +536,13 @@ impl Wire for Comet {
 
     /// One session an address (cometbft p2p/transport.go, ConnDuplicateIPFilter).
     fn preset(&self) -> Preset {
-        Preset::new().admission(|rules| rules.one_per_address = true)
+        let many = self.config.allow_duplicate_ip;
+        let preset = Preset::new().admission(|rules| {
+            rules.one_per_address = !many;
+            rules.per_subnet = rules.per_subnet.filter(|_| !many);
+        });
+        // The exchange has a back-off of its own, address by address.
+        preset.dial(|rules| rules.history = Duration::from_secs(2))
     }
 
     fn own_url(&self, listen: SocketAddr) -> String {
@@ -535,6 +579,7 @@ impl Wire for Comet {
         whom: Candidate,
         upgrade: Upgrade,
     ) -> BoxFuture<'_, Result<Established, HandshakeError>> {
+        let connection = self.fuzzed(connection, &upgrade.env);
         Box::pin(self.shake(connection, whom.id, Direction::Outbound, upgrade))
     }
 

@@ -106,12 +106,28 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let config = NodeConfig::decide(self.values)?;
+        let mut config = NodeConfig::decide(self.values)?;
         let env = match self.env {
             Some(env) => env,
             None => Env::system().map_err(NodeError::job)?,
         };
         let data = config.data.as_deref().map(DataFolder::take).transpose()?;
+        let reached = crate::nat::reach(config.nat.clone(), &config.listen, &env).await;
+        if let Some(reached) = &reached {
+            for &name in &config.wires {
+                let mut ports = config.listen.iter().filter(|at| at.wire.is_none_or(|wire| wire == name));
+                let place = ports.find_map(|at| {
+                    reached
+                        .places
+                        .iter()
+                        .find(|(port, _)| *port == at.addr.port())
+                        .map(|(_, place)| place.clone())
+                });
+                // What the operator says is stronger than what a router says.
+                let given = config.external.iter().any(|(wire, _)| *wire == name);
+                config.external.extend(place.filter(|_| !given).map(|place| (name, place)));
+            }
+        }
         let mut built = Vec::new();
         for &name in &config.wires {
             let Some(kit) = wires::kit(name) else { continue };
@@ -132,13 +148,19 @@ impl NodeBuilder {
             true => Some(start_cast(&config, &mut scratches)?),
             false => None,
         };
-        let limits = Limits {
+        let mut limits = Limits {
             inbound: config.max_peers,
             outbound: config.max_peers.max(1),
             send_rate: config.send_rate,
             recv_rate: config.recv_rate,
             ..self.limits.unwrap_or_default()
         };
+        for part in &built {
+            if let Some(slots) = part.roles.slots.filter(|_| !config.values.has("max-peers")) {
+                limits.wires.insert(part.wire.name(), slots);
+            }
+            limits.unconditional.extend(part.roles.unconditional.iter().copied());
+        }
         let mut builder = SwitchBuilder::new(env).limits(limits).access(config.access.clone());
         if let Some(data) = &data {
             let store = DiskStore::open(data.path()).map_err(KeySource::data_fails)?;
@@ -147,6 +169,12 @@ impl NodeBuilder {
         for part in &built {
             let name = part.wire.name();
             builder = builder.wire(Arc::clone(&part.wire));
+            for service in &part.roles.services {
+                builder = builder.service(Arc::clone(service));
+            }
+            for candidate in &part.roles.statics {
+                builder = builder.static_peer(candidate.clone());
+            }
             if own && config.protocols.contains(&ProtocolName::Bench) {
                 builder = builder.protocol_on(name, Arc::clone(&part.bench));
             }
@@ -168,7 +196,8 @@ impl NodeBuilder {
             // What an earlier run left is checked while the node listens already.
             cast.resume_soon();
         }
-        let node = Node { switch, built, cast, config, _data: data, _scratches: scratches };
+        let mapper = tokio::sync::Mutex::new(reached.map(|reached| reached.mapper));
+        let node = Node { switch, built, cast, config, mapper, _data: data, _scratches: scratches };
         for peer in &node.config.peers {
             let (_, candidate) = wires::parse(peer)?;
             node.switch.add_static(candidate).await;
@@ -206,6 +235,7 @@ pub struct Node {
     built: Vec<Built>,
     cast: Option<Cast>,
     config: NodeConfig,
+    mapper: tokio::sync::Mutex<Option<switchboard_nat::Mapper>>,
     _data: Option<DataFolder>,
     /// Removed at the end, where nobody named a folder.
     _scratches: Vec<Arc<tempfile::TempDir>>,
@@ -348,6 +378,9 @@ impl Node {
         self.switch.stop().await;
         if let Some(cast) = &self.cast {
             cast.stop().await;
+        }
+        if let Some(mapper) = self.mapper.lock().await.take() {
+            mapper.stop().await;
         }
     }
 }

@@ -47,6 +47,12 @@ pub const SETTINGS: &[Setting] = &[
         "Folder for received files (default: DATA/cast, or a temporary one)",
     ),
     Setting::one("node", "no-receive", Form::Switch, "Take no files that others cast; give only"),
+    Setting::one(
+        "node",
+        "nat",
+        Form::Text,
+        "How a router is asked for the port: any, upnp, pmp, pcp, extip:IP or stun (default: none)",
+    ),
     Setting::one("node", "stdin-stop", Form::Switch, "Stop when standard input ends"),
     Setting::one(
         "limits",
@@ -218,6 +224,8 @@ pub struct NodeConfig {
     pub recv_rate: Option<NonZeroU64>,
     /// Who may connect and be dialled.
     pub access: AccessList,
+    /// How the node is reached behind a router.
+    pub nat: switchboard_nat::NatSpec,
     /// Whether the end of standard input is a reason to stop.
     pub stdin_stop: bool,
     /// Everything that was given, for the wires' own settings.
@@ -253,7 +261,8 @@ impl NodeConfig {
         let nets =
             |name| Ok::<_, NodeError>(values.parse_all::<Net>(name)?.into_iter().map(|net| net.0).collect());
         let mut protocols: Vec<ProtocolName> = values.parse_all("protocol")?;
-        if protocols.is_empty() {
+        // A seed is there for one thing.
+        if protocols.is_empty() && !values.switch("seed-mode")? {
             protocols.push(ProtocolName::Cast);
         }
         protocols.sort_unstable();
@@ -274,6 +283,7 @@ impl NodeConfig {
             send_rate: values.bytes("send-rate")?.and_then(NonZeroU64::new),
             recv_rate: values.bytes("recv-rate")?.and_then(NonZeroU64::new),
             access: AccessList { allow: nets("access-allow")?, deny: nets("access-deny")? },
+            nat: values.parse("nat")?.unwrap_or_default(),
             stdin_stop: values.switch("stdin-stop")?,
             wires,
             values,

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::{Connection, connect_host};
+use switchboard::service::Service;
 use switchboard::wire::{AddressError, HandshakeError, Stage, Wire};
-use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard::{BoxFuture, Candidate, Env, PeerId, Protocol, WireName};
 use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
 use switchboard_cast::ChannelMap;
 use tokio::sync::mpsc;
@@ -211,6 +212,28 @@ pub struct Built {
     pub bench: Arc<dyn Protocol>,
     /// Where `cast` rides.
     pub cast: ChannelMap,
+    /// What it brings beyond the wire itself.
+    pub roles: Roles,
+}
+
+/// What a wire brings to a node beyond itself, by its settings.
+#[derive(Default)]
+pub struct Roles {
+    /// Discovery, exchange, membership, watchers.
+    pub services: Vec<Arc<dyn Service>>,
+    /// Inbound and outbound slots, where the wire has numbers of its own and the operator gave none.
+    pub slots: Option<(usize, usize)>,
+    /// Peers to keep connected.
+    pub statics: Vec<Candidate>,
+    /// Peers let in beyond the slots and not counted.
+    pub unconditional: Vec<PeerId>,
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.services.iter().map(|service| service.name().to_owned()).collect();
+        f.debug_struct("Roles").field("services", &names).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Built {

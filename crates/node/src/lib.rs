@@ -18,6 +18,7 @@
 //! | [`settings`] | each setting once: flag, variable and key of the file |
 //! | [`kit`] | what the front door needs of a wire |
 //! | [`wires`] | the wires, one folder each |
+//! | [`nat`] | ports mapped at a router before the start |
 //! | [`data`], [`store`] | the data folder, its lock, what survives a restart |
 //!
 //! What the command `switchboard` uses is what an embedding program uses. No protocol logic lives here.
@@ -27,6 +28,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod kit;
+pub mod nat;
 pub mod settings;
 pub mod store;
 pub mod wires;

@@ -4,19 +4,24 @@
 //! message   request and answer on channel 0x00         bytes in, bytes out
 //! book      who is known, how well, from whom           256 new and 64 old buckets; addrbook.json
 //! state     whom to ask, whom to dial, whom to hang up  (event, now) → actions; seed mode
+//! ask       one question to one node, for tools        outside any Switch
+//! reactor   the three as a service of a Switch           the shell: sockets, clock, disk
 //! ```
 //!
-//! All of it is pure: no socket, no task, no clock, no randomness of its own. Only [`book::file`] touches files.
+//! All but `ask` and the reactor is pure: no socket, no task, no clock, no randomness of its own. Only [`book::file`] touches files.
 
 pub mod address;
+pub mod ask;
 pub mod book;
 pub mod message;
+pub mod reactor;
 pub mod stamp;
 pub mod state;
 
 pub use address::{Group, PeerAddress};
 pub use book::Book;
 pub use message::Message;
+pub use reactor::{Options, Pex};
 pub use stamp::Stamp;
 pub use state::State;
 

@@ -20,7 +20,7 @@ mod metric;
 pub mod store;
 
 pub use metric::{Config, History, Metric};
-pub use store::Store;
+pub use store::{MAX_TEXT, Store};
 
 #[cfg(test)]
 mod tests;

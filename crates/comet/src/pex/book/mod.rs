@@ -28,6 +28,7 @@
 mod buckets;
 pub mod file;
 mod hash;
+pub mod import;
 mod known;
 mod selection;
 mod table;

@@ -213,6 +213,12 @@ impl Book {
         self.own_id == Some(address.id) || self.own.contains(&(address.ip, address.port))
     }
 
+    /// Our ID, where it was told.
+    #[must_use]
+    pub fn own_id(&self) -> Option<NodeId> {
+        self.own_id
+    }
+
     /// Whether that is our own ID.
     #[must_use]
     pub fn is_own_id(&self, id: &NodeId) -> bool {

@@ -81,7 +81,9 @@ impl State {
         }
         // What is known of an address says nothing of a seed, which may be named by another one.
         match result {
-            DialResult::Connected | DialResult::Busy => {}
+            DialResult::Connected => {}
+            // It was not asked: a crawl may take it up again with the next round.
+            DialResult::Busy => drop(self.crawled.remove(&id)),
             DialResult::Failed => self.book.mark_attempt(&id, now.wall),
             DialResult::WrongIdentity => self.book.remove(&id),
             DialResult::Incompatible => self.book.mark_bad(&id, now.wall.plus(BAN)),

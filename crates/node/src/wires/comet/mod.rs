@@ -1,8 +1,11 @@
 //! CometBFT's wire for the front door: `ID@HOST:PORT`, `node_key.json`, the network's name.
 
+mod roles;
+mod settings;
+
 use crate::error::NodeError;
 use crate::kit::{self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, forward};
-use crate::settings::{Form, Setting};
+use crate::settings::Setting;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -28,21 +31,6 @@ const KEY_FILE: &str = "node_key.json";
 /// Hex digits of an ID.
 const ID_DIGITS: usize = 40;
 
-const SETTINGS: &[Setting] = &[
-    Setting::one(
-        COMET,
-        "network",
-        Form::Text,
-        "Network name (chain id) on the comet wire (default: switchboard)",
-    ),
-    Setting::one(
-        COMET,
-        "moniker",
-        Form::Text,
-        "Name this node goes by on the comet wire (default: switchboard)",
-    ),
-];
-
 fn key(source: &KeySource, env: &Env) -> Result<NodeKey, NodeError> {
     match source {
         KeySource::File(path) => NodeKey::load(path).map_err(NodeError::usage),
@@ -60,6 +48,7 @@ fn config(request: &BuildRequest<'_>) -> Result<CometConfig, NodeError> {
     if let Some(moniker) = request.values.text("moniker") {
         moniker.clone_into(&mut config.moniker);
     }
+    roles::configure(request.values, &mut config)?;
     config.listen_addr = request.external.map(|external| format!("tcp://{external}"));
     Ok(config)
 }
@@ -84,7 +73,7 @@ impl Kit for CometKit {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        SETTINGS
+        settings::SETTINGS
     }
 
     fn forms(&self) -> &'static str {
@@ -108,7 +97,8 @@ impl Kit for CometKit {
 
     fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
         let config = config(request)?;
-        let id = config.key.id().to_string();
+        let node_id = config.key.id();
+        let id = node_id.to_string();
         let wire = Arc::new(Comet::new(config).map_err(NodeError::usage)?);
         let for_url = id.clone();
         Ok(Built {
@@ -120,6 +110,7 @@ impl Kit for CometKit {
             url: Box::new(move |at| format!("comet://{for_url}@{at}")),
             bench: Bench::server(),
             cast: ChannelMap::wrapped(CAST_BASE, BytesValue),
+            roles: roles::roles(request, node_id)?,
         })
     }
 

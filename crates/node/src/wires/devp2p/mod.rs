@@ -80,6 +80,7 @@ impl Kit for Devp2pKit {
             url: Box::new(move |at| enode(&for_url, at).to_string()),
             bench: Bench::server(),
             cast: ChannelMap::plain(0),
+            roles: kit::Roles::default(),
         })
     }
 

@@ -111,6 +111,7 @@ impl Kit for FabricKit {
             url: Box::new(|at| format!("fabric://{at}")),
             bench: server(),
             cast: switchboard_fabric::cast::channels(&channel(request.values)?),
+            roles: kit::Roles::default(),
         })
     }
 

@@ -1,0 +1,55 @@
+//! `comet status`: who a node is, by what it says of itself.
+
+use super::whom;
+use crate::fail::Fail;
+use crate::output::Output;
+use crate::wires::{self, Client, Kind};
+use serde_json::Value;
+use switchboard::Env;
+use switchboard::text::printable;
+use switchboard_comet::COMET;
+use switchboard_node::kit::{KeySource, Probe};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The node, as ID@HOST:PORT.
+    url: String,
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let whom = whom(&args.url)?;
+    let env = Env::system().map_err(Fail::job)?;
+    let kind: Kind = COMET.parse().map_err(Fail::job)?;
+    let client = Client::new(KeySource::Throwaway, &[]);
+    let probe = kind.0.probe(&whom, &client.request(&env)).await?;
+    let probe = probe.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;
+    let mut status = wires::describe(&probe);
+    let pex =
+        status["capabilities"].as_array().is_some_and(|all| all.iter().any(|channel| channel == "0x00"));
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("event".into(), "status".into());
+        fields.insert("address".into(), format!("{}@{}", probe_id(&probe), whom.authority()).into());
+        fields.insert("pex".into(), pex.into());
+    }
+    output.event(&status, &lines(&status));
+    if let Probe::Session(session) = probe {
+        crate::ping::goodbye(*session).await;
+    }
+    Ok(())
+}
+
+fn probe_id(probe: &Probe) -> String {
+    match probe {
+        Probe::Session(session) => session.peer.to_string(),
+        Probe::Gossip(probed) => probed.peer.to_string(),
+    }
+}
+
+fn lines(status: &Value) -> String {
+    let fields = status.as_object().into_iter().flatten().filter(|(name, _)| *name != "event");
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{name:<13} {text}"),
+        other => format!("{name:<13} {other}"),
+    };
+    fields.map(line).collect::<Vec<_>>().join("\n")
+}
