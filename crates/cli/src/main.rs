@@ -4,6 +4,7 @@
 //! one object a line), logs to standard error.
 
 mod bench;
+mod bootnode;
 mod config;
 mod events;
 mod fail;
@@ -58,6 +59,11 @@ enum Command {
         A configuration file has the same names: wire = [\"comet\"], listen = [\"0.0.0.0:26656\"], max-peers = 40"
     )]
     Node(Box<config::Args>),
+    /// Run a bootnode: discovery of Ethereum nodes and nothing else.
+    #[command(after_help = "Examples:\n  switchboard bootnode --listen 0.0.0.0:30303 --data ./boot\n  \
+        switchboard bootnode --listen 127.0.0.1:0 --discovery v5 --json\n  \
+        switchboard bootnode --listen 0.0.0.0:30303 --external 203.0.113.7:30303 --bootnode enr:…")]
+    Bootnode(bootnode::Args),
     /// Shake hands with a node, say who it is, and measure round trips.
     #[command(after_help = "Examples:\n  switchboard ping enode://KEY@203.0.113.7:30303 --count 5\n  \
         switchboard ping comet://ID@203.0.113.7:26656\n  \
@@ -113,6 +119,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Keygen(args) => keygen::run(&args, output),
         Command::Id(args) => id::run(&args, output),
         Command::Node(args) => node::run(*args, output).await,
+        Command::Bootnode(args) => bootnode::run(args, output).await,
         Command::Ping(args) => ping::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,
         Command::Up(args) => up::run(args, output).await,

@@ -142,6 +142,9 @@ impl NodeBuilder {
         for part in &built {
             let name = part.wire.name();
             builder = builder.wire(Arc::clone(&part.wire));
+            if let Some(service) = &part.service {
+                builder = builder.service(Arc::clone(service));
+            }
             if own && config.protocols.contains(&ProtocolName::Bench) {
                 builder = builder.protocol_on(name, Arc::clone(&part.bench));
             }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::{Connection, connect_host};
+use switchboard::service::Service;
 use switchboard::wire::{AddressError, HandshakeError, Stage, Wire};
 use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
 use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
@@ -203,6 +204,8 @@ pub type Ready = Box<dyn Fn(Option<&External>) -> Value + Send + Sync>;
 pub struct Built {
     /// The wire.
     pub wire: Arc<dyn Wire>,
+    /// Work beside it: discovery, exchange, membership.
+    pub service: Option<Arc<dyn Service>>,
     /// Its part of the ready line: addresses where it listens (or is reached), and its id.
     pub ready: Ready,
     /// Its URL at an address.

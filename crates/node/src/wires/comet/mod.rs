@@ -113,6 +113,7 @@ impl Kit for CometKit {
         let for_url = id.clone();
         Ok(Built {
             wire,
+            service: None,
             ready: Box::new(move |at| match at {
                 Some(at) => json!({"address": format!("{id}@{at}"), "id": id}),
                 None => json!({"id": id}),

@@ -104,6 +104,7 @@ impl Kit for FabricKit {
         let (pki_id, org) = (wire.local_id().to_string(), org(request.values).to_owned());
         Ok(Built {
             wire,
+            service: None,
             ready: Box::new(move |at| match at {
                 Some(at) => json!({"endpoint": at.to_string(), "pki_id": pki_id, "msp": org}),
                 None => json!({"pki_id": pki_id, "msp": org}),
