@@ -53,9 +53,9 @@ func discover(o *options, srv *p2p.Server) {
 		switch version {
 		case "":
 		case "v4":
-			srv.NoDiscovery, srv.DiscoveryV4 = false, true
+			srv.NoDiscovery, srv.Config.DiscoveryV4 = false, true
 		case "v5":
-			srv.NoDiscovery, srv.DiscoveryV5 = false, true
+			srv.NoDiscovery, srv.Config.DiscoveryV5 = false, true
 		default:
 			usage("--discovery is v4, v5 or v4,v5")
 		}
