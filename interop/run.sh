@@ -8,7 +8,7 @@ cargo build --release -p switchboard-cli
 target=${CARGO_TARGET_DIR:-target}
 export SWITCHBOARD_BIN="$(cd "$target/release" && pwd)/switchboard"
 export SWITCHBOARD_GO_BIN="$PWD/interop/bin"
-suites=(--test devp2p --test comet --test pex --test cast)
+suites=(--test devp2p --test discovery --test comet --test pex --test cast)
 if [ -x interop/bin/fabricpeer ]; then
     suites+=(--test fabric)
 else

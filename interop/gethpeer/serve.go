@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/ethereum/go-ethereum/p2p"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
@@ -24,7 +26,8 @@ func serve(o *options) {
 		}
 	})
 	srv.StaticNodes = static
-	srv.NoDial = len(static) == 0 // also gives all of --max-peers to those who dial us
+	discover(o, srv)
+	srv.NoDial = len(static) == 0 && o.discovery == "" // also gives all of --max-peers to those who dial us
 	events := make(chan *p2p.PeerEvent, 1024)
 	sub := srv.SubscribeEvents(events)
 	if err := srv.Start(); err != nil {
@@ -41,6 +44,29 @@ func serve(o *options) {
 			srv.Stop() // tells every peer that we quit
 			leave()
 		}
+	}
+}
+
+// discover turns on what looks for peers by itself, on loopback.
+func discover(o *options, srv *p2p.Server) {
+	for _, version := range strings.Split(o.discovery, ",") {
+		switch version {
+		case "":
+		case "v4":
+			srv.NoDiscovery, srv.Config.DiscoveryV4 = false, true
+		case "v5":
+			srv.NoDiscovery, srv.Config.DiscoveryV5 = false, true
+		default:
+			usage("--discovery is v4, v5 or v4,v5")
+		}
+	}
+	for _, url := range o.bootnodes {
+		boot, err := enode.Parse(enode.ValidSchemes, url)
+		if err != nil {
+			usage("%q: %v", url, err)
+		}
+		srv.BootstrapNodes = append(srv.BootstrapNodes, boot)
+		srv.BootstrapNodesV5 = append(srv.BootstrapNodesV5, boot)
 	}
 }
 

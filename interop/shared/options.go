@@ -14,7 +14,8 @@ type options struct {
 	cmd, url string
 
 	key, listen, network, name, protocols string
-	dials                                 list
+	dials, bootnodes                      list
+	discovery                             string
 	castDir, castFile                     string
 	castChunk, maxPeers                   int
 
@@ -54,6 +55,8 @@ func parseOptions(args []string) *options {
 	f.StringVar(&o.key, "key", "", "key file; absent: a fresh random key")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "address to listen on")
 	f.Var(&o.dials, "dial", "peer to keep connected to (repeatable)")
+	f.StringVar(&o.discovery, "discovery", "", "versions of discovery to run: v4, v5 or v4,v5 (devp2p)")
+	f.Var(&o.bootnodes, "bootnode", "node to start discovery from (repeatable, devp2p)")
 	f.StringVar(&o.protocols, "protocols", "bench,cast", "bench, cast, both or none")
 	f.StringVar(&o.network, "network", "switchboard", "network name (comet)")
 	f.StringVar(&o.name, "name", "", "client name or moniker")

@@ -4,17 +4,22 @@
 //! one object a line), logs to standard error.
 
 mod bench;
+mod bootnode;
 mod comet;
 mod config;
+mod discv4;
+mod discv5;
 mod events;
 mod fail;
 mod id;
 mod keygen;
 mod nat;
 mod node;
+mod nodeset;
 mod output;
 mod ping;
 mod ring;
+mod seek;
 mod up;
 mod wires;
 
@@ -71,6 +76,26 @@ enum Command {
     /// See what the router does for a node.
     #[command(subcommand, after_help = "Example: switchboard nat probe")]
     Nat(nat::Command),
+    /// Run a bootnode: discovery of Ethereum nodes and nothing else.
+    #[command(after_help = "Examples:\n  switchboard bootnode --listen 0.0.0.0:30303 --data ./boot\n  \
+        switchboard bootnode --listen 127.0.0.1:0 --discovery v5 --json\n  \
+        switchboard bootnode --listen 0.0.0.0:30303 --external 203.0.113.7:30303 --bootnode enr:…")]
+    Bootnode(bootnode::Args),
+    /// Ask nodes with discv4: ping, resolve, request-enr, crawl, listen.
+    #[command(
+        after_help = "Examples:\n  switchboard discv4 ping enode://KEY@203.0.113.7:30303 --listen 0.0.0.0:0\n  \
+        switchboard discv4 crawl --bootnode URL --out nodes.json --timeout 30s"
+    )]
+    Discv4(discv4::Args),
+    /// Ask nodes with discv5: ping, resolve, request-enr, crawl, listen, talk.
+    #[command(after_help = "Examples:\n  switchboard discv5 ping enr:… --listen 0.0.0.0:0\n  \
+        switchboard discv5 talk enr:… --protocol echo --message 00ff\n  \
+        switchboard discv5 crawl --bootnode URL --out nodes.json --timeout 30s")]
+    Discv5(discv5::Args),
+    /// Look at a file of crawled nodes, or choose from it.
+    #[command(after_help = "Examples:\n  switchboard nodeset info nodes.json\n  \
+        switchboard nodeset filter nodes.json --dialable --limit 100 --out some.json")]
+    Nodeset(nodeset::Args),
     /// Shake hands with a node, say who it is, and measure round trips.
     #[command(after_help = "Examples:\n  switchboard ping enode://KEY@203.0.113.7:30303 --count 5\n  \
         switchboard ping comet://ID@203.0.113.7:26656\n  \
@@ -129,6 +154,10 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Seed(args) => node::run(args.seed(), output).await,
         Command::Comet(command) => comet::run(command, output).await,
         Command::Nat(command) => nat::run(command, output).await,
+        Command::Bootnode(args) => bootnode::run(args, output).await,
+        Command::Discv4(args) => discv4::run(args, output).await,
+        Command::Discv5(args) => discv5::run(args, output).await,
+        Command::Nodeset(args) => nodeset::run(&args, output),
         Command::Ping(args) => ping::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,
         Command::Up(args) => up::run(args, output).await,

@@ -17,9 +17,10 @@
 //! | [`identity`] | [`Identity`]: signs packets; replaceable in simulations |
 //! | [`v4`] [`v5`] | the two versions of the protocol |
 //! | [`dns`] | lists of nodes in DNS (EIP-1459) |
+//! | [`udp`] | the task that gives both versions a socket, a clock and a file |
 //!
-//! Nothing here opens a socket, reads a clock or draws randomness from the system: packets, [`Now`] and a seed are
-//! passed in. The same inputs give the same outputs.
+//! All but [`udp`] is pure: nothing opens a socket, reads a clock or draws randomness from the system; packets, [`Now`] and
+//! a seed are passed in. The same inputs give the same outputs.
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
@@ -35,6 +36,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod udp;
 pub mod v4;
 pub mod v5;
 

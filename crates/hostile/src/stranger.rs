@@ -62,7 +62,16 @@ pub(crate) struct Listener {
 fn offered(spec: ProtocolSpec) -> Offer {
     let least = spec.channels.iter().map(|c| u64::from(c.id.0) + 1).max().unwrap_or(0);
     let (name, version, length) = (spec.name, spec.version, spec.length.max(least));
-    Offer { protocols: vec![Offered { index: 0, name, version, length, channels: spec.channels }] }
+    Offer {
+        protocols: vec![Offered {
+            index: 0,
+            name,
+            version,
+            length,
+            channels: spec.channels,
+            placement: Default::default(),
+        }],
+    }
 }
 
 /// Shakes hands as an honest peer would, with an identity of its own where that is free.

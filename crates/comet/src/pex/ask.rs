@@ -51,8 +51,15 @@ impl Asker {
         env: &Env,
     ) -> Result<Self, HandshakeError> {
         let channels = vec![ChannelSpec::new(CHANNEL.into(), 1).recv_limit(MAX_MESSAGE)];
-        let pex =
-            Offered { index: 0, name: super::reactor::NAME.to_owned(), version: 1, length: 1, channels };
+        let placement = switchboard::wire::Placement::Native;
+        let pex = Offered {
+            index: 0,
+            name: super::reactor::NAME.to_owned(),
+            version: 1,
+            length: 1,
+            channels,
+            placement,
+        };
         let session = mirror(connection, whom, config, env, &Offer { protocols: vec![pex] }).await?;
         Ok(Self { session })
     }

@@ -1,12 +1,19 @@
-//! Ethereum's wire for the front door: enode and ENR, geth's key file.
+//! Ethereum's wire for the front door: enode and ENR, geth's key file, discovery, the bootnode.
+
+pub mod bootnode;
+pub mod discovery;
 
 use crate::error::NodeError;
-use crate::kit::{self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, forward};
+use crate::kit::{
+    self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, Roles, forward,
+};
 use crate::settings::Setting;
+use discovery::{DiscoveryService, DiscoverySettings};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use switchboard::service::Service;
 use switchboard::wire::{AddressError, HandshakeError};
 use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
 use switchboard_cast::ChannelMap;
@@ -38,10 +45,10 @@ fn config(request: &BuildRequest<'_>) -> Result<Devp2pConfig, NodeError> {
     Ok(Devp2pConfig::new(Arc::new(key(request.key, request.env)?)))
 }
 
-fn enode(wire: &Devp2p, at: &External) -> Enode {
+fn enode(wire: &Devp2p, at: &External, udp: u16) -> Enode {
     let any = SocketAddr::from(([127, 0, 0, 1], at.port));
     let mut enode = wire.enode(at.addr().unwrap_or(any));
-    enode.endpoint = Some(Endpoint { host: at.host.clone(), tcp: at.port, udp: 0 });
+    enode.endpoint = Some(Endpoint { host: at.host.clone(), tcp: at.port, udp });
     enode
 }
 
@@ -51,7 +58,7 @@ impl Kit for Devp2pKit {
     }
 
     fn settings(&self) -> &'static [Setting] {
-        &[]
+        discovery::SETTINGS
     }
 
     fn forms(&self) -> &'static str {
@@ -69,18 +76,35 @@ impl Kit for Devp2pKit {
     fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
         let config = config(request)?;
         let id = hex::encode(config.key.public().node_id());
+        let external = request.external.and_then(External::addr);
+        let found = DiscoverySettings::read(request.values)?
+            .map(|settings| DiscoveryService::new(Arc::clone(&config.key), settings, external));
         let wire = Arc::new(Devp2p::new(config));
         let (for_ready, for_url) = (Arc::clone(&wire), Arc::clone(&wire));
+        let service = found.clone().map(|found| -> Arc<dyn Service> { found });
+        let answering = found.clone();
+        // The UDP port where discovery answers: the external one, where that is set; 0 for none.
+        let udp = move |at: &External| {
+            let running = answering.as_ref().and_then(|found| found.running());
+            running.map_or(0, |running| external.map_or(running.local_addr().port(), |_| at.port))
+        };
+        let for_ready_udp = udp.clone();
         Ok(Built {
             wire,
-            ready: Box::new(move |at| match at {
-                Some(at) => json!({"enode": enode(&for_ready, at).to_string(), "id": id}),
-                None => json!({"id": id}),
+            ready: Box::new(move |at| {
+                let mut fields = json!({"id": id});
+                if let Some(at) = at {
+                    fields["enode"] = enode(&for_ready, at, for_ready_udp(at)).to_string().into();
+                }
+                if let Some(running) = found.as_ref().and_then(|found| found.running()) {
+                    fields["enr"] = running.record().to_string().into();
+                }
+                fields
             }),
-            url: Box::new(move |at| enode(&for_url, at).to_string()),
+            url: Box::new(move |at| enode(&for_url, at, udp(at)).to_string()),
             bench: Bench::server(),
             cast: ChannelMap::plain(0),
-            roles: kit::Roles::default(),
+            roles: Roles { services: service.into_iter().collect(), ..Roles::default() },
         })
     }
 

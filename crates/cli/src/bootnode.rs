@@ -1,0 +1,86 @@
+//! `bootnode`: discovery only, until told to stop.
+
+use crate::fail::Fail;
+use crate::node::stop_signal;
+use crate::output::{self, Output};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use switchboard::Env;
+use switchboard_discv::udp::{Bootnode as StartNode, Versions};
+use switchboard_nat::NatSpec;
+use switchboard_node::config::KeyFile;
+use switchboard_node::kit::{External, KeySource};
+use switchboard_node::wires::devp2p::bootnode::{Bootnode, BootnodeConfig};
+
+/// Run a bootnode: discovery of Ethereum nodes and nothing else.
+///
+/// Example: switchboard bootnode --listen 0.0.0.0:30303 --data ./boot
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen (UDP); port 0 takes a free one.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Versions of discovery, separated by commas (default: v4,v5).
+    #[arg(long, value_delimiter = ',', value_parser = ["v4", "v5"])]
+    discovery: Vec<String>,
+    /// Folder for the key and the records of nodes; without it both are thrown away at the end.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The key file, as devp2p=PATH (default: DATA/nodekey).
+    #[arg(long)]
+    key_file: Option<KeyFile>,
+    /// Another node to start from, as an enode URL or a record; may be repeated.
+    #[arg(long, value_delimiter = ',')]
+    bootnode: Vec<StartNode>,
+    /// The address others should use, as HOST:PORT.
+    #[arg(long)]
+    external: Option<External>,
+    /// How this node is reached: none, any, extip:IP, upnp, pmp[:GATEWAY], pcp[:GATEWAY] or stun[:HOST[:PORT]].
+    #[arg(long, default_value = "none")]
+    nat: NatSpec,
+    /// Stop when standard input ends.
+    #[arg(long)]
+    stdin_stop: bool,
+}
+
+/// The versions that were named; both when none was.
+pub(crate) fn versions(named: &[String]) -> Versions {
+    let has = |name: &str| named.is_empty() || named.iter().any(|given| given == name);
+    Versions { v4: has("v4"), v5: has("v5") }
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let key = match (args.key_file, &args.data) {
+        (Some(file), _) if file.wire == "devp2p" => KeySource::File(file.path),
+        (Some(file), _) => {
+            return Err(Fail::usage(format!("--key-file is for wire {}: a bootnode's is devp2p", file.wire)));
+        }
+        (None, Some(data)) => KeySource::Data(data.clone()),
+        (None, None) => KeySource::Throwaway,
+    };
+    let env = Env::system().map_err(Fail::job)?;
+    output::never_wait();
+    // Taken before anything starts, so that no signal is missed.
+    let stop = stop_signal(args.stdin_stop)?;
+    let config = BootnodeConfig {
+        listen: args.listen,
+        versions: versions(&args.discovery),
+        data: args.data,
+        key,
+        bootnodes: args.bootnode,
+        external: args.external,
+        nat: args.nat,
+    };
+    let node = Bootnode::start(config, &env).await?;
+    output.event(&node.ready(), &node.ready_text());
+    stop.await;
+    let counters = node.discovery().counters().await.ok();
+    node.stop().await;
+    let known = counters.map_or([0, 0], |counters| counters.tables.map(|(all, _)| all));
+    output.event(
+        &json!({"event": "stopped", "known": {"v4": known[0], "v5": known[1]}, "lines_dropped": output::dropped()}),
+        "stopped",
+    );
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! `discv5`: queries with version 5 of node discovery.
+
+use crate::fail::Fail;
+use crate::output::Output;
+use crate::seek::{self, Common, Question};
+use std::path::PathBuf;
+use switchboard_discv::udp::{Bootnode, Version};
+
+/// Ask nodes with discv5.
+///
+/// Example: switchboard discv5 ping enr:… --listen 0.0.0.0:0
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(clap::Subcommand)]
+enum Job {
+    /// Ask whether a node is there.
+    #[command(after_help = "Example: switchboard discv5 ping enr:…")]
+    Ping {
+        /// The node.
+        node: Bootnode,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Ask a node for its record, and search for the node when it does not answer.
+    #[command(after_help = "Example: switchboard discv5 resolve enr:… --bootnode URL")]
+    Resolve {
+        /// The node.
+        node: Bootnode,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Ask a node for its record.
+    #[command(after_help = "Example: switchboard discv5 request-enr enr:…")]
+    RequestEnr {
+        /// The node.
+        node: Bootnode,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Send a request of a protocol above discovery; prints the answer in hex.
+    #[command(after_help = "Example: switchboard discv5 talk enr:… --protocol echo --message 00ff")]
+    Talk {
+        /// The node.
+        node: Bootnode,
+        /// The protocol's name.
+        #[arg(long)]
+        protocol: String,
+        /// The message, in hex.
+        #[arg(long, default_value = "")]
+        message: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Walk a network and write down who answers.
+    #[command(after_help = "Example: switchboard discv5 crawl --bootnode URL --out nodes.json --timeout 30s")]
+    Crawl {
+        #[command(flatten)]
+        common: Common,
+        /// The file; one that is there is continued.
+        #[arg(long)]
+        out: PathBuf,
+        /// Nodes asked at once.
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+        parallel: u16,
+    },
+    /// Listen and tell who is found.
+    #[command(after_help = "Example: switchboard discv5 listen --bootnode URL --timeout 1m --json")]
+    Listen {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let version = Version::V5;
+    match args.job {
+        Job::Ping { node, common } => seek::ask(&common, version, &node, Question::Ping, output).await,
+        Job::Resolve { node, common } => seek::ask(&common, version, &node, Question::Resolve, output).await,
+        Job::RequestEnr { node, common } => {
+            seek::ask(&common, version, &node, Question::RequestEnr, output).await
+        }
+        Job::Talk { node, protocol, message, common } => {
+            let message = hex::decode(&message)
+                .map_err(|_| Fail::usage(format!("--message {message:?} is not hex, as in 00ff")))?;
+            let question = Question::Talk { protocol: protocol.into_bytes(), message };
+            seek::ask(&common, version, &node, question, output).await
+        }
+        Job::Crawl { common, out, parallel } => {
+            seek::crawl(&common, version, &out, parallel.into(), output).await
+        }
+        Job::Listen { common } => seek::listen(&common, version, output).await,
+    }
+}

@@ -1,0 +1,134 @@
+//! A bootnode: discovery and nothing else, on one UDP port.
+//!
+//! Its URL has one port, as people write it: discovery answers there. No TCP connection is taken, and its record says so.
+
+use super::discovery::{self, DiscoverySettings, FILE, Router};
+use crate::data::DataFolder;
+use crate::error::NodeError;
+use crate::kit::{External, KeySource};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use switchboard::Env;
+use switchboard_discv::udp::{Bootnode as StartNode, Discovery, Versions};
+use switchboard_enr::enode::Endpoint;
+use switchboard_enr::{Enode, NodePublic};
+use switchboard_nat::NatSpec;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What a bootnode is told.
+#[derive(Debug, Clone)]
+pub struct BootnodeConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Which versions run.
+    pub versions: Versions,
+    /// Folder for its key and the records of nodes.
+    pub data: Option<PathBuf>,
+    /// Where its key comes from.
+    pub key: KeySource,
+    /// Further bootnodes.
+    pub bootnodes: Vec<StartNode>,
+    /// What others are told to use in place of the address it listens on.
+    pub external: Option<External>,
+    /// How it is reached.
+    pub nat: NatSpec,
+}
+
+/// A running bootnode.
+#[derive(Debug)]
+pub struct Bootnode {
+    discovery: Discovery,
+    public: NodePublic,
+    external: Option<External>,
+    router: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    _data: Option<DataFolder>,
+}
+
+impl Bootnode {
+    /// Takes the data folder, reads or makes the key, binds the port and starts.
+    ///
+    /// # Errors
+    /// What the operator must change.
+    pub async fn start(config: BootnodeConfig, env: &Env) -> Result<Self, NodeError> {
+        let data = config.data.as_deref().map(DataFolder::take).transpose()?;
+        let key = Arc::new(super::key(&config.key, env)?);
+        let settings = DiscoverySettings {
+            versions: config.versions,
+            bootnodes: config.bootnodes,
+            lists: Vec::new(),
+            nat: config.nat,
+            file: config.data.map(|data| data.join(FILE)),
+        };
+        let external = config.external.as_ref().and_then(External::addr);
+        let public = key.public();
+        let started = discovery::start(key, &settings, config.listen, None, external, env);
+        let discovery =
+            started.await.map_err(|text| NodeError::usage(format!("{text}: choose another --listen")))?;
+        let router = Router::start(&settings, discovery.local_addr(), None, env).await.map(|router| {
+            let (stop, stopped) = oneshot::channel();
+            let follows = discovery.clone();
+            let task = tokio::spawn(async move {
+                tokio::select! {
+                    () = router.follow(&follows, None) => {}
+                    _ = stopped => {}
+                }
+                router.stop().await;
+            });
+            (stop, task)
+        });
+        Ok(Self { discovery, public, external: config.external, router, _data: data })
+    }
+
+    /// Discovery.
+    #[must_use]
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn enode(&self) -> Enode {
+        let record = self.discovery.record();
+        let own = self.discovery.local_addr();
+        let at = record.entries().udp_endpoint().unwrap_or(own);
+        let (host, port) = match &self.external {
+            Some(external) => (external.host.clone(), external.port),
+            None => (at.ip().to_string(), at.port()),
+        };
+        Enode { key: self.public, endpoint: Some(Endpoint { host, tcp: port, udp: port }) }
+    }
+
+    /// The ready line.
+    #[must_use]
+    pub fn ready(&self) -> Value {
+        let id = self.discovery.id().to_string();
+        let own = self.discovery.local_addr().to_string();
+        json!({
+            "event": "ready",
+            "devp2p": {
+                "enode": self.enode().to_string(),
+                "enr": self.discovery.record().to_string(),
+                "id": id,
+            },
+            "listening": [{"address": own, "wires": ["devp2p"]}],
+        })
+    }
+
+    /// The ready line for people.
+    #[must_use]
+    pub fn ready_text(&self) -> String {
+        format!("{}\n{}", self.enode(), self.discovery.record())
+    }
+
+    /// Stops; the records of nodes are saved when it returns.
+    pub async fn stop(self) {
+        self.discovery.stop().await;
+        if let Some((stop, task)) = self.router {
+            let _ = stop.send(());
+            let _ = task.await;
+        }
+    }
+}

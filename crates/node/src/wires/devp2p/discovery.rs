@@ -1,0 +1,331 @@
+//! Discovery beside the devp2p wire: a service that finds nodes, and a source of candidates for dialling.
+//!
+//! ```text
+//!   --discovery v4,v5   --bootnode URL…   --dns URL…   --nat SPEC
+//!        │ UDP on the TCP listener's address and port
+//!        ▼
+//!   v4, v5, DNS lists ─▶ by turns ─▶ queue of 8 ─▶ the Switch dials while a slot is free
+//!   router (NAT)      ─▶ external address and ports ─▶ our record
+//! ```
+//! Limits: [`AHEAD`] candidates wait; a node without a TCP port is no candidate.
+
+use crate::error::NodeError;
+use crate::settings::{Form, Setting, Values};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard::service::{Service, ServiceContext, ServiceError};
+use switchboard::switch::source::{Producer, Source, queue};
+use switchboard::{BoxFuture, Candidate, Env};
+use switchboard_devp2p::DEVP2P;
+use switchboard_discv::Node;
+use switchboard_discv::dns::{Client, Link};
+use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, DnsNodes, Mix, Version, Versions};
+use switchboard_enr::NodeKey;
+use switchboard_nat::{Mapper, Mapping, NatConfig, NatSpec, Protocol};
+use tokio::time::timeout;
+
+/// Candidates that wait to be dialled.
+const AHEAD: usize = 8;
+/// How long the router may take to delete our mappings when we stop.
+const FAREWELL: Duration = Duration::from_millis(1_500);
+/// File of the node records in a data folder.
+pub(super) const FILE: &str = "nodes";
+
+/// The settings.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::list(
+        "devp2p",
+        "discovery",
+        Form::Text,
+        "Versions of node discovery to run, on the UDP port of the TCP listener's number: v4, v5 or v4,v5 (default: none)",
+    ),
+    Setting::list(
+        "devp2p",
+        "bootnode",
+        Form::Text,
+        "A node that discovery starts from, as an enode URL or a record (enr:…); may be repeated",
+    ),
+    Setting::list(
+        "devp2p",
+        "dns",
+        Form::Text,
+        "A list of nodes in DNS, as enrtree://KEY@DOMAIN; may be repeated",
+    ),
+    Setting::one(
+        "devp2p",
+        "nat",
+        Form::Text,
+        "How this node is reached: none, any, extip:IP, upnp, pmp[:GATEWAY], pcp[:GATEWAY] or stun[:HOST[:PORT]] (default: none)",
+    ),
+];
+
+/// A version, as flags name it.
+#[derive(Debug, Clone, Copy)]
+struct VersionName(Version);
+
+impl FromStr for VersionName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "v4" => Ok(Self(Version::V4)),
+            "v5" => Ok(Self(Version::V5)),
+            other => Err(format!("there is no discovery {other:?}: use v4, v5 or v4,v5")),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct List(Link);
+
+impl FromStr for List {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |e| format!("{text:?} is no DNS list: {e}: expected enrtree://KEY@DOMAIN");
+        Link::parse(text).map(Self).map_err(wrong)
+    }
+}
+
+/// What the settings say of discovery.
+#[derive(Debug, Clone)]
+pub struct DiscoverySettings {
+    /// Which versions run.
+    pub versions: Versions,
+    /// Nodes to start from.
+    pub bootnodes: Vec<Bootnode>,
+    /// DNS lists.
+    pub lists: Vec<Link>,
+    /// How the node is reached.
+    pub nat: NatSpec,
+    /// File of the node records.
+    pub file: Option<PathBuf>,
+}
+
+impl DiscoverySettings {
+    /// Reads the settings; `None` when no version is chosen.
+    ///
+    /// # Errors
+    /// A value that cannot be, or one that is of no use without `--discovery`.
+    pub fn read(values: &Values) -> Result<Option<Self>, NodeError> {
+        let names: Vec<VersionName> = values.parse_all("discovery")?;
+        let has = |version| names.iter().any(|name| name.0 == version);
+        let versions = Versions { v4: has(Version::V4), v5: has(Version::V5) };
+        let lists: Vec<List> = values.parse_all("dns")?;
+        let settings = Self {
+            versions,
+            bootnodes: values.parse_all("bootnode")?,
+            lists: lists.into_iter().map(|list| list.0).collect(),
+            nat: values.parse("nat")?.unwrap_or_default(),
+            file: values.path("data").map(|data| data.join(FILE)),
+        };
+        if names.is_empty() {
+            let idle = ["bootnode", "dns", "nat"].into_iter().find(|name| values.has(name));
+            return match idle {
+                Some(name) => {
+                    Err(NodeError::usage(format!("--{name} needs discovery: add --discovery v4,v5")))
+                }
+                None => Ok(None),
+            };
+        }
+        Ok(Some(settings))
+    }
+}
+
+/// Discovery, run by the Switch.
+pub(super) struct DiscoveryService {
+    key: Arc<NodeKey>,
+    settings: DiscoverySettings,
+    /// What peers are told to dial in place of the address we listen on.
+    external: Option<SocketAddr>,
+    producer: Producer,
+    source: Arc<dyn Source>,
+    running: Mutex<Option<Discovery>>,
+}
+
+impl DiscoveryService {
+    pub(super) fn new(
+        key: Arc<NodeKey>,
+        settings: DiscoverySettings,
+        external: Option<SocketAddr>,
+    ) -> Arc<Self> {
+        let (producer, source) = queue("discovery", DEVP2P, AHEAD);
+        Arc::new(Self { key, settings, external, producer, source, running: Mutex::new(None) })
+    }
+
+    /// It, once it has started.
+    pub(super) fn running(&self) -> Option<Discovery> {
+        self.running.lock().clone()
+    }
+}
+
+/// Starts discovery at an address.
+pub(super) async fn start(
+    key: Arc<NodeKey>,
+    settings: &DiscoverySettings,
+    listen: SocketAddr,
+    tcp: Option<u16>,
+    external: Option<SocketAddr>,
+    env: &Env,
+) -> Result<Discovery, String> {
+    let mut config = DiscoveryConfig::new(key, listen);
+    config.versions = settings.versions;
+    config.bootnodes.clone_from(&settings.bootnodes);
+    config.tcp = tcp.map(|port| external.map_or(port, |at| at.port()));
+    config.external = external.map(|at| (at.ip(), Some(at.port())));
+    config.file.clone_from(&settings.file);
+    Discovery::start(config, env.clone()).await.map_err(|error| error.to_string())
+}
+
+/// A router that keeps our ports mapped, and tells our record how it is reached.
+pub(super) struct Router {
+    mapper: Mapper,
+    udp: Mapping,
+    tcp: Option<Mapping>,
+}
+
+impl Router {
+    /// `None` when nobody is to be asked, or nobody outside could reach the address anyway.
+    pub(super) async fn start(
+        settings: &DiscoverySettings,
+        at: SocketAddr,
+        tcp: Option<u16>,
+        env: &Env,
+    ) -> Option<Self> {
+        let told = matches!(settings.nat, NatSpec::ExtIp(_) | NatSpec::Stun { .. });
+        if at.ip().is_loopback() && !told {
+            return None;
+        }
+        let mapper = Mapper::start(settings.nat.clone(), NatConfig::new(env.random()))?;
+        let udp = mapper.map(Protocol::Udp, at.port(), "ethereum discovery").await;
+        let tcp = match tcp {
+            Some(port) => Some(mapper.map(Protocol::Tcp, port, "ethereum p2p").await),
+            None => None,
+        };
+        Some(Self { mapper, udp, tcp })
+    }
+
+    /// Follows the router for ever.
+    pub(super) async fn follow(&self, discovery: &Discovery, own_tcp: Option<u16>) {
+        let (mut ip, mut udp) = (self.mapper.external_ip(), self.udp.port());
+        let mut tcp = self.tcp.as_ref().map(Mapping::port);
+        loop {
+            let (now_ip, now_udp) = (*ip.borrow_and_update(), *udp.borrow_and_update());
+            let now_tcp = tcp.as_mut().and_then(|tcp| *tcp.borrow_and_update());
+            if let Some(found) = now_ip {
+                let mapped = discovery.set_external(Some(found), now_udp).await;
+                let named = discovery.set_tcp(now_tcp.or(own_tcp)).await;
+                if mapped.is_err() || named.is_err() {
+                    return;
+                }
+            }
+            let tcp_changed = async {
+                match &mut tcp {
+                    Some(tcp) => tcp.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            let goes_on = tokio::select! {
+                changed = ip.changed() => changed.is_ok(),
+                changed = udp.changed() => changed.is_ok(),
+                goes_on = tcp_changed => goes_on,
+            };
+            if !goes_on {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Deletes the mappings.
+    pub(super) async fn stop(self) {
+        if timeout(FAREWELL, self.mapper.stop()).await.is_err() {
+            tracing::warn!("the router did not confirm in time that port mappings are deleted");
+        }
+    }
+}
+
+/// A node that was found, as somebody to dial; `None` for one that takes no connections.
+fn candidate(node: &Node) -> Option<Candidate> {
+    node.tcp()?;
+    switchboard_devp2p::wire::parse(&node.to_enode()?.to_string()).ok()
+}
+
+impl Service for DiscoveryService {
+    fn name(&self) -> &'static str {
+        "discovery"
+    }
+
+    fn source(&self) -> Option<Arc<dyn Source>> {
+        Some(Arc::clone(&self.source))
+    }
+
+    fn start<'a>(&'a self, context: &'a ServiceContext) -> BoxFuture<'a, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let mut ours = context.listening().iter().filter(|(_, wires)| wires.contains(&DEVP2P));
+            let Some((listen, _)) = ours.next() else {
+                return Err(ServiceError::new("--discovery needs an address: add --listen 0.0.0.0:30303"));
+            };
+            let started = start(
+                Arc::clone(&self.key),
+                &self.settings,
+                *listen,
+                Some(listen.port()),
+                self.external,
+                context.env(),
+            );
+            let discovery = started.await.map_err(|text| {
+                ServiceError::new(format!("{text}: discovery needs the UDP port of --listen's number"))
+            })?;
+            *self.running.lock() = Some(discovery);
+            Ok(())
+        })
+    }
+
+    fn run(self: Arc<Self>, context: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let Some(discovery) = self.running() else { return Ok(()) };
+            let own_tcp = Some(self.external.map_or(discovery.local_addr().port(), |at| at.port()));
+            let at = discovery.local_addr();
+            let router = Router::start(&self.settings, at, own_tcp, context.env()).await;
+            let mut mix = Mix::new();
+            if self.settings.versions.v4 {
+                mix.add((discovery.clone(), Version::V4));
+            }
+            if self.settings.versions.v5 {
+                mix.add((discovery.clone(), Version::V5));
+            }
+            if !self.settings.lists.is_empty() {
+                let client = Client::new(self.settings.lists.clone(), context.env().random());
+                mix.add(DnsNodes::new(client, context.env().clone()));
+            }
+            let feed = async {
+                while let Some(node) = mix.next().await {
+                    if let Some(found) = candidate(&node) {
+                        self.producer.give(found).await;
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            let follow = async {
+                match &router {
+                    Some(router) => router.follow(&discovery, own_tcp).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = feed => {}
+                () = follow => {}
+                () = context.stopping() => {}
+            }
+            discovery.stop().await;
+            if let Some(router) = router {
+                router.stop().await;
+            }
+            Ok(())
+        })
+    }
+}

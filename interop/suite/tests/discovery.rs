@@ -1,0 +1,227 @@
+//! Discovery against go-ethereum: its acceptance suites, its tool's queries, and a network of both.
+#![cfg(test)]
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use switchboard_interop::{Program, program, text};
+
+/// Cases of the suites of v1.17.10.
+const V4_CASES: usize = 15;
+const V5_CASES: usize = 10;
+/// How long any run of the tool may take.
+const TOOL_WITHIN: Duration = Duration::from_secs(180);
+
+/// Runs the tool; gives its exit code and everything it printed.
+fn tool(args: &[&str]) -> (i32, String) {
+    let mut child = Command::new(program("devp2p"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot start devp2p: {e}"));
+    let read = |mut from: Box<dyn Read + Send>| {
+        std::thread::spawn(move || {
+            let mut said = String::new();
+            let _ = from.read_to_string(&mut said);
+            said
+        })
+    };
+    let out = read(Box::new(child.stdout.take().unwrap()));
+    let err = read(Box::new(child.stderr.take().unwrap()));
+    let start = Instant::now();
+    let code = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status.code().unwrap_or(-1),
+            None if start.elapsed() > TOOL_WITHIN => {
+                let _ = child.kill();
+                break -1;
+            }
+            None => std::thread::park_timeout(Duration::from_millis(20)),
+        }
+    };
+    (code, out.join().unwrap() + &err.join().unwrap())
+}
+
+fn boot(listen: &str, more: &[&str]) -> (Program, String, String) {
+    let mut args = vec!["bootnode", "--json", "--stdin-stop", "--listen", listen];
+    args.extend(more);
+    let mut node = Program::start("switchboard", &args);
+    let ready = node.wait("ready");
+    let (enode, enr) = (text(&ready, "devp2p.enode").to_owned(), text(&ready, "devp2p.enr").to_owned());
+    (node, enode, enr)
+}
+
+/// The suite's last line tells how many passed, as in `15/15 tests passed`.
+fn passes(args: &[&str], cases: usize) {
+    let (code, said) = tool(args);
+    println!(
+        "{}",
+        said.lines().filter(|l| l.starts_with("-- ") || l.contains("passed")).collect::<Vec<_>>().join("\n")
+    );
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("{cases}/{cases} tests passed")), "{said}");
+}
+
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn the_acceptance_suite_of_discv4_passes() {
+    let (node, enode, _) = boot("127.0.0.1:0", &[]);
+    passes(
+        &["discv4", "test", "--remote", &enode, "--listen1", "127.0.0.1", "--listen2", "127.0.0.2"],
+        V4_CASES,
+    );
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn the_acceptance_suite_of_discv5_passes() {
+    let (node, _, enr) = boot("127.0.0.1:0", &[]);
+    passes(&["discv5", "test", "--listen1", "127.0.0.1", "--listen2", "127.0.0.2", &enr], V5_CASES);
+    assert_eq!(node.stop(), 0);
+}
+
+/// The tool's queries of one node, by its URL and by its record.
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn the_tools_queries_are_answered() {
+    let (node, enode, enr) = boot("127.0.0.1:0", &[]);
+    for (what, whom) in [
+        ("discv4 ping", &enode),
+        ("discv4 ping", &enr),
+        ("discv4 requestenr", &enode),
+        ("discv4 resolve", &enode),
+        ("discv5 ping", &enr),
+        ("discv5 resolve", &enr),
+    ] {
+        let (version, query) = what.split_once(' ').unwrap();
+        let (code, said) = tool(&[version, query, "--addr", "127.0.0.1:0", "--bootnodes", whom, whom]);
+        assert_eq!(code, 0, "{what} {whom}: {said}");
+        if what == "discv5 ping" {
+            // The tool prints the error, which is none.
+            assert!(said.contains("<nil>"), "{what}: {said}");
+        } else if query == "ping" {
+            assert!(said.contains("node responded to ping"), "{what}: {said}");
+        } else {
+            assert!(said.contains(&enr), "{what} {whom} gives the record: {said}");
+        }
+    }
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn the_tools_rlpx_ping_is_answered() {
+    let args = [
+        "node",
+        "--json",
+        "--stdin-stop",
+        "--wire",
+        "devp2p",
+        "--listen",
+        "127.0.0.1:0",
+        "--discovery",
+        "v4,v5",
+    ];
+    let mut node = Program::start("switchboard", &args);
+    let ready = node.wait("ready");
+    let (code, said) = tool(&["rlpx", "ping", text(&ready, "devp2p.enode")]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("snappy") || said.contains("5"), "{said}");
+    assert_eq!(node.stop(), 0);
+}
+
+/// The node set of a crawl, by id.
+fn set(file: &Path) -> serde_json::Map<String, Value> {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+/// Their crawler finds a network of ours.
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn their_crawl_finds_our_nodes() {
+    let (node, enode, _) = boot("127.0.0.1:0", &[]);
+    let others: Vec<_> = (0..3).map(|_| boot("127.0.0.1:0", &["--bootnode", &enode])).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("nodes.json");
+    let path = file.to_str().unwrap();
+    let crawl = ["discv4", "crawl", "--addr", "127.0.0.1:0", "--bootnodes", &enode, "--timeout", "15s", path];
+    let (code, said) = tool(&crawl);
+    assert_eq!(code, 0, "{said}");
+    let found = set(&file);
+    assert_eq!(found.len(), 4, "{found:#?}\n{said}");
+    for (other, _, _) in others {
+        assert_eq!(other.stop(), 0);
+    }
+    assert_eq!(node.stop(), 0);
+}
+
+/// Five of each find one another from one bootnode of ours.
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn a_mixed_network_forms_from_one_bootnode() {
+    const EACH: usize = 5;
+    let (bootnode, enode, _) = boot("127.0.0.1:0", &[]);
+    let mut nodes = Vec::new();
+    for _ in 0..EACH {
+        let args = ["serve", "--protocols", "bench", "--discovery", "v4,v5", "--bootnode", &enode];
+        nodes.push(Program::start("gethpeer", &args));
+        let args = [
+            "node",
+            "--json",
+            "--stdin-stop",
+            "--wire",
+            "devp2p",
+            "--protocol",
+            "bench",
+            "--listen",
+            "127.0.0.1:0",
+            "--discovery",
+            "v4,v5",
+            "--bootnode",
+            &enode,
+        ];
+        nodes.push(Program::start("switchboard", &args));
+    }
+    for node in &mut nodes {
+        node.wait("ready");
+    }
+    let start = Instant::now();
+    let mut peers: Vec<BTreeSet<String>> = vec![BTreeSet::new(); nodes.len()];
+    let mut all = None;
+    let mut most = None;
+    while all.is_none() && start.elapsed() < Duration::from_secs(90) {
+        for (node, peers) in nodes.iter_mut().zip(&mut peers) {
+            while let Some(event) = node.try_wait(Duration::from_millis(10), |v| {
+                v["event"] == "peer_added" || v["event"] == "peer_dropped"
+            }) {
+                let id = event["id"].as_str().unwrap_or_default().trim_start_matches("0x").to_owned();
+                if event["event"] == "peer_added" {
+                    peers.insert(id);
+                } else {
+                    peers.remove(&id);
+                }
+            }
+        }
+        let least = peers.iter().map(BTreeSet::len).min().unwrap();
+        if least >= 7 && most.is_none() {
+            most = Some(start.elapsed());
+        }
+        if least >= 2 * EACH - 1 {
+            all = Some(start.elapsed());
+        }
+    }
+    let counts: Vec<_> = peers.iter().map(BTreeSet::len).collect();
+    println!("7 of 9 peers each after {most:?}, all after {all:?}; peers: {counts:?}");
+    assert!(most.is_some_and(|t| t <= Duration::from_secs(30)), "{counts:?}");
+    assert!(all.is_some(), "{counts:?}");
+    for node in nodes {
+        assert_eq!(node.stop(), 0);
+    }
+    assert_eq!(bootnode.stop(), 0);
+}
