@@ -346,6 +346,12 @@ impl Gossip {
         self.emit.overflow
     }
 
+    /// Whether nothing waits to be gossiped.
+    #[must_use]
+    pub fn gathers_nothing(&self) -> bool {
+        self.emit.wake().is_none()
+    }
+
     /// Whether a content is one that the shell must take out before [`Input::Received`](super::Input::Received).
     #[must_use]
     pub fn is_intercepted(content: &Content) -> bool {
