@@ -138,8 +138,11 @@ impl Gossip {
 
     /// Leaves a channel: that is published, and blocks and peers of it are asked for no more. `LeaveChan`.
     pub fn leave_channel(&mut self, name: &Channel, now: Now, out: &mut Actions) {
-        if let Some(channel) = self.channels.get_mut(name) {
+        let mut cx = cx!(self, now, out);
+        if let Some(channel) = self.channels.get_mut(name).filter(|channel| !channel.has_left()) {
+            // At once: a node that stops has no time to wait for the interval.
             channel.leave();
+            channel.publish(&mut cx);
             self.update_anchors(now, out);
         }
     }

@@ -11,6 +11,7 @@
 //! | [`node`] | [`Shell`]: inputs in, actions out |
 //! | [`channel`] | [`ChannelJob`]: what is kept of one channel |
 //! | [`source`] | blocks from a folder |
+//! | [`service`] | [`GossipService`]: all of it as a service of the Switch |
 //! | [`crypto`] [`known`] | the host's services over keys and MSPs, with what they remember |
 //! | `precheck` | signatures checked before the lock |
 //! | [`outbox`] [`links`] | sends in order, dials |
@@ -25,6 +26,7 @@ pub mod links;
 pub mod node;
 pub mod outbox;
 mod precheck;
+pub mod service;
 pub mod source;
 
 pub use channel::{ChannelJob, ChannelSetup};
@@ -32,6 +34,7 @@ pub use crypto::MspCrypto;
 pub use known::KnownPeers;
 pub use links::Links;
 pub use node::{Shell, ShellEvent, StateSaid};
+pub use service::{Beginning, External, GossipService, Joining};
 
 #[cfg(test)]
 mod tests;
