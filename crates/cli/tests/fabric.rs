@@ -163,7 +163,6 @@ fn members_meet_and_blocks_reach_them_all() {
     assert_eq!(walked.event("ledger")["whole"], true);
     let boot = first.endpoint.clone();
     let mut second = org.peer(1, &[&hash[..], &["--bootstrap", &boot, "--data", text(&data)]].concat());
-    first.sees(&second);
     put(&folder, 4, &blocks[3]);
     second.stores(&blocks[3..4]);
     late.stores(&blocks[3..4]);

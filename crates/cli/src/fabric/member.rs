@@ -49,13 +49,8 @@ pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output)
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(stdin_stop)?;
     let peer = start(&values, STORES, command).await?;
-    // From the beginning: whoever was met meanwhile is told now.
-    let events = peer.shell().events();
     output.event(peer.ready(), &ready_text(peer.ready()));
-    for member in peer.shell().look(|gossip| gossip.peers().cloned().collect::<Vec<_>>()).unwrap_or_default()
-    {
-        print(events::member("member_alive", &member), *output);
-    }
+    let events = peer.events();
     report(&peer, events, stop, *output).await;
     let channels: Vec<String> = peer
         .shell()

@@ -323,6 +323,9 @@ impl Shell {
 
     /// Leaves all channels, waits (bounded) until that is sent, then stops. The Switch is to be stopped afterwards.
     pub async fn stop(&self) {
+        if *self.stopping.borrow() {
+            return;
+        }
         let channels: Vec<Channel> =
             self.look(|gossip| gossip.channels().map(|(name, _)| name.clone()).collect()).unwrap_or_default();
         for channel in &channels {

@@ -17,7 +17,7 @@ use crate::settings::{Form, Setting, Source, Values};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use switchboard::{Env, Limits, Switch, SwitchBuilder};
 use switchboard_fabric::message::Chaincode;
 use switchboard_fabric::msp::Trust;
@@ -29,9 +29,10 @@ use switchboard_fabric_gossip::privdata::collections::{MAX_FILE, from_json};
 use switchboard_fabric_gossip::privdata::{Collections, Subject};
 use switchboard_fabric_gossip::shell::crypto::subject;
 use switchboard_fabric_gossip::shell::{
-    Beginning, ChannelSetup, External, GossipService, Joining, KnownPeers, MspCrypto, Shell,
+    Beginning, ChannelSetup, External, GossipService, Joining, KnownPeers, MspCrypto, Shell, ShellEvent,
 };
 use switchboard_fabric_gossip::{Channel, Config, Endpoint, JoinConfig, Org};
+use tokio::sync::broadcast::Receiver;
 
 const fn one(name: &'static str, form: Form, help: &'static str) -> Setting {
     Setting::one(FABRIC, name, form, help)
@@ -321,6 +322,8 @@ pub struct FabricPeer {
     switch: Switch,
     shell: Arc<Shell>,
     ready: Value,
+    /// What happened since the start, until somebody takes it.
+    events: Mutex<Option<Receiver<ShellEvent>>>,
     stdin_stop: bool,
     _data: Option<DataFolder>,
 }
@@ -373,6 +376,7 @@ impl FabricPeer {
         }
         let (wire, crypto) = Self::wire(values, keys, trust, &env)?;
         let shell = Shell::new(env.clone(), Arc::clone(&wire), crypto);
+        let events = Mutex::new(Some(shell.events()));
         let beginning = Beginning { config: plan.config, external: plan.external, channels: joining };
         let service = GossipService::new(Arc::clone(&shell), beginning);
         let limits = Limits {
@@ -400,7 +404,7 @@ impl FabricPeer {
             "fabric": {"endpoint": endpoint, "pki_id": pki_id, "msp": own},
             "listening": listening,
         });
-        Ok(Self { switch, shell, ready, stdin_stop: node.stdin_stop, _data: data })
+        Ok(Self { switch, shell, ready, events, stdin_stop: node.stdin_stop, _data: data })
     }
 
     fn setup(
@@ -442,6 +446,13 @@ impl FabricPeer {
     #[must_use]
     pub fn shell(&self) -> &Arc<Shell> {
         &self.shell
+    }
+
+    /// Everything that happened since the start; to whoever asks again, what happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Receiver<ShellEvent> {
+        let first = self.events.lock().ok().and_then(|mut events| events.take());
+        first.unwrap_or_else(|| self.shell.events())
     }
 
     /// Its Switch.
