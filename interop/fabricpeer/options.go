@@ -25,6 +25,11 @@ type options struct {
 	seconds                      float64
 	timeout                      time.Duration
 	out                          string
+
+	channel, external, blocksFrom string
+	bootstrap                     list
+	election                      bool
+	grace                         time.Duration
 }
 
 type list []string
@@ -33,7 +38,7 @@ func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(v string) error { *l = append(*l, v); return nil }
 
 func parseOptions(args []string) *options {
-	const help = "usage: serve | dial fabric://HOST:PORT --do JOB | record --out DIR | keygen --out DIR | msp-check --key DIR   (-h after a command lists its flags)"
+	const help = "usage: serve | gossip | dial fabric://HOST:PORT --do JOB | record --out DIR | keygen --out DIR | msp-check --key DIR   (-h after a command lists its flags)"
 	if len(args) == 0 {
 		usage(help)
 	}
@@ -67,6 +72,12 @@ func parseOptions(args []string) *options {
 	f.StringVar(&o.expectID, "expect-id", "", "PKI-ID to insist on, in hex")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "limit for a whole dial job")
 	f.StringVar(&o.out, "out", "", "record, keygen: folder to write to")
+	f.StringVar(&o.channel, "channel", "mychannel", "gossip: channel to join")
+	f.Var(&o.bootstrap, "bootstrap", "gossip: peer to connect to first, as HOST:PORT (repeatable)")
+	f.StringVar(&o.external, "external", "", "gossip: endpoint for other organisations, same or HOST:PORT")
+	f.StringVar(&o.blocksFrom, "blocks-from", "", "gossip: folder with 1.block, 2.block … to gossip as they appear")
+	f.BoolVar(&o.election, "election", false, "gossip: elect a leader, who alone reads blocks")
+	f.DurationVar(&o.grace, "election-grace", 15*time.Second, "gossip: how long the membership may take to become stable")
 	f.IntVar(&o.peers, "peers", 2, "keygen: how many peers")
 	f.BoolVar(&o.split, "client-cert", false, "keygen: a TLS certificate of its own for dialling")
 	for _, unused := range []string{"network", "name", "protocols", "cast-dir", "cast", "cast-chunk", "max-peers", "reason", "flush-throttle", "rates"} {
@@ -83,7 +94,7 @@ func parseOptions(args []string) *options {
 }
 
 func (o *options) check() error {
-	needsKey := o.cmd == "serve" || o.cmd == "dial" || o.cmd == "msp-check"
+	needsKey := o.cmd == "serve" || o.cmd == "gossip" || o.cmd == "dial" || o.cmd == "msp-check"
 	switch {
 	case !needsKey && o.cmd != "record" && o.cmd != "keygen":
 		return fmt.Errorf("%q is no command", o.cmd)
@@ -133,6 +144,8 @@ func main() {
 	switch o.cmd {
 	case "serve":
 		serve(o)
+	case "gossip":
+		runGossip(o)
 	case "dial":
 		dial(o)
 	case "record":

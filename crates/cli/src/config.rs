@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::PathBuf;
 use switchboard_node::config::{NodeConfig, all_settings};
 use switchboard_node::error::NodeError;
-use switchboard_node::settings::{Form, Source, Values};
+use switchboard_node::settings::{Form, Setting, Source, Values};
 
 /// The gossip channel where none is given.
 pub(crate) const DEFAULT_NETWORK: &str = switchboard_node::wires::comet::DEFAULT_NETWORK;
@@ -18,17 +18,16 @@ const ALIASES: [(&str, &str); 3] = [("access-allow", "allow"), ("access-deny", "
 
 /// What was given as flags and variables, and the file to read beneath them.
 #[derive(Debug, Clone)]
-pub(crate) struct Args {
+pub(crate) struct Given {
     config: Option<PathBuf>,
     given: Values,
-    /// The command, for its help.
-    command: &'static str,
 }
 
-impl clap::FromArgMatches for Args {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+impl Given {
+    /// What the arguments give of these settings.
+    pub(crate) fn of(matches: &ArgMatches, settings: &[Setting]) -> Self {
         let mut given = Values::default();
-        for setting in all_settings() {
+        for setting in settings {
             let source = match matches.value_source(setting.name) {
                 Some(ValueSource::CommandLine) => Source::Flag,
                 Some(ValueSource::EnvVariable) => Source::Variable(setting.variable()),
@@ -41,7 +40,61 @@ impl clap::FromArgMatches for Args {
                 if setting.list { texts } else { texts.into_iter().next_back().into_iter().collect() };
             given.set(setting.name, texts, source);
         }
-        Ok(Self { config: matches.get_one("config").cloned(), given, command: "node" })
+        Self { config: matches.get_one("config").cloned(), given }
+    }
+
+    /// Reads the file and lays environment and flags over it.
+    pub(crate) fn values(self, settings: &[Setting]) -> Result<Values, Fail> {
+        let Some(path) = &self.config else { return Ok(self.given) };
+        let file = Values::from_file(path, settings)?;
+        Ok(self.given.over(file))
+    }
+}
+
+/// One flag and one variable for each setting, and the file.
+pub(crate) fn augment(command: Command, settings: &[Setting]) -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .env("SWITCHBOARD_CONFIG")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("A TOML file with the same names as these flags, in sections");
+    let mut command = command.arg(config);
+    for setting in settings {
+        let mut arg = Arg::new(setting.name)
+            .long(setting.name)
+            .env(setting.variable())
+            .help(setting.help)
+            .action(ArgAction::Append)
+            .help_heading(heading(setting.section));
+        if setting.list {
+            arg = arg.value_delimiter(',');
+        }
+        if setting.form == Form::Switch {
+            arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+        }
+        // Fabric's own option names are many: the short help leaves them out.
+        if setting.name.contains(|c: char| c.is_ascii_uppercase() || c == '.') {
+            arg = arg.hide_short_help(true).help_heading("Options of gossip, by Fabric's names");
+        }
+        for (_, alias) in ALIASES.iter().filter(|(name, _)| *name == setting.name) {
+            arg = arg.alias(*alias);
+        }
+        command = command.arg(arg);
+    }
+    command
+}
+
+/// A node's settings, as given.
+#[derive(Debug, Clone)]
+pub(crate) struct Args {
+    given: Given,
+    /// The command, for its help.
+    command: &'static str,
+}
+
+impl clap::FromArgMatches for Args {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { given: Given::of(matches, &all_settings()), command: "node" })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -52,31 +105,7 @@ impl clap::FromArgMatches for Args {
 
 impl clap::Args for Args {
     fn augment_args(command: Command) -> Command {
-        let config = Arg::new("config")
-            .long("config")
-            .env("SWITCHBOARD_CONFIG")
-            .value_parser(clap::value_parser!(PathBuf))
-            .help("A TOML file with the same names as these flags, in sections");
-        let mut command = command.arg(config);
-        for setting in all_settings() {
-            let mut arg = Arg::new(setting.name)
-                .long(setting.name)
-                .env(setting.variable())
-                .help(setting.help)
-                .action(ArgAction::Append)
-                .help_heading(heading(setting.section));
-            if setting.list {
-                arg = arg.value_delimiter(',');
-            }
-            if setting.form == Form::Switch {
-                arg = arg.num_args(0..=1).require_equals(true).default_missing_value("true");
-            }
-            for (_, alias) in ALIASES.iter().filter(|(name, _)| *name == setting.name) {
-                arg = arg.alias(*alias);
-            }
-            command = command.arg(arg);
-        }
-        command
+        augment(command, &all_settings())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -96,24 +125,22 @@ fn heading(section: &str) -> String {
 impl Args {
     /// Runs this protocol and no other, whatever is given.
     pub(crate) fn only(mut self, protocol: &str) -> Self {
-        self.given.set("protocol", vec![protocol.to_owned()], Source::Flag);
+        self.given.given.set("protocol", vec![protocol.to_owned()], Source::Flag);
         self.command = "bench serve";
         self
     }
 
     /// Runs as a seed of the comet wire.
     pub(crate) fn seed(mut self) -> Self {
-        self.given.set("wire", vec![switchboard_comet::COMET.to_owned()], Source::Flag);
-        self.given.set("seed-mode", vec!["true".to_owned()], Source::Flag);
+        self.given.given.set("wire", vec![switchboard_comet::COMET.to_owned()], Source::Flag);
+        self.given.given.set("seed-mode", vec!["true".to_owned()], Source::Flag);
         self.command = "seed";
         self
     }
 
     /// Reads the file and lays environment and flags over it.
     pub(crate) fn values(self) -> Result<Values, Fail> {
-        let Some(path) = &self.config else { return Ok(self.given) };
-        let file = Values::from_file(path, &all_settings())?;
-        Ok(self.given.over(file))
+        self.given.values(&all_settings())
     }
 
     /// Decides everything, or says what is wrong and where to look.
@@ -126,7 +153,7 @@ impl Args {
 }
 
 /// Names the flag or variable that a wrong value came from.
-fn named(error: NodeError, command: &str) -> Fail {
+pub(crate) fn named(error: NodeError, command: &str) -> Fail {
     match error {
         NodeError::Setting { name, given: Source::Flag, text } => {
             Fail::usage(format!("--{name}: {text}: see switchboard {command} --help"))

@@ -26,11 +26,34 @@ pub(crate) struct Args {
     /// Peers of the organisation (fabric; default: 1).
     #[arg(long)]
     peers: Option<usize>,
+    /// Users of the organisation (fabric).
+    #[arg(long)]
+    users: Option<usize>,
+    /// Administrators of the organisation (fabric).
+    #[arg(long)]
+    admins: Option<usize>,
+    /// A name or address that peers are dialled by, beside loopback; may be repeated (fabric).
+    #[arg(long, value_name = "NAME|IP", value_delimiter = ',')]
+    host: Vec<String>,
+    /// Certificates tell roles: peer, client, admin (fabric).
+    #[arg(long)]
+    node_ous: bool,
+    /// Days that certificates are valid, up to 36500 (fabric; default: ten years).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    days: Option<u64>,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
-    let fabrics = [("--org", args.org.is_some()), ("--peers", args.peers.is_some())];
+    let fabrics = [
+        ("--org", args.org.is_some()),
+        ("--peers", args.peers.is_some()),
+        ("--users", args.users.is_some()),
+        ("--admins", args.admins.is_some()),
+        ("--host", !args.host.is_empty()),
+        ("--node-ous", args.node_ous),
+        ("--days", args.days.is_some()),
+    ];
     if let Some((flag, _)) = fabrics.iter().find(|(_, given)| *given && !args.wire.0.has_organisations()) {
         return Err(Fail::usage(format!("{flag} is for wire fabric: leave it out for {}", args.wire)));
     }
@@ -47,7 +70,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     }
     let org = args.org.as_deref().unwrap_or(crate::config::DEFAULT_ORG);
     let make = |at: &Path| {
-        let plan = KeyPlan { out: at.to_owned(), org: org.to_owned(), peers: args.peers.unwrap_or(1) };
+        let plan = KeyPlan {
+            users: args.users.unwrap_or(0),
+            admins: args.admins.unwrap_or(0),
+            hosts: args.host.clone(),
+            node_ous: args.node_ous,
+            days: args.days,
+            ..KeyPlan::new(at, org, args.peers.unwrap_or(1))
+        };
         Ok(args.wire.0.keygen(&plan, &env)?)
     };
     // An organisation's folder is put in its place whole by its maker.

@@ -10,6 +10,7 @@ mod config;
 mod discv4;
 mod discv5;
 mod events;
+mod fabric;
 mod fail;
 mod id;
 mod keygen;
@@ -49,7 +50,7 @@ enum Command {
     /// Make a node key, or an organisation's keys and certificates.
     #[command(after_help = "Examples:\n  switchboard keygen --wire devp2p --out nodekey\n  \
         switchboard keygen --wire comet --out node_key.json\n  \
-        switchboard keygen --wire fabric --out org1 --org Org1MSP --peers 2")]
+        switchboard keygen --wire fabric --out org1 --org Org1MSP --peers 2 --admins 1 --host peer.example.org")]
     Keygen(keygen::Args),
     /// Show every public form of a key.
     #[command(
@@ -112,6 +113,12 @@ enum Command {
         after_help = "Examples:\n  switchboard up\n  switchboard up --nodes 6 --wire devp2p --cast big.iso --keep"
     )]
     Up(up::Args),
+    /// Take part in a Hyperledger Fabric network, or look at one.
+    #[command(
+        after_help = "Examples:\n  switchboard fabric peer --listen 127.0.0.1:7051 --key-file fabric=org1/peer0 --channel mychannel \\\n    \
+        --verify-blocks hash\n  switchboard fabric ledger ./data"
+    )]
+    Fabric(fabric::Args),
 }
 
 /// Messages come and go by the megabyte; the system's allocator gives the pages back each time, and faults them in again.
@@ -161,6 +168,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Ping(args) => ping::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,
         Command::Up(args) => up::run(args, output).await,
+        Command::Fabric(args) => fabric::run(args, output).await,
     }
 }
 

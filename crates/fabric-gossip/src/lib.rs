@@ -17,6 +17,7 @@
 //! | [`ledger`] | what is kept of a channel: blocks, private data, the transient store |
 //! | [`state`] | state transfer: blocks in order, and those that are missing asked for |
 //! | [`privdata`] | private data: pushed, pulled, reconciled, told only to who may have it |
+//! | [`shell`] | all of it among real peers: sessions, clock, keys, disk |
 //!
 //! # Go's methods and ours
 //! | `gossip.Gossip`, `service.GossipService`, `election` | here |
@@ -55,6 +56,7 @@ pub mod msgstore;
 pub mod peer;
 pub mod privdata;
 pub mod pull;
+pub mod shell;
 pub mod signed;
 pub mod state;
 pub mod throttle;

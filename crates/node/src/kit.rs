@@ -67,6 +67,25 @@ pub struct KeyPlan {
     pub org: String,
     /// Peers of the organisation.
     pub peers: usize,
+    /// Users of the organisation.
+    pub users: usize,
+    /// Its administrators.
+    pub admins: usize,
+    /// Names and addresses that peers are dialled by, beside loopback.
+    pub hosts: Vec<String>,
+    /// Whether certificates tell roles.
+    pub node_ous: bool,
+    /// Days that certificates are valid; `None` for ten years.
+    pub days: Option<u64>,
+}
+
+impl KeyPlan {
+    /// One key, or an organisation with so many peers.
+    #[must_use]
+    pub fn new(out: &Path, org: &str, peers: usize) -> Self {
+        let (out, org, hosts) = (out.to_owned(), org.to_owned(), Vec::new());
+        Self { out, org, peers, users: 0, admins: 0, hosts, node_ous: false, days: None }
+    }
 }
 
 /// Everything the front door needs to know of one wire.

@@ -259,7 +259,7 @@ impl ChannelState {
         self.early = None;
     }
 
-    pub(super) fn publish(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn publish(&mut self, cx: &mut Cx<'_>) {
         let stamp = Stamp { inc: self.inc, seq: cx.now.wall };
         let properties = Properties {
             ledger_height: self.height,

@@ -138,8 +138,11 @@ impl Gossip {
 
     /// Leaves a channel: that is published, and blocks and peers of it are asked for no more. `LeaveChan`.
     pub fn leave_channel(&mut self, name: &Channel, now: Now, out: &mut Actions) {
-        if let Some(channel) = self.channels.get_mut(name) {
+        let mut cx = cx!(self, now, out);
+        if let Some(channel) = self.channels.get_mut(name).filter(|channel| !channel.has_left()) {
+            // At once: a node that stops has no time to wait for the interval.
             channel.leave();
+            channel.publish(&mut cx);
             self.update_anchors(now, out);
         }
     }
@@ -344,6 +347,12 @@ impl Gossip {
     #[must_use]
     pub fn overflow(&self) -> u64 {
         self.emit.overflow
+    }
+
+    /// Whether nothing waits to be gossiped.
+    #[must_use]
+    pub fn gathers_nothing(&self) -> bool {
+        self.emit.wake().is_none()
     }
 
     /// Whether a content is one that the shell must take out before [`Input::Received`](super::Input::Received).

@@ -75,7 +75,7 @@ impl Setting {
     /// The variable of the environment that gives it.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("SWITCHBOARD_{}", self.name.replace('-', "_").to_uppercase())
+        format!("SWITCHBOARD_{}", self.name.replace(['-', '.'], "_").to_uppercase())
     }
 }
 

@@ -1,12 +1,18 @@
 //! Fabric's wire for the front door: peer folders, organisations, gossip channels.
 
+pub mod options;
+pub mod peer;
+
+pub use peer::FabricPeer;
+
 use crate::error::NodeError;
 use crate::kit::{self, BenchDriver, BuildRequest, Built, KeyPlan, KeySource, Kit, Probe, forward};
 use crate::settings::{Form, Setting, Values};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use switchboard::wire::{AddressError, HandshakeError, Wire};
 use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
 use switchboard_fabric::bench::{driven, server};
@@ -116,9 +122,21 @@ impl Kit for FabricKit {
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
-        let made = keygen::keygen(&plan.out, &plan.org, plan.peers, env.wall()).map_err(NodeError::usage)?;
-        let peers: Vec<_> = made.iter().map(|peer| peer.display().to_string()).collect();
-        Ok(json!({"org": plan.org, "peers": peers}))
+        let mut wanted = keygen::Plan::new(&plan.org, plan.peers)
+            .with_members(plan.users, plan.admins)
+            .with_hosts(plan.hosts.iter().cloned());
+        if plan.node_ous {
+            wanted = wanted.with_node_ous();
+        }
+        if let Some(days) = plan.days {
+            wanted = wanted.valid_for(Duration::from_secs(days.saturating_mul(86_400)));
+        }
+        let made = wanted.make(&plan.out, env.wall()).map_err(NodeError::usage)?;
+        let shown = |folders: &[PathBuf]| -> Vec<String> {
+            folders.iter().map(|folder| folder.display().to_string()).collect()
+        };
+        Ok(json!({"org": plan.org, "msp": made.msp.display().to_string(), "peers": shown(&made.peers),
+            "users": shown(&made.users), "admins": shown(&made.admins)}))
     }
 
     /// One organisation, a peer's folder for each node.

@@ -1,0 +1,109 @@
+//! `fabric peer` and `fabric observe`: a member that runs until it is told to stop.
+
+use super::events;
+use crate::config;
+use crate::events::switch_event;
+use crate::fail::Fail;
+use crate::node::stop_signal;
+use crate::output::{self, Output};
+use clap::ArgMatches;
+use serde_json::{Value, json};
+use switchboard::Env;
+use switchboard_fabric_gossip::shell::ShellEvent;
+use switchboard_node::settings::Values;
+use switchboard_node::wires::fabric::FabricPeer;
+use switchboard_node::wires::fabric::peer::settings;
+use tokio::sync::broadcast::error::RecvError;
+
+/// The settings of a member; with `STORES` those of one that stores blocks.
+pub(crate) struct Args<const STORES: bool> {
+    given: config::Given,
+}
+
+impl<const STORES: bool> clap::FromArgMatches for Args<STORES> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { given: config::Given::of(matches, &settings(STORES)) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<const STORES: bool> clap::Args for Args<STORES> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        config::augment(command, &settings(STORES))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output) -> Result<(), Fail> {
+    let command = if STORES { "fabric peer" } else { "fabric observe" };
+    let values = args.given.values(&settings(STORES))?;
+    let stdin_stop = values.switch("stdin-stop").map_err(|error| config::named(error, command))?;
+    output::never_wait();
+    // Taken before anything starts, so that no signal is missed.
+    let stop = stop_signal(stdin_stop)?;
+    let peer = start(&values, STORES, command).await?;
+    output.event(peer.ready(), &ready_text(peer.ready()));
+    let events = peer.events();
+    report(&peer, events, stop, *output).await;
+    let channels: Vec<String> = peer
+        .shell()
+        .look(|gossip| gossip.channels().map(|(name, _)| name.to_string()).collect())
+        .unwrap_or_default();
+    output.event(&json!({"event": "leaving", "channels": channels}), "leaving");
+    peer.stop().await;
+    output.event(&json!({"event": "stopped", "lines_dropped": output::dropped()}), "stopped");
+    Ok(())
+}
+
+async fn start(values: &Values, stores: bool, command: &str) -> Result<FabricPeer, Fail> {
+    let env = Env::system().map_err(Fail::job)?;
+    let started = FabricPeer::start(values, stores, env).await;
+    started.map_err(|error| config::named(error, command))
+}
+
+fn ready_text(ready: &Value) -> String {
+    let text = |key: &str| ready["fabric"][key].as_str().unwrap_or_default().to_owned();
+    format!("fabric  {} {} {}", text("endpoint"), text("msp"), text("pki_id"))
+}
+
+fn print(event: Option<(Value, String)>, output: Output) {
+    if let Some((value, text)) = event {
+        output.event(&value, &text);
+    }
+}
+
+/// Prints events until told to stop.
+async fn report(
+    peer: &FabricPeer,
+    mut gossip: tokio::sync::broadcast::Receiver<ShellEvent>,
+    stop: impl Future<Output = ()>,
+    output: Output,
+) {
+    let mut switch = peer.switch().events();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            event = gossip.recv() => match event {
+                Ok(event) => print(events::shell_event(&event), output),
+                Err(RecvError::Lagged(count)) => output.event(
+                    &json!({"event": "missed", "count": count}),
+                    &format!("{count} events came too fast to be told"),
+                ),
+                Err(RecvError::Closed) => return,
+            },
+            event = switch.recv() => match event {
+                Ok(event) => print(switch_event(&event), output),
+                // The Switch is down: so is this member.
+                Err(_) => return,
+            },
+        }
+    }
+}

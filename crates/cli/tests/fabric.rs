@@ -1,0 +1,309 @@
+//! `switchboard fabric` as an operator uses it: members over TLS on loopback, blocks from a folder, what is stored.
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+mod common;
+
+use bytes::Bytes;
+use common::{Program, bad, must};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use switchboard_fabric_gossip::block::{Block, build};
+
+const CHANNEL: &str = "mychannel";
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    assert!(bytes.len() < 128);
+    [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+}
+
+/// A transaction in an envelope: payload { header { channel header, signature header }, data }, signature.
+fn transaction(of: &str, data: &[u8]) -> Bytes {
+    let channel_header = [vec![8, 3], field(4, of.as_bytes())].concat();
+    let header = [field(1, &channel_header), field(2, &field(1, b"creator"))].concat();
+    let payload = [field(1, &header), field(2, data)].concat();
+    [field(1, &payload), field(2, b"signature")].concat().into()
+}
+
+/// A chain of blocks 1 … count.
+fn chain(count: u64) -> Vec<Bytes> {
+    let mut previous = [7; 32].to_vec();
+    let mut blocks = Vec::new();
+    for number in 1..=count {
+        let transactions = [transaction(CHANNEL, format!("block {number}").as_bytes())];
+        let block = build(number, &previous, &transactions, &[]);
+        previous = Block::decode(block.clone()).unwrap().header_hash().to_vec();
+        blocks.push(block);
+    }
+    blocks
+}
+
+/// Files come by rename.
+fn put(folder: &Path, number: u64, block: &[u8]) {
+    let part = folder.join("part");
+    std::fs::write(&part, block).unwrap();
+    std::fs::rename(part, folder.join(format!("{number}.block"))).unwrap();
+}
+
+struct Org {
+    dir: tempfile::TempDir,
+}
+
+impl Org {
+    fn new(peers: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("org");
+        must(&["keygen", "--wire", "fabric", "--out", text(&out), "--peers", &peers.to_string()]);
+        Self { dir }
+    }
+
+    fn key(&self, n: usize) -> String {
+        format!("fabric={}", text(&self.dir.path().join("org").join(format!("peer{n}"))))
+    }
+
+    fn peer(&self, n: usize, more: &[&str]) -> Member {
+        let key = self.key(n);
+        let mut args = vec!["fabric", "peer", "--json", "--stdin-stop", "--listen", "127.0.0.1:0"];
+        args.extend(["--channel", CHANNEL, "--key-file", &key]);
+        args.extend(more);
+        Member::start(&args)
+    }
+}
+
+struct Member {
+    program: Program,
+    endpoint: String,
+    pki_id: String,
+}
+
+impl Member {
+    fn start(args: &[&str]) -> Self {
+        let mut program = Program::start(args, &[]);
+        let ready = program.wait("ready");
+        let of = |key: &str| ready["fabric"][key].as_str().unwrap().to_owned();
+        assert_eq!(of("msp"), "Org1MSP");
+        assert_eq!(ready["listening"][0]["address"].as_str().unwrap(), of("endpoint"));
+        Self { program, endpoint: of("endpoint"), pki_id: of("pki_id") }
+    }
+
+    fn sees(&mut self, other: &Member) {
+        loop {
+            let alive = self.program.wait("member_alive");
+            if alive["pki_id"] == other.pki_id.as_str() {
+                assert_eq!(alive["endpoint"], other.endpoint.as_str());
+                assert_eq!(alive["org"], "Org1MSP");
+                return;
+            }
+        }
+    }
+
+    fn stores(&mut self, blocks: &[Bytes]) {
+        for block in blocks {
+            let told = self.program.wait("block");
+            assert_eq!(told["channel"], CHANNEL);
+            assert_eq!(told["number"], Block::decode(block.clone()).unwrap().number());
+            assert_eq!(told["sha256"], hex::encode(Sha256::digest(block)));
+        }
+    }
+
+    fn stop(mut self) {
+        assert_eq!(self.program.stop(), 0);
+    }
+}
+
+#[test]
+fn members_meet_and_blocks_reach_them_all() {
+    let (org, blocks) = (Org::new(4), chain(6));
+    let folder = org.dir.path().join("blocks");
+    std::fs::create_dir(&folder).unwrap();
+    let data = org.dir.path().join("data");
+    let hash = ["--verify-blocks", "hash"];
+    let with = |more: &[&'static str]| [&hash[..], more].concat();
+    let mut first = org.peer(0, &[&hash[..], &["--blocks-from", text(&folder)]].concat());
+    let boot = first.endpoint.clone();
+    let mut second = org.peer(1, &[&with(&[])[..], &["--bootstrap", &boot, "--data", text(&data)]].concat());
+    // Whoever it is: the third knows only the second.
+    let boot = second.endpoint.clone();
+    let mut third = org.peer(2, &[&hash[..], &["--bootstrap", &boot]].concat());
+    first.sees(&second);
+    second.sees(&third);
+    third.sees(&first);
+    put(&folder, 1, &blocks[0]);
+    put(&folder, 2, &blocks[1]);
+    first.stores(&blocks[..2]);
+    second.stores(&blocks[..2]);
+    third.stores(&blocks[..2]);
+    // One that comes late has them by pull.
+    let mut late = org.peer(3, &[&hash[..], &["--bootstrap", &boot]].concat());
+    late.stores(&blocks[..2]);
+    put(&folder, 3, &blocks[2]);
+    for member in [&mut first, &mut second, &mut third, &mut late] {
+        member.stores(&blocks[2..3]);
+    }
+    // Whoever leaves says so, and is dead to the others.
+    let gone = third.pki_id.clone();
+    third.stop();
+    loop {
+        let info = late.program.wait("state_info");
+        if info["pki_id"] == gone.as_str() && info["left"] == true {
+            break;
+        }
+    }
+    // What was stored is there after a restart, and goes on.
+    second.stop();
+    let walked = must(&["fabric", "ledger", "--json", text(&data)]);
+    let numbers: Vec<_> =
+        walked.json().into_iter().filter(|v| v["event"] == "block").map(|v| v["number"].clone()).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!(walked.event("ledger")["whole"], true);
+    let boot = first.endpoint.clone();
+    let mut second = org.peer(1, &[&hash[..], &["--bootstrap", &boot, "--data", text(&data)]].concat());
+    put(&folder, 4, &blocks[3]);
+    second.stores(&blocks[3..4]);
+    late.stores(&blocks[3..4]);
+    for member in [first, second, late] {
+        member.stop();
+    }
+}
+
+#[test]
+fn an_observer_sees_members_and_heights() {
+    let (org, blocks) = (Org::new(2), chain(1));
+    let folder = org.dir.path().join("blocks");
+    std::fs::create_dir(&folder).unwrap();
+    let mut peer = org.peer(0, &["--verify-blocks", "hash", "--blocks-from", text(&folder)]);
+    let key = org.key(1);
+    let mut args = vec!["fabric", "observe", "--json", "--stdin-stop", "--listen", "127.0.0.1:0"];
+    args.extend(["--channel", CHANNEL, "--key-file", &key, "--bootstrap", &peer.endpoint]);
+    let mut observer = Member::start(&args);
+    observer.sees(&peer);
+    put(&folder, 1, &blocks[0]);
+    peer.stores(&blocks);
+    loop {
+        let info = observer.program.wait("state_info");
+        if info["height"] == 2 {
+            assert_eq!(info["pki_id"], peer.pki_id.as_str());
+            break;
+        }
+    }
+    observer.stop();
+    peer.stop();
+}
+
+#[test]
+fn one_of_those_with_blocks_leads() {
+    let org = Org::new(2);
+    let quick = [
+        "--verify-blocks",
+        "hash",
+        "--election",
+        "--election.startupGracePeriod",
+        "2s",
+        "--election.leaderElectionDuration",
+        "1s",
+    ];
+    let mut first = org.peer(0, &quick);
+    let boot = first.endpoint.clone();
+    let mut second = org.peer(1, &[&quick[..], &["--bootstrap", &boot]].concat());
+    // Two that start apart may both lead for a moment: in the end it is the one with the lower id.
+    let lower = first.pki_id.clone().min(second.pki_id.clone());
+    for member in [&mut first, &mut second] {
+        loop {
+            let leader = member.program.wait("leader");
+            if leader["pki_id"] == lower.as_str() {
+                assert_eq!(leader["us"], member.pki_id == lower);
+                break;
+            }
+        }
+    }
+    first.stop();
+    second.stop();
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let org = Org::new(1);
+    let key = org.key(0);
+    let base = ["fabric", "peer", "--listen", "127.0.0.1:0", "--key-file", &key];
+    let with = |more: &[&'static str]| -> Vec<String> {
+        base.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
+    };
+    let refused = |more: &[&'static str], what: &str| {
+        let args = with(more);
+        bad(&args.iter().map(String::as_str).collect::<Vec<_>>(), what);
+    };
+    refused(&["--channel", "mychannel"], "--orderer");
+    refused(&["--verify-blocks", "hash"], "--channel");
+    refused(&["--channel", "mychannel", "--verify-blocks", "much"], "--verify-blocks");
+    refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--pullInterval", "4"], "--pullInterval");
+    refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--election", "--leader"], "--election");
+    refused(&["--channel", "mychannel", "--trust", "Org2MSP=/nowhere"], "--trust");
+    refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--bootstrap", "here"], "--bootstrap");
+    bad(&["fabric", "ledger", "/nowhere"], "/nowhere");
+    bad(&["fabric", "inspect", "/nowhere"], "/nowhere");
+}
+
+#[test]
+fn a_block_is_shown_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("1.block");
+    std::fs::write(&file, &chain(1)[0]).unwrap();
+    let shown = must(&["fabric", "inspect", "--json", text(&file)]).event("inspected");
+    assert_eq!(shown["kind"], "block");
+    assert_eq!(shown["block"]["number"], 1);
+}
+
+/// The commands that a help names.
+fn commands(help: &str) -> Vec<String> {
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty());
+    // What is further in is the rest of a description.
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_help_has_an_example() {
+    let mut waiting: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(path) = waiting.pop() {
+        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
+        args.push("--help");
+        let help = must(&args).stdout;
+        let below = commands(&help);
+        assert!(path.is_empty() || help.contains("Example"), "no example in switchboard {}", path.join(" "));
+        seen += 1;
+        waiting.extend(below.into_iter().map(|name| [&path[..], &[name]].concat()));
+    }
+    assert!(seen > 10, "{seen} commands");
+}
+
+#[test]
+fn keys_of_an_organisation_with_all_its_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("org");
+    let args = ["keygen", "--json", "--wire", "fabric", "--out", text(&out), "--users", "1", "--admins", "2"];
+    let more = ["--node-ous", "--host", "peer.example.org,192.0.2.7", "--days", "30"];
+    let made: Value = must(&[&args[..], &more[..]].concat()).event("key");
+    for (kind, count) in [("peers", 1), ("users", 1), ("admins", 2)] {
+        let folders = made[kind].as_array().unwrap();
+        assert_eq!(folders.len(), count, "{made:#}");
+        assert!(
+            folders
+                .iter()
+                .all(|folder| Path::new(folder.as_str().unwrap()).join("msp/config.yaml").is_file())
+        );
+    }
+    let peer = made["peers"][0].as_str().unwrap().to_owned();
+    let forms = must(&["id", "--json", "--wire", "fabric", "--key", &peer]).event("id");
+    let now = std::fs::metadata(&out).unwrap().modified().unwrap();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let days = (forms["expires_unix"].as_u64().unwrap() - now) / 86_400;
+    assert!((28..=31).contains(&days), "{days} days");
+}

@@ -1,0 +1,40 @@
+//! The state among real peers: sessions of the wire, the clock, keys, the disk.
+//!
+//! ```text
+//!   wire ─▶ Shell: one lock around the node's state ─▶ outbox a peer ─▶ session, dialled by the Switch
+//!                 └─▶ ChannelJob a channel: state transfer ─▶ private data ─▶ ledger, off the async threads ─▶ height
+//!                                           └── block source: a folder of block files
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`node`] | [`Shell`]: inputs in, actions out |
+//! | [`channel`] | [`ChannelJob`]: what is kept of one channel |
+//! | [`source`] | blocks from a folder |
+//! | [`service`] | [`GossipService`]: all of it as a service of the Switch |
+//! | [`crypto`] [`known`] | the host's services over keys and MSPs, with what they remember |
+//! | `precheck` | signatures checked before the lock |
+//! | [`outbox`] [`links`] | sends in order, dials |
+//!
+//! Limits stand in each module. Not protected from: a host whose disk is slower than the blocks come: they wait in state
+//! transfer's bounds, then are refused and asked for again.
+
+pub mod channel;
+pub mod crypto;
+pub mod known;
+pub mod links;
+pub mod node;
+pub mod outbox;
+mod precheck;
+pub mod service;
+pub mod source;
+
+pub use channel::{ChannelJob, ChannelSetup};
+pub use crypto::MspCrypto;
+pub use known::KnownPeers;
+pub use links::Links;
+pub use node::{Shell, ShellEvent, StateSaid};
+pub use service::{Beginning, External, GossipService, Joining};
+
+#[cfg(test)]
+mod tests;

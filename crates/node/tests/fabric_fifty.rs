@@ -1,0 +1,128 @@
+//! Fifty Fabric members in one process over TLS on loopback: how long until all know all, and until a block is everywhere.
+//!
+//! By hand, as it takes a minute and says something only with optimisation:
+//! `cargo test --release -p switchboard-node --test fabric_fifty -- --ignored --nocapture`
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // tests
+
+use std::time::Duration;
+use switchboard::Env;
+use switchboard_fabric_gossip::shell::ShellEvent;
+use switchboard_node::settings::{Source, Values};
+use switchboard_node::wires::fabric::FabricPeer;
+use tokio::sync::broadcast::Receiver;
+use tokio::time::{Instant, timeout};
+
+const CHANNEL: &str = "mychannel";
+/// Bounds the whole test.
+const PATIENCE: Duration = Duration::from_secs(180);
+const BLOCKS: u64 = 5;
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    assert!(bytes.len() < 128);
+    [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+}
+
+fn block(number: u64, previous: &[u8]) -> bytes::Bytes {
+    let header = [vec![8, 3], field(4, CHANNEL.as_bytes())].concat();
+    let header = [field(1, &header), field(2, &field(1, b"creator"))].concat();
+    let payload = [field(1, &header), field(2, &number.to_be_bytes())].concat();
+    let envelope = [field(1, &payload), field(2, b"signature")].concat();
+    switchboard_fabric_gossip::block::build(number, previous, &[envelope.into()], &[])
+}
+
+async fn stored(events: &mut Receiver<ShellEvent>, wanted: u64) -> Instant {
+    loop {
+        if let ShellEvent::Block { number, .. } = events.recv().await.unwrap()
+            && number == wanted
+        {
+            return Instant::now();
+        }
+    }
+}
+
+async fn all_meet(nodes: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::system().unwrap();
+    let made =
+        switchboard_fabric::keygen::keygen(&dir.path().join("org"), "Org1MSP", nodes, env.wall()).unwrap();
+    let folder = dir.path().join("blocks");
+    std::fs::create_dir(&folder).unwrap();
+    let began = Instant::now();
+    let mut peers: Vec<FabricPeer> = Vec::new();
+    for key in &made {
+        let mut values = Values::default();
+        let mut set = |name: &str, text: String| values.set(name, vec![text], Source::Flag);
+        set("listen", "127.0.0.1:0".to_owned());
+        set("key-file", format!("fabric={}", key.display()));
+        set("channel", CHANNEL.to_owned());
+        set("verify-blocks", "hash".to_owned());
+        match peers.first() {
+            None => set("blocks-from", folder.display().to_string()),
+            Some(first) => {
+                set("bootstrap", first.ready()["fabric"]["endpoint"].as_str().unwrap().to_owned());
+            }
+        }
+        peers.push(FabricPeer::start(&values, true, env.clone()).await.unwrap());
+    }
+    let started = began.elapsed();
+    for peer in &peers {
+        loop {
+            let known = peer.shell().look(|gossip| gossip.peers().count()).unwrap();
+            if known == nodes - 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let met = began.elapsed();
+    // Everybody's StateInfo is everywhere.
+    let channel = switchboard_fabric_gossip::Channel::parse(CHANNEL.as_bytes()).unwrap();
+    for peer in &peers {
+        while peer.shell().look(|gossip| gossip.peers_of_channel(&channel).len()).unwrap() < nodes - 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let informed = began.elapsed();
+    let mut previous = vec![7; 32];
+    let mut spreads = Vec::new();
+    for number in 1..=BLOCKS {
+        let mut waits = tokio::task::JoinSet::new();
+        for peer in &peers {
+            let mut events = peer.shell().events();
+            waits.spawn(async move { stored(&mut events, number).await });
+        }
+        let bytes = block(number, &previous);
+        previous =
+            switchboard_fabric_gossip::block::Block::decode(bytes.clone()).unwrap().header_hash().to_vec();
+        std::fs::write(dir.path().join("part"), &bytes).unwrap();
+        std::fs::rename(dir.path().join("part"), folder.join(format!("{number}.block"))).unwrap();
+        let mut times = waits.join_all().await;
+        times.sort();
+        // From the first that stored it, which is the one that read it, to the last.
+        spreads.push(*times.last().unwrap() - times[0]);
+    }
+    spreads.sort();
+    let median = spreads[spreads.len() / 2];
+    eprintln!(
+        "{nodes} nodes: started in {started:?}, full membership after {met:?}, full StateInfo after {informed:?}, \
+         block at all nodes: median {median:?}, worst {:?}",
+        spreads.last().unwrap()
+    );
+    let mut stops = tokio::task::JoinSet::new();
+    for peer in peers {
+        stops.spawn(async move { peer.stop().await });
+    }
+    stops.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_meet_and_share_blocks() {
+    timeout(PATIENCE, all_meet(8)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute of both cores: to measure by hand"]
+async fn fifty_meet_and_share_blocks() {
+    timeout(PATIENCE, all_meet(50)).await.unwrap();
+}
