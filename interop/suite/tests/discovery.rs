@@ -1,4 +1,5 @@
 //! Discovery against go-ethereum: its acceptance suites, its tool's queries, and a network of both.
+#![allow(clippy::disallowed_methods)] // real programs, in real time
 #![cfg(test)]
 
 use serde_json::Value;
