@@ -105,6 +105,9 @@ pub fn settings(stores: bool) -> Vec<Setting> {
 /// Peers that may connect where nothing is said: a member has a session with whom it gossips.
 const MAX_PEERS: &str = "1000";
 
+/// Handshakes others may have under way with a member.
+const PENDING_INBOUND: usize = 256;
+
 fn usage(flag: &str, text: &str, why: impl std::fmt::Display) -> NodeError {
     NodeError::usage(format!("--{flag} {text}: {why}"))
 }
@@ -382,6 +385,8 @@ impl FabricPeer {
         let limits = Limits {
             inbound: node.max_peers,
             outbound: node.max_peers.max(1),
+            // A whole organisation may start at once, and each member probes before it connects.
+            pending_inbound: PENDING_INBOUND,
             send_rate: node.send_rate,
             recv_rate: node.recv_rate,
             ..Limits::default()
