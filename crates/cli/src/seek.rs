@@ -7,7 +7,7 @@ use crate::output::Output;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::Env;
@@ -140,7 +140,7 @@ async fn visit(discovery: Discovery, version: Version, node: Node, targets: Vec<
 pub(crate) async fn crawl(
     common: &Common,
     version: Version,
-    out: &PathBuf,
+    out: &Path,
     parallel: usize,
     output: &Output,
 ) -> Result<(), Fail> {

@@ -55,12 +55,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         Form::Text,
         "A list of nodes in DNS, as enrtree://KEY@DOMAIN; may be repeated",
     ),
-    Setting::one(
-        "devp2p",
-        "nat",
-        Form::Text,
-        "How this node is reached: none, any, extip:IP, upnp, pmp[:GATEWAY], pcp[:GATEWAY] or stun[:HOST[:PORT]] (default: none)",
-    ),
 ];
 
 /// A version, as flags name it.
@@ -124,7 +118,7 @@ impl DiscoverySettings {
             file: values.path("data").map(|data| data.join(FILE)),
         };
         if names.is_empty() {
-            let idle = ["bootnode", "dns", "nat"].into_iter().find(|name| values.has(name));
+            let idle = ["bootnode", "dns"].into_iter().find(|name| values.has(name));
             return match idle {
                 Some(name) => {
                     Err(NodeError::usage(format!("--{name} needs discovery: add --discovery v4,v5")))
