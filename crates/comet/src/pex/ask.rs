@@ -12,7 +12,9 @@ use crate::wire::{CometConfig, mirror};
 use bytes::BytesMut;
 use switchboard::net::Connection;
 use switchboard::protocol::channel::ChannelSpec;
-use switchboard::wire::{Established, HandshakeError, InFrame, Offer, Offered, OutFrame, Read, RemoteInfo};
+use switchboard::wire::{
+    Established, HandshakeError, InFrame, Offer, Offered, OutFrame, Placement, Read, RemoteInfo,
+};
 use switchboard::{Candidate, Env, PeerId, Reason};
 
 /// Why there is no answer.
@@ -51,14 +53,13 @@ impl Asker {
         env: &Env,
     ) -> Result<Self, HandshakeError> {
         let channels = vec![ChannelSpec::new(CHANNEL.into(), 1).recv_limit(MAX_MESSAGE)];
-        let placement = switchboard::wire::Placement::Native;
         let pex = Offered {
             index: 0,
             name: super::reactor::NAME.to_owned(),
             version: 1,
             length: 1,
             channels,
-            placement,
+            placement: Placement::Native,
         };
         let session = mirror(connection, whom, config, env, &Offer { protocols: vec![pex] }).await?;
         Ok(Self { session })
