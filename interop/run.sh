@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Go peers and our node, then runs the suite against them. Needs Go, Rust and a C compiler.
 #   interop/run.sh [name of a test or part of it]
+# The discovery suite takes about half a minute of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 interop/build.sh

@@ -9,6 +9,7 @@ mod comet;
 mod config;
 mod discv4;
 mod discv5;
+mod dns;
 mod events;
 mod fabric;
 mod fail;
@@ -20,6 +21,7 @@ mod nodeset;
 mod output;
 mod ping;
 mod ring;
+mod rlpx;
 mod seek;
 mod up;
 mod wires;
@@ -97,6 +99,14 @@ enum Command {
     #[command(after_help = "Examples:\n  switchboard nodeset info nodes.json\n  \
         switchboard nodeset filter nodes.json --dialable --limit 100 --out some.json")]
     Nodeset(nodeset::Args),
+    /// Shake hands with an Ethereum node over TCP and show its hello.
+    #[command(after_help = "Example:\n  switchboard rlpx ping enode://KEY@203.0.113.7:30303")]
+    Rlpx(rlpx::Args),
+    /// Make lists of nodes for DNS.
+    #[command(
+        after_help = "Example:\n  switchboard dns sign nodes.json --key nodekey --domain nodes.example.org --seq 1 --out zone.json"
+    )]
+    Dns(dns::Args),
     /// Shake hands with a node, say who it is, and measure round trips.
     #[command(after_help = "Examples:\n  switchboard ping enode://KEY@203.0.113.7:30303 --count 5\n  \
         switchboard ping comet://ID@203.0.113.7:26656\n  \
@@ -164,6 +174,8 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Bootnode(args) => bootnode::run(args, output).await,
         Command::Discv4(args) => discv4::run(args, output).await,
         Command::Discv5(args) => discv5::run(args, output).await,
+        Command::Rlpx(args) => rlpx::run(args, output).await,
+        Command::Dns(args) => dns::run(&args, output),
         Command::Nodeset(args) => nodeset::run(&args, output),
         Command::Ping(args) => ping::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,

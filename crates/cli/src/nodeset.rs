@@ -91,7 +91,7 @@ fn never() -> String {
 
 impl Entry {
     /// The record, where it is one.
-    fn parsed(&self) -> Option<Record> {
+    pub(crate) fn parsed(&self) -> Option<Record> {
         Record::parse(&self.record).ok()
     }
 

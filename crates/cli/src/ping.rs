@@ -34,6 +34,13 @@ pub(crate) struct Args {
     network: String,
 }
 
+impl Args {
+    /// Whom.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 /// Longest wait for one answer.
 const PONG_LIMIT: Duration = Duration::from_secs(10);
 

@@ -31,6 +31,8 @@ pub const MAX_PENDING: usize = 1_024;
 pub const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// How often the record is looked at even if nobody said anything: statements grow old.
 const RECORD_EVERY: Duration = Duration::from_secs(10);
+/// A record may change again after a millisecond; what was set meanwhile is signed after this.
+const RECORD_PAUSE: Duration = Duration::from_millis(2);
 /// How long the socket is left alone after it failed.
 const SOCKET_REST: Duration = Duration::from_secs(1);
 /// The kind of a discv4 packet stands behind its hash and signature; a ping is 1 (spec: discv4.md).
@@ -376,6 +378,13 @@ impl Actor {
         }
     }
 
+    /// Signs what was set by hand: now, or as soon as the record may change again.
+    fn renew_record(&mut self) {
+        let now = self.now();
+        self.update_record(now);
+        self.record_at = now.mono + RECORD_PAUSE;
+    }
+
     fn tell_record(&mut self) {
         let record = self.local.current().clone();
         if let Some(v4) = &mut self.v4 {
@@ -399,14 +408,14 @@ impl Actor {
         }
         self.external = ip;
         self.local.set_fallback_udp(udp.unwrap_or(self.own_udp));
-        self.update_record(self.now());
+        self.renew_record();
     }
 
     pub(super) fn set_tcp(&mut self, port: Option<u16>) {
         // A port always has room in the record.
         if self.local.set_tcp(port).is_ok() {
             self.tcp = port.unwrap_or(0);
-            self.update_record(self.now());
+            self.renew_record();
         }
     }
 
