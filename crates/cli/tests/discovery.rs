@@ -1,4 +1,5 @@
 //! The discovery commands of the built program, against a bootnode of its own.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)] // a test of a real program, in real time
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
