@@ -91,7 +91,6 @@ fn bad_use_is_one_line_and_exit_code_2() {
         &["bootnode", "--listen", "127.0.0.1:0", "--discovery", "v6"],
         &["bootnode", "--listen", "127.0.0.1:0", "--nat", "router"],
         &["node", "--wire", "devp2p", "--bootnode", "enode://aa@127.0.0.1:1"],
-        &["node", "--wire", "devp2p", "--nat", "any"],
         &["node", "--wire", "devp2p", "--discovery", "v4"],
         &["discv4", "crawl", "--out", "/nowhere/nodes.json"],
     ] {
