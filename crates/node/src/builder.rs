@@ -144,9 +144,9 @@ impl NodeBuilder {
         // A program that brings protocols of its own wants those, and no others it did not name.
         let own = self.protocols.is_empty() || config.values.has("protocol");
         let mut scratches = self.keep;
-        let cast = match own && config.protocols.contains(&ProtocolName::Cast) {
-            true => Some(start_cast(&config, &mut scratches)?),
-            false => None,
+        let (cast, has_earlier_casts) = match own && config.protocols.contains(&ProtocolName::Cast) {
+            true => start_cast(&config, &mut scratches).map(|(cast, used)| (Some(cast), used))?,
+            false => (None, false),
         };
         let mut limits = Limits {
             inbound: config.max_peers,
@@ -192,7 +192,7 @@ impl NodeBuilder {
             builder = builder.listen(*addr, wire.as_slice());
         }
         let switch = builder.start().await.map_err(NodeError::usage)?;
-        if let Some(cast) = &cast {
+        if let Some(cast) = cast.as_ref().filter(|_| has_earlier_casts) {
             // What an earlier run left is checked while the node listens already.
             cast.resume_soon();
         }
@@ -206,7 +206,11 @@ impl NodeBuilder {
     }
 }
 
-fn start_cast(config: &NodeConfig, scratches: &mut Vec<Arc<tempfile::TempDir>>) -> Result<Cast, NodeError> {
+/// The protocol, and whether its folder holds anything of an earlier run.
+fn start_cast(
+    config: &NodeConfig,
+    scratches: &mut Vec<Arc<tempfile::TempDir>>,
+) -> Result<(Cast, bool), NodeError> {
     let dir = match (&config.cast_dir, &config.data) {
         (Some(dir), _) => dir.clone(),
         (None, Some(data)) => data.join("cast"),
@@ -217,6 +221,7 @@ fn start_cast(config: &NodeConfig, scratches: &mut Vec<Arc<tempfile::TempDir>>) 
             path
         }
     };
+    let used = std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
     let wrong = |e| {
         NodeError::usage(format!("cannot keep casts in {}: {e}: choose another --cast-dir", dir.display()))
     };
@@ -226,7 +231,7 @@ fn start_cast(config: &NodeConfig, scratches: &mut Vec<Arc<tempfile::TempDir>>) 
         max_bytes: quota,
         ..switchboard_cast::Config::default()
     };
-    Ok(Cast::new(rules, FileStores::with_quota(&dir, quota).map_err(wrong)?))
+    Ok((Cast::new(rules, FileStores::with_quota(&dir, quota).map_err(wrong)?), used))
 }
 
 /// A running node.
