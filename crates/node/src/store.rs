@@ -18,7 +18,7 @@ use switchboard::store::{Change, Changes, Row, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches that wait for the disk.
-const BACKLOG: usize = 256;
+pub const BACKLOG: usize = 256;
 /// File in the data folder.
 pub const FILE: &str = "node.redb";
 

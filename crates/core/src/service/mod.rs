@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A service may bring a [`Protocol`] and a [`Source`] that share its state. Through its [`ServiceContext`] it has
-//! the peers (a [`PeerFeed`] without loss), can get or dial a peer, end sessions, mark and report peers, ask for
+//! the peers (a [`PeerFeed`](crate::event::PeerFeed) without loss), can get or dial a peer, end sessions, mark and report peers, ask for
 //! dials, tell events and keep what must survive a restart.
 //!
 //! ```

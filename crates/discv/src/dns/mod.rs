@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `entry` | [`Root`], [`Entry`], [`Link`], [`Hash`]: the texts |
+//! | `entry` | [`Root`], [`Entry`], [`Link`], [`struct@Hash`]: the texts |
 //! | `tree` | [`Tree`], [`Signed`]: makes a list |
 //! | `walk` | what of a list is still to be fetched; its limits |
 //! | `client` | [`Client`]: random nodes of lists and the lists they link to |

@@ -29,7 +29,7 @@ use switchboard_nat::{Mapper, Mapping, NatConfig, NatSpec, Protocol};
 use tokio::time::timeout;
 
 /// Candidates that wait to be dialled.
-const AHEAD: usize = 8;
+pub const AHEAD: usize = 8;
 /// How long the router may take to delete our mappings when we stop.
 const FAREWELL: Duration = Duration::from_millis(1_500);
 /// File of the node records in a data folder.
