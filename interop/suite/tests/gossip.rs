@@ -7,8 +7,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use switchboard_fabric::PeerFolder;
-use switchboard_fabric::keygen::{Renewal, crl, renew, write_crl};
 use switchboard_fabric_gossip::block::{Block, build};
 use switchboard_interop::{Program, must, text};
 
@@ -243,42 +241,4 @@ fn one_leader_is_elected_and_replaced() {
         leader.stop();
     }
     members.into_iter().for_each(Member::stop);
-}
-
-/// A member whose certificate is revoked is refused by either kind; with a renewed certificate it is a member.
-#[test]
-#[ignore = "needs the Go peers: interop/run.sh"]
-fn a_revoked_certificate_is_refused_and_a_renewed_one_accepted() {
-    let net = Net::new(4);
-    let (org, now) = (net.dir.path().join("org"), std::time::UNIX_EPOCH.elapsed().unwrap_or_default());
-    let now = std::time::UNIX_EPOCH + now;
-    let failed = |error: &dyn std::fmt::Display| -> ! { panic!("keys: {error}") };
-    // Ours knows of the one, theirs of the other.
-    for (judge, revoked) in [(0, 1), (2, 3)] {
-        let peer = PeerFolder::load(&net.key(revoked), "Org1MSP").unwrap_or_else(|e| failed(&e));
-        let certificate = peer.identity.identity().certificate().clone();
-        let list = crl(&org.join("ca"), &[certificate], now).unwrap_or_else(|e| failed(&e));
-        std::fs::create_dir_all(net.key(judge).join("msp/crls")).unwrap_or_else(|e| failed(&e));
-        write_crl(&net.key(judge).join("msp"), &list).unwrap_or_else(|e| failed(&e));
-    }
-    let mut ours = net.ours(0, "", &[]);
-    let mut theirs = net.go(2, &ours.endpoint, &[]);
-    let both: BTreeSet<_> = [&ours, &theirs].iter().map(|m| (m.pki_id.clone(), m.endpoint.clone())).collect();
-    ours.sees(&both);
-    theirs.sees(&both);
-    let go = net.go(1, &ours.endpoint, &[]);
-    let refused = ours.program.wait("handshake_failed");
-    assert!(text(&refused, "detail").contains("revoked"), "{refused:#}");
-    go.stop();
-    let rust = net.ours(3, &theirs.endpoint, &[]);
-    theirs.program.wait("refused");
-    rust.stop();
-    for revoked in [1, 3] {
-        renew(&org.join("ca"), &net.key(revoked), Renewal::default(), now).unwrap_or_else(|e| failed(&e));
-    }
-    let (go, rust) = (net.go(1, &ours.endpoint, &[]), net.ours(3, &theirs.endpoint, &[]));
-    let renewed: BTreeSet<_> = [&go, &rust].iter().map(|m| (m.pki_id.clone(), m.endpoint.clone())).collect();
-    ours.sees(&renewed);
-    theirs.sees(&renewed);
-    [ours, theirs, go, rust].into_iter().for_each(Member::stop);
 }
