@@ -78,10 +78,7 @@ pub fn put_parts(front: &[u8], back: &[u8], out: &mut BytesMut) {
 
 /// Appends a message.
 pub fn put_message(message: &[u8], out: &mut BytesMut) {
-    out.reserve(PREFIX + message.len());
-    out.put_u8(0);
-    out.put_u32(message.len() as u32);
-    out.put_slice(message);
+    put_parts(&[], message, out);
 }
 
 #[cfg(test)]

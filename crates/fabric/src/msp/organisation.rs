@@ -185,8 +185,8 @@ impl Msp {
     /// # Errors
     /// [`IdentityFault`].
     pub fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
-        let role = self.validate_member(identity, now)?;
-        if self.issuer(identity)?.curve.is_some_and(|curve| !has_low_s(identity.certificate(), curve)) {
+        let (role, issuer) = self.judge(identity, now)?;
+        if issuer.curve.is_some_and(|curve| !has_low_s(identity.certificate(), curve)) {
             return Err(IdentityFault::Encoding("its issuer's signature must have a low s"));
         }
         Ok(role)
@@ -198,6 +198,11 @@ impl Msp {
     /// # Errors
     /// [`IdentityFault`].
     pub fn validate_member(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
+        Ok(self.judge(identity, now)?.0)
+    }
+
+    /// The role, and who issued the certificate: the chain is checked once.
+    fn judge(&self, identity: &Identity, now: SystemTime) -> Result<(Role, &Authority), IdentityFault> {
         if identity.mspid() != self.id {
             return Err(IdentityFault::UnknownOrganisation(printable(identity.mspid())));
         }
@@ -220,7 +225,7 @@ impl Msp {
         if self.revoked.iter().any(|list| list.revokes(issuer, &number)) {
             return Err(IdentityFault::Revoked(printable(identity.subject())));
         }
-        self.units.role(identity, &issuer.certificate)
+        Ok((self.units.role(identity, &issuer.certificate)?, issuer))
     }
 
     /// Whether anybody can be an administrator: Fabric's peer refuses a local MSP without.

@@ -55,15 +55,19 @@ impl Trust {
     /// # Errors
     /// [`IdentityFault`].
     pub fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
-        let unknown = || IdentityFault::UnknownOrganisation(printable(identity.mspid()));
-        self.organisations.get(identity.mspid()).ok_or_else(unknown)?.validate(identity, now)
+        self.organisation_of(identity)?.validate(identity, now)
     }
+
     /// As [`Trust::validate`], for signers that are counted by their keys ([`Msp::validate_member`]).
     ///
     /// # Errors
     /// [`IdentityFault`].
     pub fn validate_member(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
+        self.organisation_of(identity)?.validate_member(identity, now)
+    }
+
+    fn organisation_of(&self, identity: &Identity) -> Result<&Msp, IdentityFault> {
         let unknown = || IdentityFault::UnknownOrganisation(printable(identity.mspid()));
-        self.organisations.get(identity.mspid()).ok_or_else(unknown)?.validate_member(identity, now)
+        self.organisations.get(identity.mspid()).ok_or_else(unknown)
     }
 }
