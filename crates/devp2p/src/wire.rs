@@ -206,13 +206,7 @@ impl Wire for Devp2p {
         env: Env,
         pings: u32,
     ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
-        Box::pin(async move {
-            let mut session = probe(connection, &whom, &self.config, &env).await?;
-            let round_trips = session.round_trips(pings).await?;
-            let probe = switchboard::wire::Probe::new(session.peer, session.info.clone(), round_trips);
-            session.refuse(&Reason::Quitting).await;
-            Ok(probe)
-        })
+        Box::pin(async move { probe(connection, &whom, &self.config, &env).await?.into_probe(pings).await })
     }
 
     fn accept(

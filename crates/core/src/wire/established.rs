@@ -237,6 +237,17 @@ impl Established {
         poll_fn(|cx| reader.poll_read(cx, leftover, usize::MAX)).await
     }
 
+    /// Measures round trips, says goodbye, and gives what a probe tells.
+    ///
+    /// # Errors
+    /// As for [`Established::round_trips`].
+    pub async fn into_probe(mut self, pings: u32) -> Result<super::Probe, HandshakeError> {
+        let round_trips = self.round_trips(pings).await?;
+        let probe = super::Probe::new(self.peer, self.info.clone(), round_trips);
+        self.refuse(&Reason::Quitting).await;
+        Ok(probe)
+    }
+
     /// Measures round trips with the wire's own ping, outside any Switch; what else comes is skipped. The caller
     /// bounds it in time.
     ///
