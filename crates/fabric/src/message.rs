@@ -7,9 +7,10 @@
 //! (fabric-protos gossip/message.proto)
 //!
 //! Every nested message is optional: what is absent is told apart from what is empty, and nothing here panics on it.
-//! Limits: the caller bounds the bytes before decoding ([`crate::grpc`]). A signed envelope is never encoded
-//! again: forward the bytes that came.
+//! Limits: the caller bounds the bytes before decoding ([`crate::grpc`]); the entries of all lists of a message are counted
+//! before it is decoded ([`scan::MAX_ENTRIES`]). A signed envelope is never encoded again: forward the bytes that came.
 
+use crate::scan;
 use prost::{Enumeration, Message, Oneof};
 
 /// Bytes that travel, with a signature over `payload`.
@@ -539,12 +540,28 @@ pub fn decode_envelope(bytes: bytes::Bytes) -> Result<Envelope, prost::DecodeErr
     Envelope::decode(bytes)
 }
 
-/// Decodes the message in an envelope.
+/// A message that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageFault {
+    /// Not a gossip message.
+    #[error("not a gossip message")]
+    Malformed,
+    /// Its lists have more entries than any network needs.
+    #[error("over {0} entries in the lists of one message")]
+    Entries(usize),
+}
+
+/// Decodes the message in an envelope, whose lists may have [`scan::MAX_ENTRIES`] entries together.
 ///
 /// # Errors
-/// What prost says.
-pub fn decode_message(payload: bytes::Bytes) -> Result<GossipMessage, prost::DecodeError> {
-    GossipMessage::decode(payload)
+/// [`MessageFault`], before anything is decoded where there are too many entries.
+pub fn decode_message(payload: bytes::Bytes) -> Result<GossipMessage, MessageFault> {
+    let entries = scan::entries(&payload, scan::MAX_ENTRIES).map_err(|_| MessageFault::Malformed)?;
+    if entries > scan::MAX_ENTRIES {
+        return Err(MessageFault::Entries(scan::MAX_ENTRIES));
+    }
+    GossipMessage::decode(payload).map_err(|_| MessageFault::Malformed)
 }
 
 #[cfg(test)]

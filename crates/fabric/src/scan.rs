@@ -1,10 +1,16 @@
-//! A look at the top of a gossip message, without decoding it: enough to know where it goes.
+//! A look at a gossip message without decoding it: where it goes ([`scan`]), and how much a decode would make of it
+//! ([`entries`]).
 //!
 //! ```text
 //!   field 1 nonce · field 2 channel · field 3 tag · fields 5 … 25 the content's number
+//!   content ─▶ lists of messages and byte strings, at most three levels below it
 //! ```
 //! Passes over what it does not know. As in any protobuf the last of a repeated field counts, so the content is the one that a full
-//! decode would give. Costs one pass over the top level, whatever the size of the content.
+//! decode would give. A scan costs one pass over the top level, whatever the size of the content; a count one pass over
+//! the levels that hold lists.
+//!
+//! Limits: [`MAX_ENTRIES`] entries. An entry is 2 bytes or more on the wire and about 130 once decoded, so that a message of
+//! 100 MiB would otherwise become several GiB.
 
 /// What a scan finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +32,83 @@ pub struct NotAMessage;
 
 /// Field numbers of contents.
 pub const CONTENTS: std::ops::RangeInclusive<u32> = 5..=25;
+
+/// Most entries of all lists of a message together: several times what the largest networks and blocks hold.
+pub const MAX_ENTRIES: usize = 64 * 1024;
+
+/// Which fields of a message are lists, and which are messages with lists in them.
+struct Shape {
+    lists: &'static [u32],
+    inner: &'static [(u32, Shape)],
+}
+
+/// A message with these lists and none below.
+const fn flat(lists: &'static [u32]) -> Shape {
+    Shape { lists, inner: &[] }
+}
+
+/// The contents that hold lists.
+const SHAPE: Shape = Shape {
+    lists: &[],
+    inner: &[
+        (6, flat(&[2])),
+        (7, flat(&[1, 2])),
+        (8, Shape { lists: &[], inner: &[(1, flat(&[3]))] }),
+        (10, flat(&[2])),
+        (11, flat(&[2])),
+        (12, flat(&[2])),
+        (15, Shape { lists: &[], inner: &[(5, flat(&[3]))] }),
+        (16, flat(&[1])),
+        (19, Shape { lists: &[1], inner: &[(1, flat(&[3]))] }),
+        (23, flat(&[1])),
+        (24, Shape { lists: &[1], inner: &[(1, flat(&[2]))] }),
+    ],
+};
+
+/// Counts the entries of all lists of an encoded gossip message, up to one above `limit`.
+///
+/// # Errors
+/// [`NotAMessage`] where a level that holds lists is no message.
+pub fn entries(input: &[u8], limit: usize) -> Result<usize, NotAMessage> {
+    count(input, &SHAPE, limit)
+}
+
+fn count(mut input: &[u8], shape: &Shape, limit: usize) -> Result<usize, NotAMessage> {
+    let mut found = 0usize;
+    while !input.is_empty() && found <= limit {
+        let (field, value) = field(&mut input)?;
+        let Value::Bytes(bytes) = value else { continue };
+        found += usize::from(shape.lists.contains(&field));
+        if let Some((_, inner)) = shape.inner.iter().find(|(number, _)| *number == field) {
+            found += count(bytes, inner, limit.saturating_sub(found))?;
+        }
+    }
+    Ok(found)
+}
+
+/// The value of a field.
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+/// Takes the next field; groups are no part of these messages.
+fn field<'a>(input: &mut &'a [u8]) -> Result<(u32, Value<'a>), NotAMessage> {
+    let key = varint(input)?;
+    let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0).ok_or(NotAMessage)?;
+    let value = match key & 7 {
+        0 => Value::Number(varint(input)?),
+        1 => take(input, 8).map(|_| Value::Fixed)?,
+        2 => {
+            let len = varint(input)?;
+            Value::Bytes(take(input, len)?)
+        }
+        5 => take(input, 4).map(|_| Value::Fixed)?,
+        _ => return Err(NotAMessage),
+    };
+    Ok((number, value))
+}
 
 fn varint(input: &mut &[u8]) -> Result<u64, NotAMessage> {
     let mut value = 0u64;
@@ -57,29 +140,13 @@ fn take<'a>(input: &mut &'a [u8], len: u64) -> Result<&'a [u8], NotAMessage> {
 pub fn scan(mut input: &[u8]) -> Result<Scanned<'_>, NotAMessage> {
     let mut found = Scanned::default();
     while !input.is_empty() {
-        let key = varint(&mut input)?;
-        let field = u32::try_from(key >> 3).map_err(|_| NotAMessage)?;
-        match (field, key & 7) {
-            (0, _) => return Err(NotAMessage),
-            (1, 0) => found.nonce = varint(&mut input)?,
-            (3, 0) => found.tag = varint(&mut input)?,
-            (2, 2) => {
-                let len = varint(&mut input)?;
-                found.channel = take(&mut input, len)?;
-            }
-            (field, 2) => {
-                let len = varint(&mut input)?;
-                take(&mut input, len)?;
-                if CONTENTS.contains(&field) {
-                    found.content = Some(field);
-                }
-            }
-            (1..=3, _) => return Err(NotAMessage),
-            (field, _) if CONTENTS.contains(&field) => return Err(NotAMessage),
-            (_, 0) => drop(varint(&mut input)?),
-            (_, 1) => drop(take(&mut input, 8)?),
-            (_, 5) => drop(take(&mut input, 4)?),
-            _ => return Err(NotAMessage),
+        match field(&mut input)? {
+            (1, Value::Number(nonce)) => found.nonce = nonce,
+            (2, Value::Bytes(channel)) => found.channel = channel,
+            (3, Value::Number(tag)) => found.tag = tag,
+            (number, Value::Bytes(_)) if CONTENTS.contains(&number) => found.content = Some(number),
+            (1..=3 | 5..=25, _) => return Err(NotAMessage),
+            _ => {}
         }
     }
     Ok(found)
@@ -92,21 +159,8 @@ pub fn scan(mut input: &[u8]) -> Result<Scanned<'_>, NotAMessage> {
 pub fn payload(mut input: &[u8]) -> Result<&[u8], NotAMessage> {
     let mut found: &[u8] = &[];
     while !input.is_empty() {
-        let key = varint(&mut input)?;
-        match (key >> 3, key & 7) {
-            (1, 2) => {
-                let len = varint(&mut input)?;
-                found = take(&mut input, len)?;
-            }
-            (0, _) => return Err(NotAMessage),
-            (_, 2) => {
-                let len = varint(&mut input)?;
-                take(&mut input, len)?;
-            }
-            (_, 0) => drop(varint(&mut input)?),
-            (_, 1) => drop(take(&mut input, 8)?),
-            (_, 5) => drop(take(&mut input, 4)?),
-            _ => return Err(NotAMessage),
+        if let (1, Value::Bytes(payload)) = field(&mut input)? {
+            found = payload;
         }
     }
     Ok(found)

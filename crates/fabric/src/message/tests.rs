@@ -50,3 +50,61 @@ fn cut_and_empty_messages_do_no_harm() {
         assert_eq!(crate::scan::scan(&empty).unwrap().content, Some(content));
     }
 }
+
+/// Writes a field that holds `bytes`.
+fn wrap(field: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    prost::encoding::encode_varint(u64::from(field << 3 | 2), &mut out);
+    prost::encoding::encode_varint(bytes.len() as u64, &mut out);
+    out.extend_from_slice(bytes);
+    out
+}
+
+/// Each list of each content, as the fields that lead to it.
+const LISTS: [&[u32]; 14] = [
+    &[6, 2],
+    &[7, 1],
+    &[7, 2],
+    &[8, 1, 3],
+    &[10, 2],
+    &[11, 2],
+    &[12, 2],
+    &[15, 5, 3],
+    &[16, 1],
+    &[19, 1],
+    &[19, 1, 3],
+    &[23, 1],
+    &[24, 1],
+    &[24, 1, 2],
+];
+
+/// P3: entries of two bytes would be a hundred and more once decoded. They are counted first, however they are spread.
+#[test]
+fn tiny_entries_are_counted_before_they_are_decoded() {
+    let lists = include_str!("../message.rs").matches(", repeated, tag").count();
+    assert_eq!(lists + 1, LISTS.len(), "a payload's private data is a list in two contents");
+    for path in LISTS {
+        let (list, parents) = path.split_last().unwrap();
+        let most = crate::scan::MAX_ENTRIES - path.iter().rev().skip(1).filter(|_| path.len() == 3).count();
+        let inner = |entries: usize| wrap(*list, b"").repeat(entries);
+        let whole =
+            |entries: usize| parents.iter().rev().fold(inner(entries), |body, field| wrap(*field, &body));
+        let count = |bytes: &[u8]| crate::scan::entries(bytes, crate::scan::MAX_ENTRIES).unwrap();
+        let counted = count(&whole(3));
+        assert!((3..=4).contains(&counted), "{path:?}: {counted}");
+        let message = decode_message(whole(most).into());
+        assert!(message.is_ok(), "{path:?}");
+        for flood in [
+            whole(crate::scan::MAX_ENTRIES + 1),
+            // The same content twice: its lists are joined.
+            [whole(crate::scan::MAX_ENTRIES), whole(1)].concat(),
+            whole(10 * crate::scan::MAX_ENTRIES),
+        ] {
+            let fault = MessageFault::Entries(crate::scan::MAX_ENTRIES);
+            assert_eq!(decode_message(flood.into()).unwrap_err(), fault, "{path:?}");
+        }
+    }
+    // Not a list: as many empty fields as one likes.
+    let payload = wrap(8, &wrap(1, &wrap(2, b"").repeat(crate::scan::MAX_ENTRIES + 1)));
+    assert!(decode_message(payload.into()).is_ok());
+}
