@@ -418,6 +418,7 @@ impl Secure {
         }
         Established {
             peer,
+            holder: peer,
             info: remote_info(theirs),
             channels,
             encoder: Box::new(CometEncoder::new(secured.sealer, config.era, largest)),

@@ -217,6 +217,17 @@ pub enum Placement {
 pub trait Gate: Send + Sync {
     /// May a session with this identity go on? The wire tells the peer the reason if it can.
     fn identity(&self, id: PeerId, direction: Direction) -> BoxFuture<'_, Result<(), Reason>>;
+
+    /// The same for an identity that is one of several its holder has, see [`Established::holder`].
+    fn identity_of(
+        &self,
+        holder: PeerId,
+        id: PeerId,
+        direction: Direction,
+    ) -> BoxFuture<'_, Result<(), Reason>> {
+        let _ = holder;
+        self.identity(id, direction)
+    }
 }
 
 /// A gate that lets everybody pass, for tools and tests that have no Switch.

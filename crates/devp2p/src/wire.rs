@@ -445,6 +445,7 @@ impl Secure {
         };
         Established {
             peer,
+            holder: peer,
             info,
             channels,
             encoder: Box::new(RlpxEncoder::new(self.sealer, snappy)),

@@ -4,6 +4,7 @@
 
 mod common;
 
+use bytes::BytesMut;
 use common::raw::*;
 use common::*;
 use std::path::{Path, PathBuf};
@@ -260,4 +261,44 @@ async fn who_is_there_when_we_stop_is_told_so() {
             break;
         }
     }
+}
+
+/// One certificate under two organisations is two identities and one peer where slots, scores and bans are counted.
+#[tokio::test(start_paused = true)]
+async fn one_certificate_is_one_holder_whatever_organisation_it_names() {
+    let org = Org::new(Plan::new("Org1MSP", 2), "Org1MSP");
+    let folder = org.peer(0);
+    let mut trust = folder.trust();
+    trust.add(load_organisation(&org.out(), "Org2MSP").unwrap());
+    let listener = Fabric::new(FabricConfig::trusting(folder, trust)).unwrap();
+    let mut seen = Vec::new();
+    for (peer, mspid) in [(1, "Org1MSP"), (1, "Org2MSP"), (0, "Org1MSP")] {
+        let folder = PeerFolder::load(&org.made.peers[peer], mspid).unwrap();
+        let mut trust = folder.trust();
+        trust.add(load_organisation(&org.out(), "Org1MSP").unwrap());
+        let dialler = Fabric::new(FabricConfig::trusting(folder, trust)).unwrap();
+        let (accepted, dialled) = shake(&listener, &dialler, None).await;
+        dialled.unwrap();
+        seen.push(accepted.unwrap());
+    }
+    let [first, again, other] = &seen[..] else { panic!() };
+    assert_ne!(first.peer, again.peer);
+    assert_eq!(first.holder, again.holder);
+    assert_ne!(first.holder, other.holder);
+}
+
+/// A large message is handed to HTTP/2 as it is; a small one is copied, and its buffer is free at once.
+#[tokio::test(start_paused = true)]
+async fn what_is_written_is_not_copied_again() {
+    let org = Org::new(Plan::new("Org1MSP", 2), "Org1MSP");
+    let (accepted, dialled) = shake(&fabric(org.peer(0)), &fabric(org.peer(1)), None).await;
+    let (mut accepted, dialled) = (accepted.unwrap(), dialled.unwrap());
+    for (len, free) in [(100, true), (64 * 1024, false)] {
+        let mut buffer = BytesMut::with_capacity(len);
+        buffer.resize(len, 7);
+        let taken = std::future::poll_fn(|cx| accepted.writer.poll_take(cx, &mut buffer)).await.unwrap();
+        assert_eq!((taken, buffer.len()), (len, 0));
+        assert_eq!(buffer.try_reclaim(len), free, "{len} bytes");
+    }
+    drop(dialled);
 }

@@ -43,8 +43,18 @@ pub(crate) fn assemble<'a>(
     terms: Terms,
     registered: impl Fn(usize) -> Option<(&'a Arc<dyn Protocol>, &'a Offered)>,
 ) -> (Peer, Parts) {
-    let Established { peer: id, info, channels, encoder, decoder, reader, writer, leftover, rules } =
-        established;
+    let Established {
+        peer: id,
+        holder: _,
+        info,
+        channels,
+        encoder,
+        decoder,
+        reader,
+        writer,
+        leftover,
+        rules,
+    } = established;
     let Terms { direction, remote, lanes: kind, ledger, rates, tap } = terms;
     let known = |c: &crate::wire::SessionChannel| {
         let (_, offered) = registered(c.protocol)?;

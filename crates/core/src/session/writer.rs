@@ -81,7 +81,8 @@ impl Writing {
                 });
                 break;
             }
-            match self.write(&out).await {
+            let written = out.len();
+            match self.write(&mut out).await {
                 Ok(()) => {}
                 Err(Failed::Stuck) => {
                     self.peer.end(End { reason: Reason::WriteTimeout, by: By::Us, detail: None });
@@ -93,7 +94,7 @@ impl Writing {
                     break;
                 }
             }
-            rest = self.pace.moved(out.len(), Instant::now());
+            rest = self.pace.moved(written, Instant::now());
             buffers::take_back(out);
             if let Some(reason) = leaving {
                 let _ = poll_fn(|cx| self.writer.poll_close(cx, &reason)).await;
@@ -103,14 +104,12 @@ impl Writing {
     }
 
     /// Writes all of `out`.
-    async fn write(&mut self, out: &[u8]) -> Result<(), Failed> {
+    async fn write(&mut self, out: &mut BytesMut) -> Result<(), Failed> {
         let Self { writer, peer, rules, .. } = self;
-        let mut rest = out;
-        while !rest.is_empty() {
-            let step = tokio::time::timeout(rules.write_within, poll_fn(|cx| writer.poll_write(cx, rest)));
+        while !out.is_empty() {
+            let step = tokio::time::timeout(rules.write_within, poll_fn(|cx| writer.poll_take(cx, out)));
             let n = step.await.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)?;
             peer.inner.stats.bytes_out.fetch_add(n as u64, Ordering::Relaxed);
-            rest = rest.get(n..).unwrap_or_default();
         }
         let flush = tokio::time::timeout(rules.write_within, poll_fn(|cx| writer.poll_flush(cx)));
         flush.await.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)

@@ -99,6 +99,7 @@ pub(crate) enum Command {
 /// An identity proven in the middle of a handshake.
 pub(crate) struct Proven {
     pub(crate) id: PeerId,
+    pub(crate) holder: PeerId,
     pub(crate) direction: Direction,
     pub(crate) remote: SocketAddr,
     /// Whom we dialled.
@@ -158,6 +159,8 @@ impl Drop for Ticket {
 
 pub(super) struct Entry {
     pub(super) peer: Peer,
+    /// Has at most one entry.
+    pub(super) holder: PeerId,
     pub(super) candidate: Option<Candidate>,
     /// The slot it takes, if it counts. A successor inherits it, whatever its own direction: else a peer
     /// we dialled could dial back and leave us a free slot each time.

@@ -80,8 +80,8 @@ impl Actor {
 
     /// The second checkpoint.
     pub(super) fn identity_proven(&mut self, who: &Proven) -> Result<(), Reason> {
-        let Proven { id, direction, remote, candidate } = who;
-        let verdict = match self.judge((*id, *direction), *remote, candidate.as_ref()) {
+        let Proven { id, holder, direction, remote, candidate } = who;
+        let verdict = match self.judge((*id, *holder, *direction), *remote, candidate.as_ref()) {
             Verdict::Refuse(reason) => Err(reason),
             Verdict::Admit | Verdict::Replace => Ok(()),
         };
@@ -121,7 +121,7 @@ impl Actor {
     /// is, unless the wire goes on with it.
     fn judge(
         &self,
-        (id, direction): (PeerId, Direction),
+        (id, holder, direction): (PeerId, PeerId, Direction),
         remote: SocketAddr,
         dialled: Option<&Candidate>,
     ) -> Verdict {
@@ -134,11 +134,13 @@ impl Actor {
             return Verdict::Refuse(Reason::WrongIdentity);
         }
         let (trusted, passes) = (self.limits.trusted.contains(&id), self.passes(&id));
-        if !trusted && id != wire.local_id() && self.book.banned_id(&id, self.wall()).is_some() {
+        let banned = || self.book.banned_holder(&id, &holder, self.wall()).is_some();
+        if !trusted && id != wire.local_id() && banned() {
             return Verdict::Refuse(Reason::AccessDenied);
         }
         // A successor is what the existing session will be: the newcomer has to beat that one.
-        let existing = self.entries.get(&id).map(|entry| match &entry.successor {
+        let place = self.place_of(&id, &holder);
+        let existing = place.and_then(|place| self.entries.get(&place)).map(|entry| match &entry.successor {
             Some(Successor { admission, since }) => {
                 Existing { direction: admission.direction, age: since.elapsed(), ending: false }
             }
@@ -165,20 +167,28 @@ impl Actor {
         rules::admit(who, wire.local_id(), existing, slots, &rules)
     }
 
+    /// Where the holder of an identity has its entry: under this identity or another.
+    fn place_of(&self, id: &PeerId, holder: &PeerId) -> Option<PeerId> {
+        let own = self.entries.contains_key(id).then_some(*id);
+        own.or_else(|| self.entries.iter().find(|(_, entry)| entry.holder == *holder).map(|(id, _)| *id))
+    }
+
     /// The third checkpoint.
     pub(super) fn admit(&mut self, admission: Box<Admission>) -> Admitted {
         let (id, direction) = (admission.session.peer, admission.direction);
+        let holder = admission.session.holder;
         let offers = self.context.offers.get(id.wire());
         let idle = offers.is_none_or(|offer| offer.protocols.is_empty());
         let verdict = if admission.session.channels.is_empty() && !idle {
             Verdict::Refuse(Reason::Useless)
         } else {
-            self.judge((id, direction), admission.ends.remote, admission.candidate.as_ref())
+            self.judge((id, holder, direction), admission.ends.remote, admission.candidate.as_ref())
         };
         match verdict {
             Verdict::Admit => self.start(*admission, None),
             Verdict::Replace => {
-                let Some(entry) = self.entries.get_mut(&id) else {
+                let place = self.place_of(&id, &holder);
+                let Some(entry) = place.and_then(|place| self.entries.get_mut(&place)) else {
                     self.start(*admission, None);
                     return Ok(());
                 };
@@ -211,7 +221,7 @@ impl Actor {
         let Admission { session, direction, ends, candidate, ticket } = admission;
         drop(ticket);
         let Ends { remote, local } = ends;
-        let id = session.peer;
+        let (id, holder) = (session.peer, session.holder);
         let ledger = self.ledger.child(self.limits.bytes_per_peer);
         let lanes = self.context.wires.get(id.wire()).map_or(Lanes::PerChannel, |wire| wire.lanes());
         let rates = Rates { send: self.limits.send_rate, recv: self.limits.recv_rate };
@@ -232,7 +242,7 @@ impl Actor {
         });
         tracing::info!(target: "switchboard::switch", peer = %id, wire = id.wire(), %remote,
             direction = direction.as_str(), name = %printable(&peer.info().name), "peer added");
-        let entry = Entry { peer: peer.clone(), candidate: candidate.clone(), slot, successor: None };
+        let entry = Entry { peer: peer.clone(), holder, candidate: candidate.clone(), slot, successor: None };
         self.entries.insert(id, entry);
         self.mark_peer(&peer);
         self.peers.add_peer(&peer, &self.context.events);
@@ -265,12 +275,13 @@ impl Actor {
         // A session task neither panics nor is aborted but at the end of a stop.
         let Ok((id, end)) = ended else { return };
         let Some(entry) = self.entries.remove(&id) else { return };
-        let Entry { peer, candidate, slot, successor } = entry;
+        let Entry { peer, holder, candidate, slot, successor } = entry;
         let jitter = self.context.env.below(1_000);
         if let Some(net) = self.nets.get_mut(id.wire()) {
             net.plan.lost(candidate.as_ref(), id, peer.lifetime(), Instant::now(), jitter);
         }
-        self.peers.drop_peer(&id, &peer, &end, &self.context.events, successor.is_some());
+        let succeeded = successor.as_ref().is_some_and(|next| next.admission.session.peer == id);
+        self.peers.drop_peer(&id, &peer, &end, &self.context.events, succeeded);
         if let (None, Some(slot)) = (&successor, slot) {
             let count = self.count(id.wire(), slot);
             *count = count.saturating_sub(1);
@@ -284,7 +295,7 @@ impl Actor {
         }
         if let (Reason::Breach(rule), By::Us) = (&end.reason, end.by) {
             let wrong = super::score::Misbehaviour { points: self.limits.score.breach, what: rule };
-            self.report(Some(id), Some(peer.remote_addr().ip()), &wrong);
+            self.report_holder(Some((id, holder)), Some(peer.remote_addr().ip()), &wrong);
         }
         if let Some(successor) = successor {
             self.start(*successor.admission, Some(slot));

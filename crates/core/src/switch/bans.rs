@@ -12,11 +12,23 @@ use tokio::sync::mpsc;
 impl Actor {
     /// Misbehaviour: points, and the bans that follow. Trusted peers have no points.
     pub(super) fn report(&mut self, id: Option<PeerId>, ip: Option<IpAddr>, wrong: &Misbehaviour) {
-        if id.is_some_and(|id| self.limits.trusted.contains(&id)) {
+        let holder = |id| (id, self.entries.get(&id).map_or(id, |entry| entry.holder));
+        self.report_holder(id.map(holder), ip, wrong);
+    }
+
+    /// The same of an identity and its holder, who gets the points.
+    pub(super) fn report_holder(
+        &mut self,
+        who: Option<(PeerId, PeerId)>,
+        ip: Option<IpAddr>,
+        wrong: &Misbehaviour,
+    ) {
+        if who.is_some_and(|(id, _)| self.limits.trusted.contains(&id)) {
             return;
         }
+        let holder = who.map(|(_, holder)| holder);
         let (strict, now) = (self.limits.strict_addresses, self.wall());
-        let bans = self.book.report((id, ip), wrong, &self.limits.score, strict, now);
+        let bans = self.book.report((holder, ip), wrong, &self.limits.score, strict, now);
         bans.into_iter().for_each(|ban| self.ban(ban));
     }
 
@@ -31,8 +43,8 @@ impl Actor {
         let (strict, now) = (self.limits.strict_addresses, self.wall());
         for entry in self.entries.values().filter(|entry| !entry.peer.is_trusted()) {
             let (id, ip) = (entry.peer.id(), entry.peer.remote_addr().ip());
-            let banned =
-                self.book.banned_id(&id, now).is_some() || self.book.banned_ip(ip, strict, now).is_some();
+            let banned = self.book.banned_holder(&id, &entry.holder, now).is_some()
+                || self.book.banned_ip(ip, strict, now).is_some();
             if banned {
                 entry.peer.disconnect(Reason::AccessDenied);
             }

@@ -205,8 +205,18 @@ struct SwitchGate {
 
 impl Gate for SwitchGate {
     fn identity(&self, id: PeerId, direction: Direction) -> BoxFuture<'_, Result<(), Reason>> {
+        self.identity_of(id, id, direction)
+    }
+
+    fn identity_of(
+        &self,
+        holder: PeerId,
+        id: PeerId,
+        direction: Direction,
+    ) -> BoxFuture<'_, Result<(), Reason>> {
         Box::pin(async move {
-            let who = Proven { id, direction, remote: self.remote, candidate: self.candidate.clone() };
+            let who =
+                Proven { id, holder, direction, remote: self.remote, candidate: self.candidate.clone() };
             let asked = self.context.ask(|reply| Command::Identity { who, reply }).await;
             let verdict = asked.unwrap_or(Err(Reason::Quitting));
             if let (Ok(()), Some(number)) = (&verdict, self.pending) {

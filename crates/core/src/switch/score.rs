@@ -262,6 +262,11 @@ impl ScoreBook {
         self.bans.get(&Banned::Id(*id)).filter(|ban| ban.until > now)
     }
 
+    /// The ban on an identity or its holder.
+    pub(crate) fn banned_holder(&self, id: &PeerId, holder: &PeerId, now: SystemTime) -> Option<&Ban> {
+        self.banned_id(id, now).or_else(|| self.banned_id(holder, now))
+    }
+
     /// The ban on an address: one of all of its networks.
     pub(crate) fn banned_ip(&self, ip: IpAddr, strict_addresses: bool, now: SystemTime) -> Option<&Ban> {
         let ip = ip.to_canonical();

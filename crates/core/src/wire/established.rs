@@ -172,6 +172,9 @@ impl Rules {
 pub struct Established {
     /// The proven identity.
     pub peer: PeerId,
+    /// By whom slots, scores and bans are counted: the identity itself, or what all identities of one holder share on a wire
+    /// that lets somebody prove several at no cost.
+    pub holder: PeerId,
     /// What they said of themselves.
     pub info: RemoteInfo,
     /// The shared channels, in the order the scheduler breaks ties by.

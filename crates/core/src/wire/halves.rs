@@ -16,7 +16,7 @@ use super::Fault;
 use crate::reason::Reason;
 use crate::switch::peer::{By, End};
 use crate::text::printable;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -101,6 +101,17 @@ pub trait WriteHalf: Send + Sync {
     /// # Errors
     /// [`Broken`] when nothing more can be written.
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>>;
+
+    /// The same for bytes the caller gives up: what was taken is gone from the front of `data`. A transport that queues what it
+    /// takes keeps them without a copy.
+    ///
+    /// # Errors
+    /// [`Broken`] when nothing more can be written.
+    fn poll_take(&mut self, cx: &mut Context<'_>, data: &mut BytesMut) -> Poll<Result<usize, Broken>> {
+        let n = ready!(self.poll_write(cx, data))?;
+        data.advance(n.min(data.len()));
+        Poll::Ready(Ok(n))
+    }
 
     /// Sends what was taken and is held back.
     ///

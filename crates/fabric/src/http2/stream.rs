@@ -31,6 +31,8 @@ pub const STREAM_WINDOW: u32 = 4 << 20;
 pub const CONNECTION_WINDOW: u32 = 8 << 20;
 /// A write of up to this many bytes (a TLS record) goes into the socket at once.
 const AT_ONCE: usize = 16 * 1024;
+/// A write of up to this many bytes is copied.
+const COPIED: usize = 4 * 1024;
 /// What is handed on at a time where a buffer has less room.
 const LEAST_READ: usize = 4096;
 /// How long a finished connection is polled on, to get its last frames out.
@@ -197,18 +199,23 @@ impl StreamWriter {
     }
 }
 
-impl WriteHalf for StreamWriter {
-    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
+impl StreamWriter {
+    /// Hands over as much of `len` bytes as the peer's window has room for: `data` gives so many from the front.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        data: impl FnOnce(usize) -> Bytes,
+    ) -> Poll<Result<usize, Broken>> {
         let Self { send, handle, .. } = self;
         let turn = handle.connection.turn();
-        send.reserve_capacity(data.len());
+        send.reserve_capacity(len);
         loop {
             match ready!(send.poll_capacity(cx)) {
                 Some(Ok(0)) => {}
                 Some(Ok(n)) => {
-                    let n = n.min(data.len());
-                    let data = Bytes::copy_from_slice(data.get(..n).unwrap_or_default());
-                    send.send_data(data, false).map_err(|error| broken(error, handle.verdict()))?;
+                    let n = n.min(len);
+                    send.send_data(data(n), false).map_err(|error| broken(error, handle.verdict()))?;
                     // A large one goes out beside what is written next; a small one is on its way sooner like this.
                     if n <= AT_ONCE {
                         turn.work();
@@ -219,6 +226,20 @@ impl WriteHalf for StreamWriter {
                 None => return Poll::Ready(Err(Broken::Over(io_end(&io::ErrorKind::BrokenPipe.into())))),
             }
         }
+    }
+}
+
+impl WriteHalf for StreamWriter {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Broken>> {
+        self.poll_send(cx, data.len(), |n| Bytes::copy_from_slice(data.get(..n).unwrap_or_default()))
+    }
+
+    /// A small message is copied, so that the session's buffer can serve again; the bytes of a large one are handed on.
+    fn poll_take(&mut self, cx: &mut Context<'_>, data: &mut BytesMut) -> Poll<Result<usize, Broken>> {
+        self.poll_send(cx, data.len(), |n| match n <= COPIED {
+            true => data.copy_to_bytes(n),
+            false => data.split_to(n).freeze(),
+        })
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {

@@ -1,7 +1,7 @@
 //! The listener's side of a handshake.
 
 use super::{
-    CONN_WITHIN, Fabric, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, over, peer_id,
+    CONN_WITHIN, Fabric, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, holder, over, peer_id,
     plain_refused, refused, shown, within,
 };
 use crate::grpc::call::{answer, greets_last, read_first};
@@ -77,7 +77,8 @@ impl Fabric {
         };
         let peer = peer_id(&established.identity.pki_id());
         if !established.probe
-            && let Err(reason) = upgrade.gate.identity(peer, Direction::Inbound).await
+            && let Err(reason) =
+                upgrade.gate.identity_of(holder(&established), peer, Direction::Inbound).await
         {
             writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
             return Err(HandshakeError::RefusedByUs(reason));

@@ -156,6 +156,12 @@ pub(crate) fn peer_id(pki_id: &[u8; 32]) -> PeerId {
     PeerId::new(FABRIC, pki_id).unwrap_or_else(|| unreachable!("a PKI-ID has 32 bytes"))
 }
 
+/// By whom slots are counted: the certificate, whatever its identity says around it. One certificate may be written in several
+/// ways, and stand under several organisations.
+fn holder(proven: &Proven) -> PeerId {
+    peer_id(&proven.identity.slot_key())
+}
+
 /// What sessions keep to: pings are HTTP/2's, as often as peers take them.
 fn rules(keepalive: KeepAlive) -> Rules {
     Rules::living(Liveness {
@@ -318,6 +324,7 @@ impl Fabric {
         let encoder = EnvelopeEncoder::default().limited(self.config.max_send).wrapping(plain.clone());
         Established {
             peer: peer_id(&established.identity.pki_id()),
+            holder: holder(established),
             info: info(established, shown),
             channels,
             encoder: Box::new(encoder),
@@ -342,6 +349,7 @@ fn info(established: &Proven, shown: &Shown) -> RemoteInfo {
         fields: vec![
             ("msp", identity.mspid().to_owned()),
             ("pki_id", hex::encode(identity.pki_id())),
+            ("slot_key", hex::encode(identity.slot_key())),
             ("subject", identity.subject().to_owned()),
             ("role", established.role.as_str().to_owned()),
             ("expires_unix", identity.expires_unix().to_string()),
@@ -391,7 +399,8 @@ impl Wire for Fabric {
             let plain = self.places(&upgrade.offer).unwrap_or_default();
             let open = self.open(connection, &whom, &upgrade.env, Some(&plain)).await?;
             let peer = peer_id(&open.established.identity.pki_id());
-            upgrade.gate.identity(peer, Direction::Outbound).await.map_err(HandshakeError::RefusedByUs)?;
+            let judged = upgrade.gate.identity_of(holder(&open.established), peer, Direction::Outbound).await;
+            judged.map_err(HandshakeError::RefusedByUs)?;
             self.watch(open.standing, &open.established, &upgrade.env);
             let halves = (open.reader, open.writer);
             Ok(self.session(&open.established, &open.shown, &upgrade.offer, open.plain.as_deref(), halves))

@@ -10,7 +10,7 @@
 
 use crate::BoxFuture;
 use crate::candidate::Candidate;
-use crate::id::{Direction, PeerId, WireName};
+use crate::id::{Direction, MAX_ID, PeerId, WireName};
 use crate::net::Connection;
 use crate::preset::{OtherIdentity, Preset};
 use crate::reason::Reason;
@@ -35,6 +35,7 @@ pub struct MemoryWire {
     id: PeerId,
     rules: Rules,
     preset: Preset,
+    holder_bytes: usize,
 }
 
 impl MemoryWire {
@@ -44,7 +45,7 @@ impl MemoryWire {
         let id = PeerId::new(MEMORY, id).or_else(|| PeerId::new(MEMORY, &[0]));
         // One byte is a legal identity, so the second always exists; the first is the common case.
         let id = id.unwrap_or_else(|| unreachable!("one byte is a legal identity"));
-        Self { id, rules: Rules::default(), preset: Preset::default() }
+        Self { id, rules: Rules::default(), preset: Preset::default(), holder_bytes: MAX_ID }
     }
 
     /// Sets how liveness is shown (default: not at all).
@@ -65,6 +66,13 @@ impl MemoryWire {
     #[must_use]
     pub fn preset(mut self, preset: Preset) -> Self {
         self.preset = preset;
+        self
+    }
+
+    /// Identities with the same first `bytes` bytes are those of one holder (default: each has its own).
+    #[must_use]
+    pub fn holders(mut self, bytes: usize) -> Self {
+        self.holder_bytes = bytes;
         self
     }
 
@@ -90,7 +98,8 @@ impl MemoryWire {
         let peer = PeerId::new(MEMORY, &id).ok_or_else(|| {
             HandshakeError::breach(stage, "identity length", "identity of 0 or over 32 bytes")
         })?;
-        if let Err(reason) = upgrade.gate.identity(peer, direction).await {
+        let holder = id.get(..self.holder_bytes).and_then(|start| PeerId::new(MEMORY, start)).unwrap_or(peer);
+        if let Err(reason) = upgrade.gate.identity_of(holder, peer, direction).await {
             let mut out = BytesMut::new();
             let _ = MemoryEncoder.encode(OutFrame::Goodbye(&reason), &mut out);
             let _ = connection.writer.write_all(&out).await;
@@ -111,6 +120,7 @@ impl MemoryWire {
         let capabilities = theirs.iter().map(|(name, version)| format!("{name}/{version}")).collect();
         Ok(Established {
             peer,
+            holder,
             info: RemoteInfo { name: peer.to_string(), capabilities, ..RemoteInfo::default() },
             channels: shared(&upgrade.offer, &theirs),
             encoder: Box::new(MemoryEncoder),
