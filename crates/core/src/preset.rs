@@ -126,6 +126,50 @@ impl Default for AdmissionRules {
     }
 }
 
+/// The waits of a static peer one by one, for a network whose nodes redial by a plan of their own.
+///
+/// ```text
+/// lost or failed for the n-th time ─▶ waits[n] + 0..jitter     beyond the list: after + 0..jitter, or never again
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Redial {
+    /// The wait before each try.
+    pub waits: Vec<Duration>,
+    /// A random time up to this comes on top of each wait.
+    pub jitter: Duration,
+    /// The wait before each try beyond the list. `None`: the peer is given up, until it comes by itself or is named again.
+    pub after: Option<Duration>,
+}
+
+impl Redial {
+    /// These waits, then this one for ever.
+    #[must_use]
+    pub fn new(waits: Vec<Duration>, after: Duration) -> Self {
+        Self { waits, jitter: Duration::ZERO, after: Some(after) }
+    }
+
+    /// Sets what comes on top of each wait.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Ends after the list.
+    #[must_use]
+    pub fn then_never(mut self) -> Self {
+        self.after = None;
+        self
+    }
+
+    /// The wait after so many failures before this one; `None` for never again. `random` is below 1,000.
+    pub(crate) fn wait(&self, failures: u32, random: u64) -> Option<Duration> {
+        let wait = self.waits.get(failures as usize).copied().or(self.after)?;
+        Some(wait + self.jitter / 1_000 * (random % 1_000) as u32)
+    }
+}
+
 /// When somebody is dialled.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -138,6 +182,11 @@ pub struct DialRules {
     pub backoff_first: Duration,
     /// Longest wait of a static peer.
     pub backoff_most: Duration,
+    /// The waits of a static peer one by one, in place of those that double.
+    pub redial: Option<Redial>,
+    /// Static peers known at the start are first dialled at random moments within this time, so that nodes that start
+    /// together do not dial each other at once.
+    pub spread: Duration,
     /// After a session this long the waits of a static peer start anew.
     pub steady: Duration,
     /// First wait after an identity had no address; it doubles.
@@ -161,6 +210,8 @@ impl Default for DialRules {
             per_slot: 1,
             backoff_first: Duration::from_millis(500),
             backoff_most: Duration::from_secs(60),
+            redial: None,
+            spread: Duration::ZERO,
             steady: Duration::from_secs(30),
             resolve_first: Duration::from_secs(60),
             resolve_most: Duration::from_secs(3600),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use switchboard::net::memory::MEMORY;
+use switchboard::net::memory::{MEMORY, MemoryWire};
 use switchboard::protocol::channel::{ChannelId, ChannelSpec};
 use switchboard::protocol::reactor::Adapter;
 use switchboard::protocol::{ProtocolError, ProtocolSpec};
@@ -359,4 +359,74 @@ async fn a_message_leaves_at_once_and_many_leave_in_one_write() {
     let writes = world.writes.load(Ordering::Relaxed) - before;
     assert!(writes < 50, "{writes} writes for 1,000 messages");
     finish(&[&here, &there]).await;
+}
+
+/// A channel that others leave no room is told of, once, and shown in what the peer's channels have seen.
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_starves_is_an_event() {
+    let (_, net) = net();
+    let channels = vec![ChannelSpec::new(0, 10_000), ChannelSpec::new(1, 1)];
+    let (protocol, mut handed) = handed("p", channels.clone());
+    let limits = switchboard::Limits { send_rate: std::num::NonZeroU64::new(100_000), ..open_limits() };
+    let here = builder(&net, 1).limits(limits).protocol(protocol).start().await.unwrap();
+    let there = builder(&net, 2).protocol(sink("p", channels)).start().await.unwrap();
+    let mut events = here.events();
+    let (ours, _) = join(&here, &there).await;
+    let (peer, io) = handed.recv().await.unwrap();
+    // What was sent of the first counts against the second.
+    io.send(ChannelId(1), vec![0; 60_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let urgent = io.sender();
+    let busy = tokio::spawn(async move { while urgent.send(C0, vec![0; 2_000]).await.is_ok() {} });
+    settle().await;
+    io.send(ChannelId(1), vec![0; 10]).await.unwrap();
+    let (who, channel, waited) = until(&mut events, |event| match event {
+        switchboard::Event::ChannelStarved { peer, channel, waited } => {
+            Some((peer.clone(), channel.clone(), *waited))
+        }
+        _ => None,
+    })
+    .await;
+    assert!(who == ours && channel == ("p".to_owned(), ChannelId(1)), "{channel:?}");
+    assert!(waited > Duration::from_secs(2), "{waited:?}");
+    let stats = peer.channel_stats();
+    let of = |id| stats.iter().find(|(name, channel, _)| *name == "p" && channel.0 == id).unwrap().2;
+    assert!(of(1).starved > 0 && of(0).starved == 0, "{stats:?}");
+    assert!(of(0).delays.below(0.5).is_some(), "{stats:?}");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let again = drain(&mut events).into_iter();
+    assert_eq!(
+        again.filter(|e| matches!(e, switchboard::Event::ChannelStarved { .. })).count(),
+        0,
+        "told once"
+    );
+    busy.abort();
+    finish(&[&here, &there]).await;
+}
+
+/// Peers named at the start are dialled within the wire's time, not all at once.
+#[tokio::test(start_paused = true)]
+async fn peers_of_the_start_are_dialled_one_after_another() {
+    let (_, net) = net();
+    let mut others = Vec::new();
+    for n in 2..8 {
+        others.push(builder(&net, n).protocol(echo("p")).start().await.unwrap());
+    }
+    let spread = switchboard::Preset::new().dial(|rules| rules.spread = Duration::from_secs(3));
+    let wire = MemoryWire::new(&[1]).preset(spread);
+    let mut starting = with_wire(&net, 1, wire).protocol(echo("p"));
+    for other in &others {
+        starting = starting.static_peer(known(other));
+    }
+    let (here, start) = (starting.start().await.unwrap(), Instant::now());
+    let mut events = here.events();
+    let mut after = Vec::new();
+    while here.peers().len() < others.len() {
+        added(&mut events).await;
+        after.push(start.elapsed());
+    }
+    assert!(*after.last().unwrap() < Duration::from_secs(4), "{after:?}");
+    assert!(after.last().unwrap().saturating_sub(after[0]) > Duration::from_millis(300), "{after:?}");
+    finish(&[&here]).await;
+    finish(&others.iter().collect::<Vec<_>>()).await;
 }

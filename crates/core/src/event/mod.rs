@@ -9,6 +9,7 @@
 //! | somebody dialled us only to learn who we are | [`Event::Probed`] |
 //! | a dial of ours led to no session, whoever refused | [`Event::DialFailed`] |
 //! | connections wait that we cannot accept | [`Event::AcceptFailed`] |
+//! | a channel of a session gets no turn to send | [`Event::ChannelStarved`] |
 //! | somebody was banned | [`Event::BanAdded`] |
 //! | a service said something, or failed | [`Event::Service`], [`Event::ServiceFailed`] |
 //! | many of one kind in one second | [`Event::Summed`] in their place |
@@ -20,6 +21,7 @@ mod queue;
 
 use crate::candidate::Candidate;
 use crate::id::{Direction, PeerId, WireName};
+use crate::protocol::channel::ChannelId;
 use crate::reason::Reason;
 use crate::switch::peer::{End, Peer};
 use crate::switch::score::Ban;
@@ -99,6 +101,16 @@ pub enum Event {
         /// When it is tried again; `None` for never.
         retry_in: Option<Duration>,
     },
+    /// What waits on a channel got no turn for longer than its session's rules allow, while others were sent: their priority
+    /// leaves it no room. Told once for each channel of a session.
+    ChannelStarved {
+        /// The peer.
+        peer: Peer,
+        /// The protocol and its channel; of several that share a lane, the first.
+        channel: (String, ChannelId),
+        /// How long it has waited.
+        waited: Duration,
+    },
     /// Somebody was banned, by points or by the operator.
     BanAdded(Ban),
     /// A service tells something of its own.
@@ -150,7 +162,7 @@ pub struct ServiceEvent {
 /// What events that are summed have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cause {
-    /// `refused`, `handshake_failed`, `probed`, `dial_failed` or `accept_failed`.
+    /// `refused`, `handshake_failed`, `probed`, `dial_failed`, `accept_failed` or `channel_starved`.
     pub kind: &'static str,
     /// The wire, where it was known.
     pub wire: Option<WireName>,
@@ -171,6 +183,7 @@ impl Event {
                 cause("dial_failed", Some(candidate.wire), reason.code())
             }
             Self::AcceptFailed { .. } => cause("accept_failed", None, ""),
+            Self::ChannelStarved { peer, .. } => cause("channel_starved", Some(peer.id().wire()), ""),
             _ => None,
         }
     }

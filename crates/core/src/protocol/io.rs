@@ -149,6 +149,16 @@ impl ChannelSender {
         }
     }
 
+    /// Its channels.
+    pub fn ids(&self) -> impl Iterator<Item = ChannelId> {
+        self.routes.iter().map(|(id, _)| *id)
+    }
+
+    /// The first channel that uses a lane.
+    pub(crate) fn of_lane(&self, lane: usize) -> Option<ChannelId> {
+        self.routes.iter().find(|(_, route)| route.lane == lane).map(|(id, _)| *id)
+    }
+
     /// Messages waiting in the lane of a channel.
     #[must_use]
     pub fn queued(&self, channel: ChannelId) -> usize {

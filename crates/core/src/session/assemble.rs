@@ -13,6 +13,7 @@ use super::outgoing::{Outgoing, Route};
 use super::reader::{Partial, RecvLane};
 use super::supervise::{Parts, Rates, Task};
 use super::tap::Tap;
+use crate::event::Publisher;
 use crate::id::Direction;
 use crate::protocol::Protocol;
 use crate::protocol::channel::ChannelSpec;
@@ -35,6 +36,7 @@ pub(crate) struct Terms {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) rates: Rates,
     pub(crate) tap: Option<Arc<dyn Tap>>,
+    pub(crate) events: Arc<Publisher>,
 }
 
 /// Makes a peer and the parts of its session. `registered` gives a protocol by its index.
@@ -55,7 +57,7 @@ pub(crate) fn assemble<'a>(
         leftover,
         rules,
     } = established;
-    let Terms { direction, remote, lanes: kind, ledger, rates, tap } = terms;
+    let Terms { direction, remote, lanes: kind, ledger, rates, tap, events } = terms;
     let known = |c: &crate::wire::SessionChannel| {
         let (_, offered) = registered(c.protocol)?;
         let spec = offered.channels.iter().find(|spec| spec.id == c.channel)?;
@@ -123,6 +125,7 @@ pub(crate) fn assemble<'a>(
         ledger,
         rates,
         tap,
+        events,
     };
     (peer, parts)
 }

@@ -11,7 +11,7 @@
 //! otherwise), `try_send` answers `Full`. A message with a time to leave by is dropped when it is late, and counted.
 //!
 //! Each lane counts how long its messages waited ([`Delays`]), how many were late, and how often one starved: it waited
-//! longer than the rules allow while others were sent. The first time a lane starves is told in the log.
+//! longer than the rules allow while others were sent. The first time a lane starves is told as an event.
 
 use crate::reason::Reason;
 use crate::session::ledger::Ledger;
@@ -161,6 +161,9 @@ pub(crate) struct Outgoing {
     state: Mutex<State>,
     lanes: Vec<LaneGate>,
     pub(crate) wake: Notify,
+    /// Lanes that starve for the first time, and how long; told in `alarm`.
+    starving: Mutex<Vec<(usize, Duration)>>,
+    pub(crate) alarm: Notify,
     /// No more messages: tells senders that wait for bytes.
     shut: Notify,
     ledger: Arc<Ledger>,
@@ -195,7 +198,8 @@ impl Outgoing {
         let control = Control::default();
         let state = State { scheduler, control, closed: false, decayed: now, watched: now, served };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
-        Self { state, lanes, wake: Notify::new(), shut: Notify::new(), ledger, rules, messages }
+        let (wake, alarm, shut) = (Notify::new(), Notify::new(), Notify::new());
+        Self { state, lanes, wake, starving: Mutex::default(), alarm, shut, ledger, rules, messages }
     }
 
     fn gate(&self, route: Route, len: usize) -> Result<&LaneGate, SendError> {
@@ -394,10 +398,16 @@ impl Outgoing {
                 continue;
             };
             if gate.starved.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(target: "switchboard::session", lane, waited_ms = waits.as_millis() as u64,
-                    "a channel starves: others of a higher priority leave it no room (told once a session)");
+                // At most once a lane, so this is as long as there are lanes.
+                self.starving.lock().push((lane, waits));
+                self.alarm.notify_one();
             }
         }
+    }
+
+    /// Lanes that began to starve since this was asked, and how long each had waited.
+    pub(crate) fn starving(&self) -> Vec<(usize, Duration)> {
+        std::mem::take(&mut *self.starving.lock())
     }
 
     /// Gives back what a sent slice held.

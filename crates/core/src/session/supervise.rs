@@ -21,6 +21,7 @@ use super::pulse::Pulse;
 use super::reader::{Intake, Reading, RecvLane};
 use super::tap::Tap;
 use super::writer::Writing;
+use crate::event::{Event, Publisher};
 use crate::protocol::io::ChannelIo;
 use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
@@ -63,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) rates: Rates,
     pub(crate) tap: Option<Arc<dyn Tap>>,
+    pub(crate) events: Arc<Publisher>,
 }
 
 /// Bytes a second.
@@ -83,6 +85,7 @@ struct Running {
     protocols: JoinSet<(Arc<str>, Result<(), ProtocolError>)>,
     writing: Worker,
     reading: Worker,
+    events: Arc<Publisher>,
 }
 
 /// A task of the session; ends with it, whatever happens.
@@ -139,8 +142,8 @@ pub(crate) async fn run(parts: Parts) -> End {
 
 /// Starts the tasks.
 fn begin(parts: Parts) -> Running {
-    let Parts { peer, encoder, decoder, reader, writer, leftover, rules, lanes, tasks, ledger, rates, tap } =
-        parts;
+    let Parts { peer, encoder, decoder, reader, writer, leftover, rules, lanes, tasks, ledger, .. } = parts;
+    let Parts { rates, tap, events, .. } = parts;
     let outgoing = Arc::clone(&peer.inner.outgoing);
     let pulse = Arc::new(Pulse::new(peer.inner.since));
     let inboxes: Vec<_> = tasks.iter().map(|t| Arc::clone(&t.io.inboxes)).collect();
@@ -184,13 +187,14 @@ fn begin(parts: Parts) -> Running {
         protocols,
         writing: Worker::spawn(writing.run()),
         reading: Worker::spawn(reading.run()),
+        events,
     }
 }
 
 impl Running {
     /// Waits for the first cause to end the session.
     async fn supervise(&mut self) -> End {
-        let Self { peer, outgoing, pulse, ledger, rules, protocols, .. } = self;
+        let Self { peer, outgoing, pulse, ledger, rules, protocols, events, .. } = self;
         let mut watch = LivenessWatch::new(rules.liveness, Instant::now());
         let none = protocols.is_empty();
         loop {
@@ -205,6 +209,14 @@ impl Running {
                 () = ledger.told() => {
                     let detail = Some("it held most of the node's ledger, which is full".to_owned());
                     peer.end(End { reason: Reason::MemoryCap, by: By::Us, detail });
+                }
+                () = outgoing.alarm.notified() => {
+                    for (lane, waited) in outgoing.starving() {
+                        let Some(channel) = peer.channel_of(lane) else { continue };
+                        tracing::warn!(target: "switchboard::session", peer = %peer.id(), protocol = channel.0,
+                            channel = channel.1.0, waited_ms = waited.as_millis() as u64, "a channel starves");
+                        events.emit(&Event::ChannelStarved { peer: peer.clone(), channel, waited });
+                    }
                 }
                 () = watch.wait() => {
                     let now = Instant::now();

@@ -246,8 +246,9 @@ impl Actor {
         let net = |wire: &WireName| (*wire, Net { plan: plan(wire), ..Net::default() });
         let mut nets: BTreeMap<_, _> = context.wires.keys().map(net).collect();
         for candidate in statics {
-            let net = nets.entry(candidate.wire).or_default();
-            net.plan.add_static(candidate, Instant::now());
+            let spread = context.preset(candidate.wire).dial.spread;
+            let at = Instant::now() + spread / 1_000 * context.env.below(1_000) as u32;
+            nets.entry(candidate.wire).or_default().plan.add_static(candidate, at);
         }
         for source in sources {
             source.attach(context.wake.clone());

@@ -225,7 +225,8 @@ impl Actor {
         let ledger = self.ledger.child(self.limits.bytes_per_peer);
         let lanes = self.context.wires.get(id.wire()).map_or(Lanes::PerChannel, |wire| wire.lanes());
         let rates = Rates { send: self.limits.send_rate, recv: self.limits.recv_rate };
-        let terms = Terms { direction, remote, lanes, ledger, rates, tap: self.context.tap.clone() };
+        let (tap, events) = (self.context.tap.clone(), Arc::clone(&self.context.events));
+        let terms = Terms { direction, remote, lanes, ledger, rates, tap, events };
         let registered = |index: usize| {
             let Registered { protocol, offered, .. } = self.registry.get(index)?;
             Some((protocol, offered))

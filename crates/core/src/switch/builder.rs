@@ -2,6 +2,7 @@
 
 use super::actor::{Actor, Command, Made, Served};
 use super::connect::Context;
+use super::filter::Filter;
 use super::handle::{PeerSet, Shared, Switch, tokio_stop::Stop};
 use super::score::{MAX_BANS, ScoreBook};
 use super::source::{Resolver, Source, Wake};
@@ -60,6 +61,7 @@ pub struct SwitchBuilder {
     resolvers: Vec<Arc<dyn Resolver>>,
     services: Vec<Arc<dyn Service>>,
     store: Arc<dyn Store>,
+    filters: Vec<Arc<dyn Filter>>,
 }
 
 /// Why a Switch does not start. Every text names what to change.
@@ -155,6 +157,7 @@ impl SwitchBuilder {
             resolvers: Vec::new(),
             services: Vec::new(),
             store: Arc::new(MemoryStore::new()),
+            filters: Vec::new(),
         }
     }
 
@@ -223,6 +226,13 @@ impl SwitchBuilder {
     #[must_use]
     pub fn tap(mut self, tap: Arc<dyn Tap>) -> Self {
         self.tap = Some(tap);
+        self
+    }
+
+    /// Adds a filter: the program's own word on who may connect.
+    #[must_use]
+    pub fn filter(mut self, filter: Arc<dyn Filter>) -> Self {
+        self.filters.push(filter);
         self
     }
 
@@ -351,6 +361,7 @@ impl SwitchBuilder {
             tap: self.tap,
             presets: self.wires.iter().map(|w| (w.name(), w.preset())).collect(),
             resolvers: self.resolvers,
+            filters: self.filters,
             pending: Mutex::default(),
             wake: Wake::default(),
         });

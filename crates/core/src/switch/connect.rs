@@ -3,6 +3,7 @@
 
 use super::actor::{Admission, Command, Proven, Ticket};
 use super::dial::Miss;
+use super::filter::{self, Filter, Newcomer};
 use super::peer::{By, Peer};
 use super::pending::{Number, Pending};
 use super::source::{Resolver, Wake};
@@ -121,6 +122,7 @@ pub(crate) struct Context {
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) presets: BTreeMap<WireName, Preset>,
     pub(crate) resolvers: Vec<Arc<dyn Resolver>>,
+    pub(crate) filters: Vec<Arc<dyn Filter>>,
     pub(crate) pending: Mutex<Pending>,
     pub(crate) wake: Wake,
 }
@@ -153,6 +155,25 @@ impl Context {
 
     pub(crate) fn emit(&self, event: Event) {
         self.events.emit(&event);
+    }
+
+    /// What the program's filters say; a no to whoever dialled us is told here.
+    async fn filtered(
+        &self,
+        remote: SocketAddr,
+        direction: Direction,
+        newcomer: Option<Newcomer>,
+    ) -> Result<(), Reason> {
+        let answer = filter::all(&self.filters, |filter| match &newcomer {
+            Some(newcomer) => filter.peer(newcomer),
+            None => filter.connection(remote, direction),
+        });
+        let answer = answer.await;
+        if let (Err(reason), Direction::Inbound) = (&answer, direction) {
+            let id = newcomer.map(|newcomer| newcomer.id);
+            self.emit(Event::Refused { remote, direction, id, reason: reason.clone() });
+        }
+        answer
     }
 
     fn upgrade(
@@ -273,6 +294,8 @@ pub(crate) async fn inbound(
     let (identity, whole) = (accepted + identity.min(whole), accepted + whole);
     let mut wire_name = None;
     let handshake = async {
+        let allowed = context.filtered(remote, Direction::Inbound, None).await;
+        allowed.map_err(HandshakeError::RefusedByUs)?;
         let (wire, connection) = choose(connection, &wires).await?;
         wire_name = Some(wire.name());
         if wires.len() > 1 {
@@ -497,6 +520,8 @@ async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Op
         let (connection, whom) = connected?;
         let ends = Ends { remote: connection.remote, local: connection.local };
         reached = Some(ends.remote.ip());
+        let allowed = context.filtered(ends.remote, Direction::Outbound, None).await;
+        allowed.map_err(HandshakeError::RefusedByUs)?;
         let upgrade = context.upgrade(candidate.wire, ends.remote, Some(candidate.clone()), None);
         let handshake = wire.dial(connection, whom, upgrade);
         let session = tokio::time::timeout(preset.handshake.whole_within, handshake).await;
@@ -531,6 +556,14 @@ async fn admit(
     candidate: Option<Candidate>,
     ticket: Ticket,
 ) -> Result<(), Reason> {
+    if !context.filters.is_empty() {
+        let (id, remote, info) = (session.peer, ends.remote, session.info.clone());
+        let newcomer = Newcomer { id, direction, remote, info };
+        if let Err(reason) = context.filtered(remote, direction, Some(newcomer)).await {
+            session.refuse(&reason).await;
+            return Err(reason);
+        }
+    }
     let admission = Box::new(Admission { session, direction, ends, candidate, ticket });
     let answer = context.ask(|reply| Command::Admit { admission, reply }).await;
     match answer {

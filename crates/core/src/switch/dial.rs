@@ -1,7 +1,8 @@
 //! Whom to dial on one wire, and when: static peers for ever with back-off, other candidates once.
 //!
 //! ```text
-//!   static:   wait ─▶ dialling ─▶ connected ─▶ (lost) ─▶ wait …   back-off doubling from backoff_first, ± a quarter
+//!   static:   wait ─▶ dialling ─▶ connected ─▶ (lost) ─▶ wait …   back-off doubling from backoff_first, ± a quarter,
+//!                                                                  or by the wire's list of waits, which may end
 //!   others:   offered (bounded queue) ┐
 //!             sources, in turn ───────┴─▶ dialling ─▶ connected | forgotten; not again within history
 //! ```
@@ -41,6 +42,8 @@ enum Phase {
     Waiting(Instant),
     Dialling,
     Connected,
+    /// The list of waits is at its end.
+    GivenUp,
 }
 
 #[derive(Debug)]
@@ -115,7 +118,10 @@ impl DialPlan {
         });
         self.queue.retain(|queued| key(queued) != key(&candidate));
         entry.candidate = candidate;
-        if matches!(entry.phase, Phase::Waiting(_)) {
+        if entry.phase == Phase::GivenUp {
+            entry.failures = 0;
+        }
+        if matches!(entry.phase, Phase::Waiting(_) | Phase::GivenUp) {
             entry.phase = Phase::Waiting(now);
         }
     }
@@ -275,7 +281,7 @@ impl DialPlan {
             return Some(wait);
         }
         entry.unresolved = 0;
-        Some(entry.wait(now, jitter, &self.rules))
+        entry.wait(now, jitter, &self.rules)
     }
 
     /// Who answered a dial, before it is decided whether they stay.
@@ -309,7 +315,7 @@ impl DialPlan {
             if !concerns || entry.phase == Phase::Dialling {
                 continue;
             }
-            if lasted >= self.rules.steady {
+            if lasted >= self.rules.steady || entry.phase == Phase::GivenUp {
                 entry.failures = 0;
             }
             entry.wait(now, jitter, &self.rules);
@@ -327,13 +333,21 @@ impl DialPlan {
 }
 
 impl Static {
-    fn wait(&mut self, now: Instant, jitter: u64, rules: &DialRules) -> Duration {
-        let base = rules.backoff_first.saturating_mul(1 << self.failures.min(10)).min(rules.backoff_most);
+    /// Begins the next wait; `None` when there is none any more.
+    fn wait(&mut self, now: Instant, jitter: u64, rules: &DialRules) -> Option<Duration> {
+        let wait = match &rules.redial {
+            Some(redial) => redial.wait(self.failures, jitter),
+            None => Some(self.doubled(jitter, rules)),
+        };
         self.failures = self.failures.saturating_add(1);
-        // Between three and five quarters, so that two nodes do not stay in step.
-        let wait = base * 3 / 4 + base / 2 * (jitter % 1_000) as u32 / 1_000;
-        self.phase = Phase::Waiting(now + wait);
+        self.phase = wait.map_or(Phase::GivenUp, |wait| Phase::Waiting(now + wait));
         wait
+    }
+
+    fn doubled(&self, jitter: u64, rules: &DialRules) -> Duration {
+        let base = rules.backoff_first.saturating_mul(1 << self.failures.min(10)).min(rules.backoff_most);
+        // Between three and five quarters, so that two nodes do not stay in step.
+        base * 3 / 4 + base / 2 * (jitter % 1_000) as u32 / 1_000
     }
 }
 

@@ -24,6 +24,7 @@
 //! | `connect` | accept and dial tasks |
 //! | `pending` | inbound handshakes under way |
 //! | [`access`] | limits, access list, throttle |
+//! | [`filter`] | a program's own word at ① and ③ |
 //! | [`dial`] | whom to dial, and when |
 //! | [`source`] | where candidates come from |
 //! | [`score`] | misbehaviour and bans |
@@ -37,6 +38,7 @@ mod builder;
 pub(crate) mod connect;
 pub mod dial;
 mod dialling;
+pub mod filter;
 pub(crate) mod handle;
 pub mod peer;
 mod pending;

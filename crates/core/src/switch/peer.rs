@@ -7,7 +7,7 @@ use crate::protocol::info::Info;
 use crate::protocol::io::ChannelSender;
 use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
-use crate::session::outgoing::{Outgoing, SendError};
+use crate::session::outgoing::{ChannelStats, Outgoing, SendError};
 use crate::text::printable;
 use crate::wire::RemoteInfo;
 use bytes::Bytes;
@@ -241,6 +241,23 @@ impl Peer {
     #[must_use]
     pub fn channels(&self, protocol: &str) -> Option<ChannelSender> {
         self.inner.shared.iter().find(|s| s.name == protocol).map(|s| s.sender.clone())
+    }
+
+    /// What each channel has seen: its protocol, its id, how long its messages waited.
+    #[must_use]
+    pub fn channel_stats(&self) -> Vec<(&str, ChannelId, ChannelStats)> {
+        let mut all = Vec::new();
+        for shared in &self.inner.shared {
+            let seen = shared.sender.ids().filter_map(|id| Some((id, shared.sender.stats(id)?)));
+            all.extend(seen.map(|(id, stats)| (shared.name.as_str(), id, stats)));
+        }
+        all
+    }
+
+    /// Protocol and channel of a lane.
+    pub(crate) fn channel_of(&self, lane: usize) -> Option<(String, ChannelId)> {
+        let of = |shared: &Shared| Some((shared.name.clone(), shared.sender.of_lane(lane)?));
+        self.inner.shared.iter().find_map(of)
     }
 
     /// Queues a message on a channel of a protocol, waiting for room as [`ChannelSender::send`] does.

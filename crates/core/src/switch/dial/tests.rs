@@ -215,3 +215,46 @@ fn ourselves_are_forgotten_and_what_is_removed_is_not_dialled() {
     assert_eq!(plan.failed(&at("b", None), now, Miss::Again, 0), None);
     assert_eq!(plan.dialling(), 0, "one too many is no underflow");
 }
+
+/// A list of waits is kept to, with its random part; at its end comes the last pace, or nothing until the peer comes by
+/// itself or is named again.
+#[test]
+fn a_list_of_waits_is_kept_to_and_may_end() {
+    let secs = Duration::from_secs;
+    let redial = crate::preset::Redial::new(vec![secs(0), secs(5), secs(8)], secs(100)).jitter(secs(3));
+    for (redial, then) in [(redial.clone(), Some(100)), (redial.then_never(), None)] {
+        let rules = DialRules { redial: Some(redial), ..DialRules::default() };
+        let (mut plan, mut now) = (DialPlan::new(rules), Instant::now());
+        let peer = at("a", Some(id(1)));
+        plan.add_static(peer.clone(), now);
+        for wait in [0, 5, 8] {
+            assert_eq!(next(&mut plan, now, 1), ["a"]);
+            assert_eq!(
+                plan.failed(&peer, now, Miss::Again, 500),
+                Some(secs(wait) + Duration::from_millis(1_500))
+            );
+            assert_eq!(plan.waiting(), 1);
+            now += secs(wait + 3);
+        }
+        assert_eq!(next(&mut plan, now, 1), ["a"]);
+        assert_eq!(plan.failed(&peer, now, Miss::Again, 0), then.map(secs));
+        assert_eq!(
+            (plan.waiting(), plan.wake(|_| true)),
+            (then.iter().count(), then.map(|wait| now + secs(wait)))
+        );
+        assert!(plan.is_static(&id(1)));
+        if then.is_none() {
+            assert_eq!(next(&mut plan, now + secs(1_000_000), 1), [""; 0], "given up");
+            // It came, and left again at once: it is looked for from the beginning.
+            plan.lost(None, id(1), secs(1), now, 0);
+            assert_eq!(plan.wake(|_| true), Some(now));
+            for _ in 0..3 {
+                assert_eq!(next(&mut plan, now, 1), ["a"]);
+                plan.failed(&peer, now, Miss::Again, 0);
+                now += secs(10);
+            }
+            plan.add_static(peer.clone(), now);
+            assert_eq!(next(&mut plan, now, 1), ["a"], "named again");
+        }
+    }
+}
