@@ -9,6 +9,7 @@
 //! | [`proto`] [`key`] [`netaddress`] [`secret_connection`] [`node_info`] [`packet`] | codecs: bytes in, bytes out; the caller gives randomness and time |
 //! | [`session`] | frames and packets of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Comet`], the handshake over a connection; [`probe`], which any network's node accepts |
+//! | [`redial`] | when persistent peers are dialled again |
 //! | [`pex`] [`trust`] | peer exchange: messages, address book, who is asked and dialled; how reliable peers are |
 //! | [`channels`] [`monitor`] | the channels of CometBFT's own reactors; a protocol that counts what flows there |
 //! | [`go_wire`] | messages of the era before protobuf |
@@ -50,6 +51,7 @@ pub mod node_info;
 pub mod packet;
 pub mod pex;
 pub mod proto;
+pub mod redial;
 pub mod secret_connection;
 pub mod session;
 pub mod trust;

@@ -22,6 +22,7 @@ use crate::key::NodeKey;
 use crate::netaddress::{Host, NetAddress, NetAddressError, split_authority};
 use crate::node_info::{InvalidNodeInfo, NodeInfo, ProtocolVersion};
 use crate::packet::Era;
+use crate::redial;
 use crate::secret_connection::{Handshake, Secured};
 use crate::session::{ChannelSet, CometDecoder, CometEncoder, MAX_MESSAGE, secret_fault};
 use bytes::{Buf, BytesMut};
@@ -83,10 +84,15 @@ pub struct CometConfig {
     pub secure_within: Duration,
     /// Time for the exchange of NodeInfo (the same constant).
     pub node_info_within: Duration,
+    /// Time to find and connect to the address of somebody we dial. CometBFT's 1 s is too short for names and several
+    /// addresses.
+    pub dial_within: Duration,
     /// Many peers from one public address (cometbft config/config.go `allow_duplicate_ip`).
     pub allow_duplicate_ip: bool,
     /// Dialled connections misbehave on purpose (cometbft config/config.go `test_fuzz`).
     pub test_fuzz: Option<FuzzConfig>,
+    /// When persistent peers are dialled again.
+    pub redial: redial::Plan,
     /// How liveness is shown: ping every 60 s, pong within 45 s (cometbft p2p/conn/connection.go).
     pub liveness: Liveness,
 }
@@ -107,8 +113,10 @@ impl CometConfig {
             era: Era::Protobuf,
             secure_within: Duration::from_secs(3),
             node_info_within: Duration::from_secs(3),
+            dial_within: Duration::from_secs(15),
             allow_duplicate_ip: false,
             test_fuzz: None,
+            redial: redial::Plan::default(),
             liveness: Liveness {
                 ping_every: Some(Duration::from_secs(60)),
                 pong_within: Some(Duration::from_secs(45)),
@@ -543,7 +551,12 @@ impl Wire for Comet {
             rules.per_subnet = rules.per_subnet.filter(|_| !many);
         });
         // The exchange has a back-off of its own, address by address.
-        preset.dial(|rules| rules.history = Duration::from_secs(2))
+        preset.dial(|rules| {
+            rules.history = Duration::from_secs(2);
+            rules.connect_within = self.config.dial_within;
+            rules.redial = Some(self.config.redial.redial());
+            rules.spread = redial::JITTER;
+        })
     }
 
     fn own_url(&self, listen: SocketAddr) -> String {

@@ -8,8 +8,9 @@
 //!
 //! One [`Pex`] brings all three: [`switchboard::SwitchBuilder::service`] registers it beside a program's own reactors.
 //!
-//! ```no_run
+//! ```
 //! use std::sync::Arc;
+//! use switchboard::net::memory::MemoryNetwork;
 //! use switchboard::protocol::reactor::{Adapter, Reactor};
 //! use switchboard::{BoxFuture, ChannelId, ChannelSpec, Env, Peer, ProtocolError, ProtocolSpec, SwitchBuilder};
 //! use switchboard_comet::pex::{Options, Pex};
@@ -34,21 +35,29 @@
 //!     }
 //! }
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let env = Env::system()?;
-//! let key = Arc::new(NodeKey::load_or_create("node_key.json".as_ref(), || env.random())?);
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+//! # runtime.block_on(async {
+//! # let folder = tempfile::tempdir()?;
+//! // A network in memory; a program that runs takes `Env::system()`.
+//! let env = Env::seeded(Arc::new(MemoryNetwork::default()), 1_700_000_000, 1);
+//! let key = Arc::new(NodeKey::load_or_create(&folder.path().join("node_key.json"), || env.random())?);
 //! let mut options = Options::new(key.id());
 //! options.state.seeds = vec!["34750f98bd59fcfc946da45aaabe933be154a4b5@203.0.113.7:26656".parse()?];
-//! let pex = Pex::open("addrbook.json".as_ref(), options, env.clone())?;
+//! let book = folder.path().join("addrbook.json");
+//! let pex = Pex::open(&book, options, env.clone())?;
 //! let switch = SwitchBuilder::new(env)
 //!     .wire(Arc::new(Comet::new(CometConfig::new(key, "my-chain"))?))
 //!     .protocol_on(COMET, Arc::new(Adapter(Counter)))
-//!     .service(Arc::new(pex))
-//!     .listen("0.0.0.0:26656".parse()?, &[])
+//!     .service(Arc::new(pex.clone()))
+//!     .listen("203.0.113.9:26656".parse()?, &[])
 //!     .start()
 //!     .await?;
-//! # switch.stop().await;
+//! println!("{} addresses are known", pex.look(|state| state.book().len()));
+//! switch.stop().await;
+//! assert!(book.exists(), "saved at the end, at the latest");
 //! # Ok(())
+//! # })
 //! # }
 //! ```
 //!
@@ -147,7 +156,8 @@ struct Shared {
     env: Env,
     file: Option<PathBuf>,
     keep_trust: bool,
-    aside: Option<String>,
+    /// Where a corrupt book was put, and what was wrong with it.
+    aside: Option<(PathBuf, String)>,
     inner: Mutex<Inner>,
     /// [`State::wake_at`] may be earlier than it was.
     sooner: Notify,
@@ -188,7 +198,7 @@ impl Pex {
         let opened = file::open(path, options.strict, Stamp::from(env.wall()), &mut rng)?;
         let aside = opened.aside.map(|(aside, error)| {
             tracing::error!(target: "switchboard::pex", %error, aside = %aside.display(), "a fresh book begins");
-            format!("{error}; it is {} now, and a fresh book begins", aside.display())
+            (aside, error.to_string())
         });
         Ok(Self::make(opened.book, Some(path.to_owned()), aside, options, env))
     }
@@ -202,7 +212,7 @@ impl Pex {
     fn make(
         mut book: Book,
         file: Option<PathBuf>,
-        aside: Option<String>,
+        aside: Option<(PathBuf, String)>,
         options: Options,
         env: Env,
     ) -> Self {
@@ -372,7 +382,7 @@ fn reason(why: HangUp) -> Reason {
     match why {
         HangUp::Answered | HangUp::Crawled | HangUp::Waited => Reason::Requested,
         HangUp::Silent => Reason::IdleTimeout,
-        HangUp::Distrusted => Reason::Useless,
+        HangUp::Distrusted | HangUp::Crowding => Reason::Useless,
     }
 }
 
@@ -601,8 +611,10 @@ impl Service for Pex {
 
     fn run(self: Arc<Self>, context: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
         Box::pin(async move {
-            if let Some(detail) = &self.shared.aside {
-                context.emit("book_put_aside", vec![("detail", switchboard::text::printable(detail))]);
+            if let Some((aside, error)) = &self.shared.aside {
+                let name = aside.file_name().unwrap_or_default().to_string_lossy();
+                let told = |text: &str| switchboard::text::printable(text);
+                context.emit("book_put_aside", vec![("now", told(&name)), ("detail", told(error))]);
             }
             let mut feed = context.feed();
             loop {

@@ -6,9 +6,10 @@ use crate::netaddress::NetAddress;
 use crate::pex::address::{Group, PeerAddress};
 use crate::pex::unit;
 use rand::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use switchboard::Direction;
+use tokio::time::Instant;
 
 /// The chance that an address worth nothing is dialled when it is picked: its way back.
 const LEAST_TRUST: f64 = 0.02;
@@ -204,11 +205,30 @@ impl State {
     /// Whether the address's group has its share of the outbound slots. In a book that takes private addresses, all
     /// may be of one group.
     fn crowded(&self, address: &PeerAddress, groups: &[Group], slots: Slots) -> bool {
-        if !self.book.strict() || self.round.few_groups {
-            return false;
-        }
         let group = address.group(true);
-        groups.iter().filter(|other| **other == group).count() >= (slots.max_outbound / 10).max(1)
+        self.book.strict()
+            && groups.iter().filter(|other| **other == group).count() >= self.share(slots.max_outbound)
+    }
+
+    /// How many outbound slots one group may hold: a tenth, or half while too few groups are known to fill the others.
+    fn share(&self, max_outbound: usize) -> usize {
+        if self.round.few_groups { max_outbound.div_ceil(2).max(1) } else { (max_outbound / 10).max(1) }
+    }
+
+    /// The newest outbound peer of a group that holds more than its share, when that leaves no room for others.
+    pub(super) fn crowding(&self, slots: Slots) -> Option<NodeId> {
+        if !self.book.strict() || self.config.seed_mode || slots.free() > 0 {
+            return None;
+        }
+        let mut groups = BTreeMap::<Group, Vec<(Instant, NodeId)>>::new();
+        for (id, state) in &self.peers {
+            if state.peer.direction == Direction::Outbound && !state.peer.persistent && !state.hung_up {
+                groups.entry(Group::of(state.peer.ip, true)).or_default().push((state.since, *id));
+            }
+        }
+        let share = self.share(slots.max_outbound);
+        let largest = groups.into_values().filter(|peers| peers.len() > share).max_by_key(Vec::len)?;
+        largest.into_iter().max().map(|(_, id)| id)
     }
 
     /// Whom dials are under way to.

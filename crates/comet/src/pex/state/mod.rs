@@ -20,8 +20,9 @@
 //! of peers is bounded by the sessions there are.
 //!
 //! The guard against an eclipse: what a peer tells counts as told by the address we see it at, not by the one it
-//! claims; and in a strict book one network group gets at most a tenth of the outbound slots (at least one), unless
-//! the book has too few groups for that.
+//! claims; and in a strict book one network group gets at most a tenth of the outbound slots (at least one). While the book
+//! has too few groups to fill the slots so, one gets half of them; once it has enough, and all slots are taken, a
+//! round ends the newest session of a group that has more than its share.
 //!
 //! Where this differs from the Go code: a failed dial is replaced within the round; a session that ends within
 //! [`SHORT_SESSION`] counts as a failed dial; an outbound peer becomes good after [`GOOD_AFTER`] or, for a seed, by its
@@ -169,6 +170,8 @@ pub enum HangUp {
     Waited,
     /// It is worth too little.
     Distrusted,
+    /// Its network group holds more than its share of the outbound slots, and others have none.
+    Crowding,
 }
 
 /// What is to be done.

@@ -305,6 +305,9 @@ impl State {
                 self.queue(address);
             }
         }
+        if let Some(crowding) = self.crowding(slots) {
+            self.hang_up(crowding, HangUp::Crowding, actions);
+        }
         if slots.free() == 0 {
             return;
         }

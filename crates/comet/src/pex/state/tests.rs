@@ -594,7 +594,39 @@ fn a_book_with_too_few_groups_is_not_starved() {
     }
     state.tick(slots(0), clock.0, &mut rng);
     let dials = std::iter::from_fn(|| state.next(slots(0), clock.0, &mut rng)).count();
-    assert!(dials > 5, "{dials}");
+    assert_eq!(dials, 5, "half of the slots, and the others stay for whoever is learnt of");
+}
+
+/// Who was there before others were known gives its slots back when all are taken, one a round, but for its share.
+#[test]
+fn a_group_that_came_first_gives_its_slots_back() {
+    let (mut clock, mut rng) = (Clock::new(), rng(22));
+    let mut state = state(Config::default(), 0..100, clock.0, &mut rng);
+    let first = |n: u8| PeerAddress::new(id(1_000_000 + u32::from(n)), [7, 7, n, 1].into(), 1);
+    for n in 0..5_u8 {
+        let persistent = n == 0;
+        state.connected(Peer { persistent, ..peer(first(n), Direction::Outbound) }, clock.0, &mut rng);
+        clock.secs(1);
+    }
+    for n in 0..5 {
+        state.connected(peer(at(n), Direction::Outbound), clock.0, &mut rng);
+    }
+    let crowding = |actions: Vec<Action>| -> Vec<NodeId> {
+        let hung_up = |action| match action {
+            Action::HangUp { peer, why: HangUp::Crowding, .. } => Some(peer),
+            _ => None,
+        };
+        actions.into_iter().filter_map(hung_up).collect()
+    };
+    let now = clock.secs(40);
+    assert_eq!(crowding(state.tick(slots(9), now, &mut rng)), [], "a slot is free");
+    for n in [4, 3, 2] {
+        let now = clock.secs(40);
+        assert_eq!(crowding(state.tick(slots(10), now, &mut rng)), [first(n).id], "the newest first");
+        state.disconnected(&first(n).id, now);
+    }
+    let now = clock.secs(40);
+    assert_eq!(crowding(state.tick(slots(10), now, &mut rng)), [], "one is its share, one was named");
 }
 
 #[test]
