@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard::net::Network;
 use switchboard::net::memory::MemoryNetwork;
-use switchboard::{Candidate, Env, Event, Events, PeerId, Reason, Switch, SwitchBuilder};
+use switchboard::{Candidate, Env, Event, Events, Limits, PeerId, Reason, Switch, SwitchBuilder};
 use switchboard_comet::pex::ask::{AskError, Asker};
 use switchboard_comet::pex::book::{Book, file};
 use switchboard_comet::pex::{Options, PeerAddress, Pex, Stamp};
@@ -44,6 +44,10 @@ fn options(n: u8, seeds: &[u8]) -> Options {
 }
 
 async fn node(net: &MemoryNetwork, n: u8, options: Options, book: Option<&Path>) -> Node {
+    limited(net, n, options, book, Limits::default()).await
+}
+
+async fn limited(net: &MemoryNetwork, n: u8, options: Options, book: Option<&Path>, limits: Limits) -> Node {
     let env = Env::seeded(Arc::new(net.clone()), 1_700_000_000, n.into());
     let pex = match book {
         Some(book) => Pex::open(book, options, env.clone()).unwrap(),
@@ -56,6 +60,7 @@ async fn node(net: &MemoryNetwork, n: u8, options: Options, book: Option<&Path>)
     let switch = SwitchBuilder::new(env.clone())
         .wire(Arc::new(comet))
         .service(Arc::new(pex.clone()))
+        .limits(limits)
         .listen(SocketAddr::new(at(n).ip, PORT), &[])
         .start()
         .await
@@ -213,7 +218,10 @@ async fn a_corrupt_book_is_put_aside_and_told() {
 #[tokio::test(start_paused = true)]
 async fn a_missed_pong_lowers_trust_and_score() {
     let net = MemoryNetwork::default();
-    let node = node(&net, 1, options(1, &[]), None).await;
+    // As many points as one missed pong gives are a ban here, so that the score shows.
+    let mut limits = Limits::default();
+    limits.score.threshold = 100;
+    let node = limited(&net, 1, options(1, &[]), None, limits).await;
     let mut events = node.switch.events();
     // It answers no ping, as nobody reads for it.
     let _silent = stranger(&net, 9, node.at).await;
@@ -229,6 +237,12 @@ async fn a_missed_pong_lowers_trust_and_score() {
     };
     assert_eq!(reason, Reason::PongTimeout);
     until("its worth", secs(5), || node.pex.look(|state| state.trust().score(&key(9).id())) < 100).await;
+    let bans = node.switch.bans().await;
+    let id = key(9).id().to_string();
+    assert!(
+        bans.iter().any(|ban| ban.who.to_string().contains(&id) && ban.why.contains("missed pong")),
+        "{bans:?}"
+    );
 }
 
 /// Bytes that are no message end the session, and ban nobody.
