@@ -138,6 +138,11 @@ impl Args {
         self
     }
 
+    /// The command, for its help.
+    pub(crate) fn command(&self) -> &'static str {
+        self.command
+    }
+
     /// Reads the file and lays environment and flags over it.
     pub(crate) fn values(self) -> Result<Values, Fail> {
         self.given.values(&all_settings())

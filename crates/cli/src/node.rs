@@ -14,12 +14,14 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let command = args.command();
     let (config, values) = args.decide()?;
     // From here on a terminal that nobody reads holds up nothing.
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(config.stdin_stop)?;
-    let node = Node::builder().values(values).start().await?;
+    let started = Node::builder().values(values).start().await;
+    let node = started.map_err(|error| crate::config::named(error, command))?;
     let (switch_events, cast_events) = (node.switch().events(), node.cast().map(Cast::events));
     output.event(&node.ready(), &node.ready_text());
     if let Some(cast) = node.cast() {

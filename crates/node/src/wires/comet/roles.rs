@@ -101,6 +101,14 @@ pub(super) fn configure(values: &Values, config: &mut CometConfig) -> Result<(),
     if let Some(EraName(era)) = values.parse("era")? {
         config.era = era;
     }
+    if let Some(within) = values.duration("handshake-timeout")? {
+        (config.secure_within, config.node_info_within) = (within, within);
+    }
+    if let Some(within) = values.duration("dial-timeout")? {
+        config.dial_within = within;
+    }
+    config.redial.give_up = values.switch("persistent-peers-give-up")?;
+    config.redial.most = values.duration("persistent-peers-max-dial-period")?;
     if let Some(ModeName(mode)) = values.parse("test-fuzz")? {
         let usual = FuzzConfig::default();
         let chance = |name| Ok::<_, NodeError>(values.parse::<Chance>(name)?.map(|chance| chance.0));

@@ -48,6 +48,30 @@ pub(super) const SETTINGS: &[Setting] = &[
         Form::Text,
         "Peers to keep connected, as ID@HOST:PORT; may be repeated",
     ),
+    Setting::one(
+        COMET,
+        "dial-timeout",
+        Form::Duration,
+        "How long finding and connecting to a peer may take (default: 15s)",
+    ),
+    Setting::one(
+        COMET,
+        "handshake-timeout",
+        Form::Duration,
+        "How long each half of a handshake may take: keys, then what both say of themselves (default: 3s)",
+    ),
+    Setting::one(
+        COMET,
+        "persistent-peers-max-dial-period",
+        Form::Duration,
+        "Longest pause before a persistent peer is dialled again (default: grows to 16 h)",
+    ),
+    Setting::one(
+        COMET,
+        "persistent-peers-give-up",
+        Form::Switch,
+        "Give a persistent peer up after about a day without it, as CometBFT does (default: never)",
+    ),
     Setting::list(
         COMET,
         "unconditional-peer-ids",
