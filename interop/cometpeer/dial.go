@@ -17,6 +17,15 @@ import (
 const dialerListen = "127.0.0.1:0"
 
 func dial(o *options) {
+	// Jobs that dial nobody; the URL is not looked at.
+	switch o.do {
+	case "book":
+		runBook(o)
+		leave()
+	case "secret":
+		runSecret(o)
+		leave()
+	}
 	addr := parseAddress(o.url)
 	if o.expectID != "" {
 		addr.ID = p2p.ID(o.expectID)

@@ -72,6 +72,9 @@ func nodeInfo(o *options, key *p2p.NodeKey, listen string) p2p.DefaultNodeInfo {
 	if o.has("cast") {
 		channels = append(channels, castChannels...)
 	}
+	if o.has("consensus") {
+		channels = append(channels, flowChannels...)
+	}
 	if o.pex || o.do == "pex" {
 		channels = append(channels, pex.PexChannel)
 	}

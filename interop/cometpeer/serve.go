@@ -18,6 +18,9 @@ func serve(o *options) {
 		n.sw.AddReactor("bench", newBenchReactor(n.sw))
 	}
 	n.addCast()
+	if o.has("consensus") {
+		n.sw.AddReactor("flow", newFlowReactor())
+	}
 	n.addPex()
 	if err := n.sw.AddPersistentPeers(persistent); err != nil {
 		usage("--dial: %v", err)

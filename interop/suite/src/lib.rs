@@ -111,6 +111,11 @@ impl Program {
         }
     }
 
+    /// Closes its standard input, and leaves its lines to be read.
+    pub fn close_stdin(&mut self) {
+        drop(self.stdin.take());
+    }
+
     /// Closes its standard input and waits for its end; gives the exit code.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! comet against CometBFT v0.38 and v0.40.
+//! comet against CometBFT v0.34, v0.38 and v0.40.
 #![cfg(test)]
 
 mod common;
@@ -13,7 +13,7 @@ fn comet(go: &'static str) -> Case {
 }
 
 fn both(check: impl Fn(&Case)) {
-    for go in ["cometpeer", "cometpeer040"] {
+    for go in ["cometpeer", "cometpeer040", "cometpeer034"] {
         eprintln!("against {go}");
         check(&comet(go));
     }

@@ -1,4 +1,4 @@
-//! Peer exchange against CometBFT's own reactor and book, v0.38 and v0.40.
+//! Peer exchange against CometBFT's own reactor and book: v0.34, v0.38 and v0.40.
 #![cfg(test)]
 
 use serde_json::Value;
@@ -9,6 +9,8 @@ use switchboard_interop::{Program, line, must, number, run, text};
 
 const NETWORK: &str = "interop-net";
 const GO: [&str; 2] = ["cometpeer", "cometpeer040"];
+/// The two, and the line before them.
+const GO_ALL: [&str; 3] = ["cometpeer", "cometpeer040", "cometpeer034"];
 
 /// Real programs keep real time.
 #[allow(clippy::disallowed_methods)]
@@ -90,7 +92,7 @@ fn peers(program: &mut Program, want: usize, until: Instant) -> BTreeSet<String>
 #[test]
 #[ignore = "needs the Go peers: interop/run.sh"]
 fn request_and_answer_both_ways() {
-    for go in GO {
+    for go in GO_ALL {
         // They ask us.
         let dir = tempfile::tempdir().unwrap();
         let known = format!("{}@127.0.0.9:26656", "0a".repeat(20));
@@ -116,7 +118,7 @@ fn request_and_answer_both_ways() {
 #[test]
 #[ignore = "needs the Go peers: interop/run.sh"]
 fn a_third_quick_request_ends_the_session() {
-    for go in GO {
+    for go in GO_ALL {
         let (mut node, address) = ours("node", &[]);
         let args = ["dial", &address, "--do", "pex", "--protocols", "none", "--network", NETWORK];
         let lines = must(go, &[&args[..], &["--count", "3"]].concat());
@@ -173,7 +175,7 @@ fn go_nodes_that_know_only_our_seed_find_one_another() {
 #[test]
 #[ignore = "needs the Go peers: interop/run.sh"]
 fn our_node_joins_through_a_go_seed_and_comes_back_by_its_book() {
-    for go in GO {
+    for go in GO_ALL {
         let dir = tempfile::tempdir().unwrap();
         let (seed_file, our_file) = (dir.path().join("seed.json"), dir.path().join("ours.json"));
         let (seed, seed_at) = theirs(go, &["--seed-mode", "--addrbook", &seed_file.display().to_string()]);
@@ -213,15 +215,16 @@ fn our_node_joins_through_a_go_seed_and_comes_back_by_its_book() {
     }
 }
 
-/// A mixed network is known whole to a seed that was told only of another seed, and to a crawl.
+/// A mixed network of thirty is known whole to a seed that was told only of another seed, and to a crawl.
 #[test]
 #[ignore = "needs the Go peers: interop/run.sh"]
 fn a_seed_that_knows_only_a_seed_knows_the_network() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("addrbook.json");
     let (first, first_at) = ours("seed", &[]);
-    let mut network: Vec<_> = (0..8).map(|n| theirs(GO[n % 2], &["--seeds", &first_at])).collect();
-    network.extend((0..8).map(|_| ours("node", &["--seed", &first_at])));
+    let mut network: Vec<_> = (0..20).map(|n| theirs(GO_ALL[n % 3], &["--seeds", &first_at])).collect();
+    network.extend((0..10).map(|_| ours("node", &["--seed", &first_at])));
+    let began = clock();
     let ids: BTreeSet<_> = network.iter().map(|(_, address)| id(address).to_owned()).collect();
     let (second, second_at) =
         ours("seed", &["--seeds", &first_at, "--addrbook", &file.display().to_string()]);
@@ -234,8 +237,9 @@ fn a_seed_that_knows_only_a_seed_knows_the_network() {
         told.extend(answers.map(|address| id(&address).to_owned()));
         std::thread::park_timeout(Duration::from_secs(1));
     }
+    eprintln!("the second seed tells of all {} after {:?}", ids.len(), began.elapsed());
     let until = clock() + Duration::from_secs(60);
-    let mut reached = BTreeSet::new();
+    let (mut reached, began) = (BTreeSet::new(), clock());
     while !ids.is_subset(&reached) {
         assert!(clock() < until, "only {} of {} reached", reached.len(), ids.len());
         let lines = must("switchboard", &["comet", "crawl", &second_at, "--json"]);
@@ -243,10 +247,43 @@ fn a_seed_that_knows_only_a_seed_knows_the_network() {
         reached.extend(nodes.map(|node| text(node, "id").to_owned()));
         std::thread::park_timeout(Duration::from_secs(1));
     }
+    eprintln!("a crawl reached all {} in {:?}", ids.len(), began.elapsed());
     assert_eq!(second.stop(), 0);
     let known = book(&file);
     let missing: Vec<_> = ids.iter().filter(|id| !known.contains_key(*id)).collect();
     assert!(missing.is_empty(), "the second seed does not know {missing:?}");
     network.into_iter().for_each(|(node, _)| assert_eq!(node.stop(), 0));
     assert_eq!(first.stop(), 0);
+}
+
+/// A monitor is kept by a Go node with a validator's channels, counts what that sends, and says nothing.
+#[test]
+#[ignore = "needs the Go peers: interop/run.sh"]
+fn a_monitor_is_kept_and_counts_what_flows() {
+    for go in GO {
+        let mut peer = Program::start(go, &["serve", "--protocols", "consensus", "--network", NETWORK]);
+        let address = text(&peer.wait("ready"), "address").to_owned();
+        let (mut node, _) = {
+            let args = ["node", "--json", "--stdin-stop", "--wire", "comet", "--listen", "127.0.0.1:0"];
+            let more = ["--network", NETWORK, "--monitor", "--persistent-peers", &address];
+            let mut node = Program::start("switchboard", &[&args[..], &more].concat());
+            let ready = node.wait("ready");
+            (node, ready)
+        };
+        assert_eq!(number(&peer.wait("flowed"), "messages"), 100);
+        // It is still there, and what came is told at the end.
+        assert!(!peer.seen.iter().any(|v| v["event"] == "peer_dropped"), "{:#?}", peer.seen);
+        let gone = peer.try_wait(Duration::from_secs(1), |v| v["event"] == "peer_dropped");
+        assert!(gone.is_none(), "{gone:#?}");
+        let figures = {
+            node.close_stdin();
+            node.wait("figures")
+        };
+        // 300 bytes, and what a BytesValue adds.
+        for channel in ["consensus_vote", "consensus_data"] {
+            assert_eq!(figures["figures"][channel], "50 messages, 15150 bytes", "{figures:#}");
+        }
+        assert_eq!(node.exit_code(), 0);
+        assert_eq!(peer.stop(), 0);
+    }
 }

@@ -1,0 +1,1 @@
+../cometpeer/flow.go

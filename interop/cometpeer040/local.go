@@ -1,0 +1,1 @@
+../cometpeer/local.go
