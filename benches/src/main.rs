@@ -12,6 +12,7 @@
 
 mod cases;
 mod machine;
+mod parts;
 mod table;
 
 use cases::{Case, all_cases};
@@ -61,6 +62,8 @@ fn main() -> ExitCode {
         }
         rows.push(Row::new(&case, ours, theirs));
     }
+    let part = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    rows.extend(parts::rows(args.rounds.max(1), args.quick, part));
     table::print(&rows);
     table::print_limit(bare);
     ExitCode::SUCCESS

@@ -37,6 +37,19 @@ impl Row {
         }
     }
 
+    /// A row of a part that is measured by itself.
+    pub(crate) fn of_part(
+        name: &str,
+        unit: &'static str,
+        target: Option<f64>,
+        ours: Vec<f64>,
+        theirs: Vec<f64>,
+    ) -> Self {
+        let lower_is_better = unit == "kB";
+        let (ours, theirs) = (figures(ours), figures(theirs));
+        Self { name: name.to_owned(), unit, ours, theirs, lower_is_better, target }
+    }
+
     /// How many times better we are.
     fn ratio(&self) -> f64 {
         let (a, b) = (self.ours.median, self.theirs.median);
