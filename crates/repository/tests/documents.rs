@@ -26,14 +26,23 @@ fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
 }
 
+/// The documents named above, and the tables of facts.
+fn documents() -> Vec<String> {
+    let facts = fs::read_dir(root().join("docs/facts")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut all: Vec<_> = facts.map(|name| format!("docs/facts/{}", name.to_str().unwrap())).collect();
+    all.sort();
+    all.extend(DOCUMENTS.map(str::to_owned));
+    all
+}
+
 /// What stands between two backticks on one line, and the targets of links, each with its document.
-fn quoted() -> Vec<(&'static str, String)> {
+fn quoted() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for document in DOCUMENTS {
-        for line in read(document).lines() {
-            found.extend(line.split('`').skip(1).step_by(2).map(|text| (document, text.to_owned())));
+    for document in documents() {
+        for line in read(&document).lines() {
+            found.extend(line.split('`').skip(1).step_by(2).map(|text| (document.clone(), text.to_owned())));
             let links = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
-            found.extend(links.map(|(link, _)| (document, link.to_owned())));
+            found.extend(links.map(|(link, _)| (document.clone(), link.to_owned())));
         }
     }
     found
@@ -61,9 +70,9 @@ fn named_files_and_tests_exist() {
 
 #[test]
 fn links_lead_somewhere() {
-    for document in DOCUMENTS {
-        let folder = root().join(document).parent().unwrap().to_owned();
-        for rest in read(document).split("](").skip(1) {
+    for document in documents() {
+        let folder = root().join(&document).parent().unwrap().to_owned();
+        for rest in read(&document).split("](").skip(1) {
             let link = rest.split(')').next().unwrap();
             assert!(link.contains("://") || folder.join(link).exists(), "{document}: {link}");
         }
