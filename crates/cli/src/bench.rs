@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchboard::text::printable;
-use switchboard::wire::HandshakeError;
-use switchboard::{Candidate, Env, Event, Reason, SendError, Switch, SwitchBuilder};
+use switchboard::wire::{HandshakeError, connect};
+use switchboard::{Candidate, Env, Protocol, Reason, SendError, Switch, SwitchBuilder};
 use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload};
 use switchboard_node::config::KeyFile;
-use switchboard_node::kit::{self, BenchDriver, Built};
+use switchboard_node::kit::{BenchDriver, Built};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -181,33 +181,26 @@ impl To {
 async fn session(to: &To, env: &Env) -> Result<(Switch, Box<dyn BenchDriver>), Fail> {
     let (kind, whom) = wires::parse(&to.url)?;
     let built = to.client(kind)?.build(kind, env)?;
-    let (protocol, mut drivers) = kind.0.bench_client();
+    let (protocol, mut drivers) = kind.0.bench_client().ok_or_else(|| no_bench(kind))?;
     let builder = SwitchBuilder::new(env.clone()).wire(built.wire).protocol(protocol);
     let switch = builder.start().await.map_err(Fail::usage)?;
-    let mut events = switch.events();
-    let offered = switch.offer(whom.clone()).await;
-    offered.map_err(|why| Fail::job(format!("{whom} is not dialled: {why:?}")))?;
-    let failed = async {
-        loop {
-            match events.recv().await {
-                Ok(Event::DialFailed { reason, detail, .. }) => return format!("{reason}: {detail}"),
-                Ok(Event::PeerDropped { end, .. }) => return format!("the session ended: {}", end.reason),
-                Ok(_) => {}
-                Err(_) => std::future::pending::<()>().await,
-            }
-        }
-    };
+    let failed = |why: &str| Fail::job(format!("{whom}: {}", printable(why)));
     let driver = async {
+        let peer = switch.connect_to(whom.clone()).await.map_err(|error| failed(&error.to_string()))?;
         tokio::select! {
+            biased;
             Some(driver) = drivers.recv() => Ok(driver),
-            why = failed => Err(Fail::job(format!("{whom}: {}", printable(&why)))),
+            end = peer.ended() => Err(failed(&format!("the session ended: {end}"))),
         }
     };
     let driver = timeout(SESSION_LIMIT, driver).await;
-    let driver = driver.unwrap_or_else(|_| {
-        Err(Fail::job(format!("{whom}: no session within {} s", SESSION_LIMIT.as_secs())))
-    })?;
+    let driver = driver
+        .unwrap_or_else(|_| Err(failed(&format!("no session within {} s", SESSION_LIMIT.as_secs()))))?;
     Ok((switch, driver))
+}
+
+fn no_bench(kind: Kind) -> Fail {
+    Fail::usage(format!("wire {kind} has no protocol bench"))
 }
 
 /// Runs handshakes; gives the seconds they took. Keys are made before the clock starts.
@@ -227,7 +220,8 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let one = built.get((n % identities) as usize);
                 let Some(built) = one.filter(|_| n < count) else { return Ok(()) };
-                one_handshake(built, &whom, &env).await?;
+                let bench = built.bench.as_deref().ok_or_else(|| no_bench(kind))?;
+                one_handshake(built, bench, &whom, &env).await?;
             }
         });
     }
@@ -237,12 +231,12 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
     Ok(began.elapsed().as_secs_f64())
 }
 
-async fn one_handshake(built: &Built, whom: &Candidate, env: &Env) -> Result<(), Fail> {
+async fn one_handshake(built: &Built, bench: &dyn Protocol, whom: &Candidate, env: &Env) -> Result<(), Fail> {
     let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
-    let connection = kit::connect(env, whom).await.map_err(failed)?;
-    let upgrade = wires::upgrade(env, &*built.bench);
+    let connection = connect(env, whom).await.map_err(failed)?;
+    let upgrade = wires::upgrade(env, bench);
     match built.wire.dial(connection, whom.clone(), upgrade).await {
-        Ok(session) => crate::ping::goodbye(session).await,
+        Ok(session) => session.refuse(&Reason::Quitting).await,
         // The handshake was whole: the node has not seen the last session of this identity go yet.
         Err(error) if is_twice(&error) => {}
         Err(error) => return Err(failed(error)),

@@ -4,9 +4,10 @@ use crate::fail::Fail;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::PathBuf;
-use switchboard_node::config::{NodeConfig, all_settings};
+use switchboard_node::config::NodeConfig;
 use switchboard_node::error::NodeError;
 use switchboard_node::settings::{Form, Setting, Source, Values};
+use switchboard_node::wires::Kits;
 
 /// The gossip channel where none is given.
 pub(crate) const DEFAULT_NETWORK: &str = switchboard_node::wires::comet::DEFAULT_NETWORK;
@@ -94,7 +95,7 @@ pub(crate) struct Args {
 
 impl clap::FromArgMatches for Args {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self { given: Given::of(matches, &all_settings()), command: "node" })
+        Ok(Self { given: Given::of(matches, &Kits::builtin().all_settings()), command: "node" })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -105,7 +106,7 @@ impl clap::FromArgMatches for Args {
 
 impl clap::Args for Args {
     fn augment_args(command: Command) -> Command {
-        augment(command, &all_settings())
+        augment(command, &Kits::builtin().all_settings())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -145,7 +146,7 @@ impl Args {
 
     /// Reads the file and lays environment and flags over it.
     pub(crate) fn values(self) -> Result<Values, Fail> {
-        self.given.values(&all_settings())
+        self.given.values(&Kits::builtin().all_settings())
     }
 
     /// Decides everything, or says what is wrong and where to look.

@@ -6,12 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use switchboard::text::printable;
-use switchboard::wire::{OpenGate, Upgrade};
+use switchboard::wire::{OpenGate, Probe, Upgrade};
 use switchboard::{Candidate, Env, Protocol};
-use switchboard_node::config::{KeyFile, WireChoice};
-use switchboard_node::kit::{BuildRequest, Built, KeySource, Kit, Probe};
+use switchboard_node::config::KeyFile;
+use switchboard_node::kit::{BuildRequest, Built, KeySource, Kit};
 use switchboard_node::settings::{Source, Values};
-use switchboard_node::wires;
+use switchboard_node::wires::Kits;
 
 /// A wire by name.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) struct Kind(pub(crate) &'static dyn Kit);
 impl Kind {
     /// Every wire, in the order things are shown.
     pub(crate) fn all() -> Vec<Self> {
-        wires::kits().iter().copied().map(Self).collect()
+        Kits::builtin().iter().map(Self).collect()
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -55,13 +55,13 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Self(text.parse::<WireChoice>()?.0))
+        Kits::builtin().named(text).map(Self)
     }
 }
 
 /// Reads a URL of any wire.
 pub(crate) fn parse(url: &str) -> Result<(Kind, Candidate), Fail> {
-    let (kit, candidate) = wires::parse(url)?;
+    let (kit, candidate) = Kits::builtin().parse(url)?;
     Ok((Kind(kit), candidate))
 }
 
@@ -100,6 +100,14 @@ impl Client {
     pub(crate) fn build(&self, kind: Kind, env: &Env) -> Result<Built, Fail> {
         Ok(kind.0.build(&self.request(env))?)
     }
+
+    /// Asks a node who it is, and measures round trips.
+    pub(crate) async fn probe(&self, whom: &Candidate, pings: u32, env: &Env) -> Result<Probe, Fail> {
+        let kind: Kind = whom.wire.parse().map_err(Fail::job)?;
+        let wire = self.build(kind, env)?.wire;
+        let probed = wire.probe(whom.clone(), env.clone(), pings).await;
+        probed.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))
+    }
 }
 
 /// An [`Upgrade`] for a handshake outside any Switch, offering one protocol by name and channels.
@@ -120,10 +128,7 @@ pub(crate) fn upgrade(env: &Env, protocol: &dyn Protocol) -> Upgrade {
 
 /// What a handshake told, as JSON.
 pub(crate) fn describe(probe: &Probe) -> Value {
-    let (peer, info) = match probe {
-        Probe::Session(session) => (session.peer, &session.info),
-        Probe::Gossip(probed) => (probed.peer, &probed.info),
-    };
+    let Probe { id: peer, info, .. } = probe;
     let clean = printable;
     let mut value = json!({
         "wire": peer.wire(),

@@ -563,14 +563,17 @@ impl Wire for Comet {
         self.address(listen).to_string()
     }
 
-    fn probe(
+    fn probe_over(
         &self,
         connection: Connection,
         whom: Candidate,
         env: Env,
         pings: u32,
     ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
-        Box::pin(async move { probe(connection, &whom, &self.config, &env).await?.into_probe(pings).await })
+        Box::pin(async move {
+            let began = tokio::time::Instant::now();
+            Ok(probe(connection, &whom, &self.config, &env).await?.into_probe(began, pings).await)
+        })
     }
 
     fn accept(

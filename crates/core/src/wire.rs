@@ -27,7 +27,7 @@ use crate::BoxFuture;
 use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::id::{Direction, PeerId, WireName};
-use crate::net::Connection;
+use crate::net::{Connection, connect_host};
 use crate::preset::Preset;
 use crate::protocol::channel::{ChannelId, ChannelSpec};
 use crate::reason::Reason;
@@ -117,9 +117,9 @@ pub trait Wire: Send + Sync + 'static {
         format!("{}://{listen}", self.name())
     }
 
-    /// Dials only to learn who is there and how far away, in the way a node of any network of this wire answers.
-    /// `pings` round trips are measured. The caller bounds the whole in time.
-    fn probe(
+    /// Shakes hands only to learn who is there and how far away, in the way a node of any network of this wire answers.
+    /// `pings` round trips are measured; each bounds its own wait. [`Wire::probe`] connects first.
+    fn probe_over(
         &self,
         connection: Connection,
         whom: Candidate,
@@ -129,25 +129,67 @@ pub trait Wire: Send + Sync + 'static {
         let _ = (connection, whom, env, pings);
         Box::pin(std::future::ready(Err(HandshakeError::Local("this wire has no probe".into()))))
     }
+
+    /// Dials an address only to learn who is there and how far away: one call for every wire.
+    fn probe(&self, whom: Candidate, env: Env, pings: u32) -> BoxFuture<'_, Result<Probe, HandshakeError>> {
+        Box::pin(async move {
+            let began = tokio::time::Instant::now();
+            let connection = connect(&env, &whom).await?;
+            let connecting = began.elapsed();
+            let mut probe = self.probe_over(connection, whom, env, pings).await?;
+            probe.handshake += connecting;
+            Ok(probe)
+        })
+    }
+}
+
+/// How long connecting may take outside any Switch.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a probe waits for one round trip.
+pub const PROBE_PONG_WITHIN: Duration = Duration::from_secs(10);
+
+/// Connects to somebody outside any Switch, within [`CONNECT_WITHIN`].
+///
+/// # Errors
+/// Why not, as the first step of a handshake.
+pub async fn connect(env: &Env, whom: &Candidate) -> Result<Connection, HandshakeError> {
+    let connection = connect_host(&**env.net(), &whom.host, whom.port, CONNECT_WITHIN).await;
+    connection.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
+        _ => HandshakeError::Io { stage: Stage::Connect, error },
+    })
 }
 
 /// What a probe learnt.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Probe {
     /// The proven identity.
     pub id: PeerId,
     /// What they said of themselves.
     pub info: RemoteInfo,
+    /// How long it took until they were known.
+    pub handshake: Duration,
     /// Round trips, in the order they were measured.
     pub round_trips: Vec<Duration>,
+    /// Why fewer round trips were measured than were asked for.
+    pub cut: Option<HandshakeError>,
 }
 
 impl Probe {
-    /// A probe's result.
+    /// Who was found, without round trips.
     #[must_use]
-    pub fn new(id: PeerId, info: RemoteInfo, round_trips: Vec<Duration>) -> Self {
-        Self { id, info, round_trips }
+    pub fn new(id: PeerId, info: RemoteInfo, handshake: Duration) -> Self {
+        Self { id, info, handshake, round_trips: Vec::new(), cut: None }
+    }
+
+    /// Adds a round trip, or the reason why there are no more; says whether to go on.
+    pub fn add(&mut self, measured: Result<Duration, HandshakeError>) -> bool {
+        match measured {
+            Ok(round_trip) => self.round_trips.push(round_trip),
+            Err(error) => self.cut = Some(error),
+        }
+        self.cut.is_none()
     }
 }
 
@@ -182,6 +224,25 @@ impl Offer {
     pub fn channel(&self, protocol: usize, channel: ChannelId) -> Option<&ChannelSpec> {
         let offered = self.protocols.iter().find(|p| p.index == protocol)?;
         offered.channels.iter().find(|c| c.id == channel)
+    }
+
+    /// The channels that both sides have, for a wire with no numbering of its own: numbered through the shared
+    /// protocols in the order of their names, so that both sides agree. `theirs` lists names and versions.
+    #[must_use]
+    pub fn shared_with(&self, theirs: &[(String, u32)]) -> Vec<SessionChannel> {
+        let has = |ours: &&Offered| theirs.iter().any(|(name, v)| (name, v) == (&ours.name, &ours.version));
+        let mut common: Vec<_> = self.protocols.iter().filter(has).collect();
+        common.sort_by_key(|ours| (&ours.name, ours.version));
+        let (mut out, mut base) = (Vec::new(), 0_u64);
+        for Offered { index, channels, length, .. } in common {
+            out.extend(channels.iter().map(|spec| SessionChannel {
+                protocol: *index,
+                channel: spec.id,
+                wire_id: base.saturating_add(u64::from(spec.id.0)),
+            }));
+            base = base.saturating_add(*length);
+        }
+        out
     }
 }
 

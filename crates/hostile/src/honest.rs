@@ -79,7 +79,7 @@ pub(crate) async fn session(
 ) -> anyhow::Result<(Switch, Box<dyn BenchDriver>)> {
     let kit = kit(wire)?;
     let built = world.build(kit, key, from)?;
-    let (protocol, mut drivers) = kit.bench_client();
+    let (protocol, mut drivers) = kit.bench_client().context("the wire has no bench")?;
     let switch = SwitchBuilder::new(world.env(from)).wire(built.wire).protocol(protocol).start().await?;
     let mut events = switch.events();
     if let Err(skip) = switch.offer(whom).await {

@@ -18,7 +18,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Candidate;
-use switchboard_node::wires;
+use switchboard_node::wires::Kits;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Notify;
@@ -227,7 +227,7 @@ impl Node {
             "comet" => format!("comet://{}", field("address")?),
             _ => format!("fabric://{}", field("endpoint")?),
         };
-        let (_, mut candidate) = wires::parse(&url)?;
+        let (_, mut candidate) = Kits::builtin().parse(&url)?;
         if let Some(via) = via {
             candidate.port = via.port();
         }

@@ -89,11 +89,11 @@ pub(crate) async fn dial(
     };
     let built = world.build(kit, &key, from)?;
     let offer = match offering {
-        Offering::Bench => offered(built.bench.spec()),
+        Offering::Bench => offered(built.bench.as_ref().context("the wire has no bench")?.spec()),
         Offering::Cast => {
             use switchboard::Protocol;
             let cast = Cast::new(Config::default(), MemoryStores::new(0));
-            offered(cast.protocol(built.cast.clone()).spec())
+            offered(cast.protocol(built.cast.map()).spec())
         }
     };
     let upgrade =
@@ -110,7 +110,7 @@ pub(crate) async fn dial(
     };
     let listener =
         Listener { decoder: session.decoder, reader: session.reader, leftover: session.leftover, channels };
-    Ok((talker, listener, built.cast))
+    Ok((talker, listener, built.cast.map()))
 }
 
 fn number(channels: &[SessionChannel], channel: ChannelId) -> anyhow::Result<u64> {

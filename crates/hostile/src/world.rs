@@ -18,7 +18,7 @@ use switchboard::Env;
 use switchboard_fabric::keygen::keygen;
 use switchboard_node::kit::{BuildRequest, Built, KeySource, Kit};
 use switchboard_node::settings::Values;
-use switchboard_node::wires;
+use switchboard_node::wires::Kits;
 use tempfile::TempDir;
 
 /// The organisation.
@@ -139,7 +139,7 @@ impl World {
 
 /// A wire's kit by name.
 pub(crate) fn kit(wire: &str) -> anyhow::Result<&'static dyn Kit> {
-    match wires::kit(wire) {
+    match Kits::builtin().get(wire) {
         Some(kit) => Ok(kit),
         None => bail!("there is no wire {wire}"),
     }

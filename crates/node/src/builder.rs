@@ -4,23 +4,26 @@
 //!   Values or builder calls ─▶ NodeConfig ─▶ data folder (locked) ─▶ keys ─▶ wires ─▶ Switch ─▶ Node
 //! ```
 
-use crate::config::{ListenAt, NodeConfig, ProtocolName, WireChoice};
+use crate::config::{ListenAt, NodeConfig, ProtocolName};
 use crate::data::{DataFolder, scratch};
 use crate::error::NodeError;
-use crate::kit::{BuildRequest, Built, External, KeySource};
+use crate::kit::{BuildRequest, Built, CastPlace, External, KeySource, Kit};
 use crate::settings::{Source, Values};
 use crate::store::DiskStore;
-use crate::wires;
+use crate::wires::Kits;
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use switchboard::text::printable;
+use switchboard::wire::Probe;
 use switchboard::{Candidate, Env, Limits, Peer, Protocol, Switch, SwitchBuilder, WireName};
 use switchboard_cast::{Cast, FileStores};
 
 /// Puts a node together. Everything has a default: all wires, no listener, keys for this once.
 #[derive(Default)]
 pub struct NodeBuilder {
+    kits: Kits,
     values: Values,
     env: Option<Env>,
     protocols: Vec<(Option<WireName>, Arc<dyn Protocol>)>,
@@ -31,6 +34,13 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
+    /// Adds a wire of the program's own to those it may serve, with its settings, keys and addresses.
+    #[must_use]
+    pub fn kit(mut self, kit: &'static dyn Kit) -> Self {
+        self.kits = self.kits.with(kit);
+        self
+    }
+
     /// Uses these settings, as flags, variables and a file gave them.
     #[must_use]
     pub fn values(mut self, values: Values) -> Self {
@@ -106,7 +116,7 @@ impl NodeBuilder {
     /// # Errors
     /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let mut config = NodeConfig::decide(self.values)?;
+        let mut config = NodeConfig::decide_among(self.kits, self.values)?;
         let env = match self.env {
             Some(env) => env,
             None => Env::system().map_err(NodeError::job)?,
@@ -130,7 +140,7 @@ impl NodeBuilder {
         }
         let mut built = Vec::new();
         for &name in &config.wires {
-            let Some(kit) = wires::kit(name) else { continue };
+            let Some(kit) = config.kits.get(name) else { continue };
             let given = self.keys.iter().rev().find(|(wire, _)| *wire == name).map(|(_, key)| key.clone());
             let key = given.unwrap_or_else(|| config.key(name));
             let external = config.external.iter().find(|(wire, _)| *wire == name).map(|(_, at)| at);
@@ -161,7 +171,7 @@ impl NodeBuilder {
             }
             limits.unconditional.extend(part.roles.unconditional.iter().copied());
         }
-        let mut builder = SwitchBuilder::new(env).limits(limits).access(config.access.clone());
+        let mut builder = SwitchBuilder::new(env.clone()).limits(limits).access(config.access.clone());
         if let Some(data) = &data {
             let store = DiskStore::open(data.path()).map_err(KeySource::data_fails)?;
             builder = builder.store(Arc::new(store));
@@ -175,11 +185,16 @@ impl NodeBuilder {
             for candidate in &part.roles.statics {
                 builder = builder.static_peer(candidate.clone());
             }
-            if own && config.protocols.contains(&ProtocolName::Bench) {
-                builder = builder.protocol_on(name, Arc::clone(&part.bench));
+            let bench = part.bench.clone().filter(|_| config.protocols.contains(&ProtocolName::Bench));
+            if let Some(bench) = bench.filter(|_| own) {
+                builder = builder.protocol_on(name, bench);
             }
             if let Some(cast) = &cast {
-                builder = builder.protocol_on(name, cast.protocol(part.cast.clone()));
+                let protocol = cast.protocol(part.cast.map());
+                builder = match part.cast {
+                    CastPlace::Native(_) => builder.protocol_on(name, protocol),
+                    CastPlace::Plain => builder.plain_protocol_on(name, protocol),
+                };
             }
         }
         for (wire, protocol) in self.protocols {
@@ -197,9 +212,9 @@ impl NodeBuilder {
             cast.resume_soon();
         }
         let mapper = tokio::sync::Mutex::new(reached.map(|reached| reached.mapper));
-        let node = Node { switch, built, cast, config, mapper, _data: data, _scratches: scratches };
+        let node = Node { env, switch, built, cast, config, mapper, _data: data, _scratches: scratches };
         for peer in &node.config.peers {
-            let (_, candidate) = wires::parse(peer)?;
+            let (_, candidate) = node.config.kits.parse(peer)?;
             node.switch.add_static(candidate).await;
         }
         Ok(node)
@@ -236,6 +251,7 @@ fn start_cast(
 
 /// A running node.
 pub struct Node {
+    env: Env,
     switch: Switch,
     built: Vec<Built>,
     cast: Option<Cast>,
@@ -267,7 +283,7 @@ impl Node {
         let env = Env::system().map_err(NodeError::job)?;
         let folder = Arc::new(scratch()?);
         let mut keys = Vec::new();
-        for kit in wires::kits() {
+        for kit in Kits::builtin().iter() {
             keys.push((kit.name(), kit.network_keys(folder.path(), N, &env)?));
         }
         Ok(std::array::from_fn(|n| {
@@ -366,12 +382,24 @@ impl Node {
         self.switch.connect_to(candidate).await.map_err(|error| NodeError::job(format!("{url}: {error}")))
     }
 
+    /// Shakes hands with a node only to learn who it is and how far away, with the identity of this node.
+    ///
+    /// # Errors
+    /// An address that cannot be read, or why nobody was found there.
+    pub async fn probe(&self, url: &str, pings: u32) -> Result<Probe, NodeError> {
+        let candidate = self.parse(url)?;
+        let wire = self.built.iter().find(|built| built.wire.name() == candidate.wire);
+        let wire = wire.ok_or_else(|| NodeError::usage(format!("{url}: no such wire here")))?;
+        let probed = wire.wire.probe(candidate, self.env.clone(), pings).await;
+        probed.map_err(|error| NodeError::job(format!("{url}: {}", printable(&error.to_string()))))
+    }
+
     /// Reads an address of any of its wires.
     ///
     /// # Errors
     /// A sentence that says what is wrong, or that the node does not serve that wire.
     pub fn parse(&self, url: &str) -> Result<Candidate, NodeError> {
-        let (kit, candidate) = wires::parse(url)?;
+        let (kit, candidate) = self.config.kits.parse(url)?;
         if self.config.wires.contains(&kit.name()) {
             return Ok(candidate);
         }
@@ -398,12 +426,4 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, addr.port())
-}
-
-/// A wire by its name, for flags.
-///
-/// # Errors
-/// A sentence that names those there are.
-pub fn wire_named(text: &str) -> Result<WireName, String> {
-    Ok(text.parse::<WireChoice>()?.0.name())
 }

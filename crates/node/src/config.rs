@@ -3,7 +3,7 @@
 use crate::error::NodeError;
 use crate::kit::{External, KeySource, Kit};
 use crate::settings::{Form, Setting, Values};
-use crate::wires;
+use crate::wires::Kits;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -87,12 +87,6 @@ pub const SETTINGS: &[Setting] = &[
     Setting::list("limits", "access-deny", Form::Text, "Networks that may not; may be repeated"),
 ];
 
-/// Every setting: the node's, its limits and each wire's.
-#[must_use]
-pub fn all_settings() -> Vec<Setting> {
-    SETTINGS.iter().chain(wires::settings()).copied().collect()
-}
-
 /// A protocol that comes with the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -115,42 +109,21 @@ impl FromStr for ProtocolName {
     }
 }
 
-/// A wire, by its name.
-#[derive(Clone, Copy)]
-pub struct WireChoice(pub &'static dyn Kit);
-
-impl std::fmt::Debug for WireChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name())
-    }
-}
-
-impl FromStr for WireChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names: Vec<_> = wires::kits().iter().map(|kit| kit.name()).collect();
-        let found = wires::kit(text).map(Self);
-        found.ok_or_else(|| format!("there is no wire {text:?}: use {}", names.join(" or ")))
-    }
-}
-
 /// `WIRE=VALUE`, or the value for whichever wire it concerns.
-#[derive(Debug, Clone)]
 struct ForWire<T> {
     wire: Option<WireName>,
     value: T,
 }
 
-impl<T: FromStr<Err = String>> FromStr for ForWire<T> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (wire, value) = match text.split_once('=') {
-            Some((wire, value)) => (Some(wire.parse::<WireChoice>()?.0.name()), value),
-            None => (None, text),
-        };
-        Ok(Self { wire, value: value.parse()? })
+impl<T: FromStr<Err = String>> ForWire<T> {
+    fn all(values: &Values, name: &str, kits: &Kits) -> Result<Vec<Self>, NodeError> {
+        values.read(name, |text| {
+            let (wire, value) = match text.split_once('=') {
+                Some((wire, value)) => (Some(kits.named(wire)?.name()), value),
+                None => (None, text),
+            };
+            Ok(Self { wire, value: value.parse()? })
+        })
     }
 }
 
@@ -230,6 +203,8 @@ pub struct NodeConfig {
     pub stdin_stop: bool,
     /// Everything that was given, for the wires' own settings.
     pub values: Values,
+    /// The wires there are.
+    pub kits: Kits,
 }
 
 /// Peers in each direction where nothing is said.
@@ -244,25 +219,36 @@ fn readable(path: &std::path::Path) -> std::io::Result<()> {
 }
 
 impl NodeConfig {
-    /// Decides what was given.
+    /// Decides what was given, with the wires of this repository.
     ///
     /// # Errors
     /// The first value that cannot be, or that does not fit the others, with what to change.
     pub fn decide(values: Values) -> Result<Self, NodeError> {
-        let wires = Self::wires(&values)?;
+        Self::decide_among(Kits::builtin(), values)
+    }
+
+    /// Decides what was given, with these wires.
+    ///
+    /// # Errors
+    /// The first value that cannot be, or that does not fit the others, with what to change.
+    pub fn decide_among(kits: Kits, values: Values) -> Result<Self, NodeError> {
+        let wires = Self::wires(&values, &kits)?;
         let served = |wire: WireName| wires.contains(&wire);
         let unserved = |flag: &str, wire| {
             NodeError::usage(format!("{flag} names wire {wire}, which --wire does not serve"))
         };
-        let listen: Vec<ForWire<ListenAddr>> = values.parse_all("listen")?;
+        let listen = ForWire::<ListenAddr>::all(&values, "listen", &kits)?;
         if let Some(wire) = listen.iter().filter_map(|l| l.wire).find(|w| !served(w)) {
             return Err(unserved("--listen", wire));
         }
         let nets =
             |name| Ok::<_, NodeError>(values.parse_all::<Net>(name)?.into_iter().map(|net| net.0).collect());
         let mut protocols: Vec<ProtocolName> = values.parse_all("protocol")?;
-        // A seed is there for one thing.
-        if protocols.is_empty() && !values.switch("seed-mode")? {
+        let mut alone = false;
+        for name in &wires {
+            alone |= kits.get(name).map_or(Ok(false), |kit| kit.stands_alone(&values))?;
+        }
+        if protocols.is_empty() && !alone {
             protocols.push(ProtocolName::Cast);
         }
         protocols.sort_unstable();
@@ -270,8 +256,8 @@ impl NodeConfig {
         let max_peers = values.number("max-peers")?.unwrap_or(MAX_PEERS);
         let config = Self {
             listen: listen.into_iter().map(|l| ListenAt { wire: l.wire, addr: l.value.0 }).collect(),
-            external: Self::external(&values, &wires)?,
-            key_files: Self::key_files(&values)?,
+            external: Self::external(&values, &wires, &kits)?,
+            key_files: Self::key_files(&values, &kits)?,
             data: values.path("data"),
             peers: values.texts("peer").to_vec(),
             protocols,
@@ -287,19 +273,23 @@ impl NodeConfig {
             stdin_stop: values.switch("stdin-stop")?,
             wires,
             values,
+            kits,
         };
         config.check()
     }
 
-    fn wires(values: &Values) -> Result<Vec<WireName>, NodeError> {
-        let chosen: Vec<WireChoice> = values.parse_all("wire")?;
-        let chosen: Vec<_> = chosen.iter().map(|choice| choice.0.name()).collect();
-        let all = wires::kits().iter().map(|kit| kit.name());
+    fn wires(values: &Values, kits: &Kits) -> Result<Vec<WireName>, NodeError> {
+        let chosen = values.read("wire", |text| Ok(kits.named(text)?.name()))?;
+        let all = kits.iter().map(Kit::name);
         Ok(all.filter(|name| chosen.is_empty() || chosen.contains(name)).collect())
     }
 
-    fn external(values: &Values, wires: &[WireName]) -> Result<Vec<(WireName, External)>, NodeError> {
-        let given: Vec<ForWire<External>> = values.parse_all("external")?;
+    fn external(
+        values: &Values,
+        wires: &[WireName],
+        kits: &Kits,
+    ) -> Result<Vec<(WireName, External)>, NodeError> {
+        let given = ForWire::<External>::all(values, "external", kits)?;
         let place = |given: ForWire<External>| match (given.wire, wires) {
             (Some(wire), _) if wires.contains(&wire) => Ok((wire, given.value)),
             (Some(wire), _) => {
@@ -314,8 +304,8 @@ impl NodeConfig {
         given.into_iter().map(place).collect()
     }
 
-    fn key_files(values: &Values) -> Result<Vec<(WireName, PathBuf)>, NodeError> {
-        let given: Vec<KeyFile> = values.parse_all("key-file")?;
+    fn key_files(values: &Values, kits: &Kits) -> Result<Vec<(WireName, PathBuf)>, NodeError> {
+        let given = values.read("key-file", |text| KeyFile::among(kits, text))?;
         Ok(given.into_iter().map(|key| (key.wire, key.path)).collect())
     }
 
@@ -327,7 +317,7 @@ impl NodeConfig {
             )));
         }
         for peer in &self.peers {
-            let (kit, _) = wires::parse(peer)?;
+            let (kit, _) = self.kits.parse(peer)?;
             if !served(kit.name()) {
                 let wire = kit.name();
                 return Err(NodeError::usage(format!(
@@ -343,11 +333,6 @@ impl NodeConfig {
         }
         if !self.cast.is_empty() && !self.protocols.contains(&ProtocolName::Cast) {
             return Err(NodeError::usage("--cast needs the protocol cast: add --protocol cast"));
-        }
-        let both = [ProtocolName::Bench, ProtocolName::Cast].iter().all(|p| self.protocols.contains(p));
-        let channel = self.values.text("channel").map(str::as_bytes);
-        if both && channel == Some(wires::fabric::bench_channel()) {
-            return Err(NodeError::usage("the protocol bench echoes that channel: choose another --channel"));
         }
         Ok(self)
     }
@@ -371,11 +356,21 @@ pub struct KeyFile {
     pub path: PathBuf,
 }
 
+impl KeyFile {
+    /// Reads `WIRE=PATH` with one of these wires.
+    ///
+    /// # Errors
+    /// A sentence that says what is expected.
+    pub fn among(kits: &Kits, text: &str) -> Result<Self, String> {
+        let (wire, path) = text.split_once('=').ok_or_else(|| format!("{text:?} is not WIRE=PATH"))?;
+        Ok(Self { wire: kits.named(wire)?.name(), path: path.into() })
+    }
+}
+
 impl FromStr for KeyFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (wire, path) = text.split_once('=').ok_or_else(|| format!("{text:?} is not WIRE=PATH"))?;
-        Ok(Self { wire: wire.parse::<WireChoice>()?.0.name(), path: path.into() })
+        Self::among(&Kits::builtin(), text)
     }
 }

@@ -3,30 +3,25 @@
 //! ```text
 //!   settings ─▶ flags, variables, section of the file        parse, claims ─▶ addresses as users write them
 //!   build    ─▶ the wire, its ready line, its own URL,        keygen, public_forms ─▶ keys
-//!               where bench and cast ride                     probe ─▶ who answers, and how far away
+//!               where bench and cast ride, its roles          decode ─▶ what an address says
 //! ```
 //!
-//! A wire is added by one folder in [`crate::wires`] with a type that implements [`Kit`], and one line in
-//! [`crate::wires::kits`].
+//! A wire of this repository is added by one folder in [`crate::wires`] with a type that implements [`Kit`], and one
+//! line in [`crate::wires::Kits::builtin`]. A program adds a wire of its own with [`crate::NodeBuilder::kit`].
 
 use crate::error::NodeError;
 use crate::settings::{Setting, Values};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use switchboard::net::{Connection, connect_host};
 use switchboard::service::Service;
-use switchboard::wire::{AddressError, HandshakeError, Stage, Wire};
+use switchboard::wire::{AddressError, Wire};
 use switchboard::{BoxFuture, Candidate, Env, PeerId, Protocol, WireName};
 use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
 use switchboard_cast::ChannelMap;
 use tokio::sync::mpsc;
-
-/// How long connecting to somebody named by the operator may take.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a node's key comes from.
 #[derive(Debug, Clone)]
@@ -113,6 +108,16 @@ pub trait Kit: Send + Sync {
         false
     }
 
+    /// Whether these settings make a node that is there for this wire's own work, so that it runs no protocol that was
+    /// not named (a seed, for example).
+    ///
+    /// # Errors
+    /// A setting that must be changed.
+    fn stands_alone(&self, values: &Values) -> Result<bool, NodeError> {
+        let _ = values;
+        Ok(false)
+    }
+
     /// Makes the wire.
     ///
     /// # Errors
@@ -146,16 +151,20 @@ pub trait Kit: Send + Sync {
     /// As for [`Kit::parse`].
     fn decode(&self, url: &str) -> Result<Value, AddressError>;
 
-    /// Shakes hands as any node of the network would accept it, and stays for round trips.
-    fn probe<'a>(
-        &'a self,
-        whom: &'a Candidate,
-        request: &'a BuildRequest<'a>,
-    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>>;
-
-    /// The protocol `bench` as a client: the protocol, and where its sessions come out.
-    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>);
+    /// The protocol `bench` as a client, where the wire has one.
+    fn bench_client(&self) -> Option<BenchClient> {
+        None
+    }
 }
+
+impl fmt::Debug for dyn Kit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kit({})", self.name())
+    }
+}
+
+/// A protocol that measures, and where its sessions come out.
+pub type BenchClient = (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>);
 
 /// What a wire is made from.
 #[derive(Debug, Clone, Copy)]
@@ -220,6 +229,7 @@ impl std::str::FromStr for External {
 pub type Ready = Box<dyn Fn(Option<&External>) -> Value + Send + Sync>;
 
 /// A wire that was made, with what the front door shows of it.
+#[non_exhaustive]
 pub struct Built {
     /// The wire.
     pub wire: Arc<dyn Wire>,
@@ -227,12 +237,76 @@ pub struct Built {
     pub ready: Ready,
     /// Its URL at an address.
     pub url: Box<dyn Fn(&External) -> String + Send + Sync>,
-    /// The protocol `bench`, as a server.
-    pub bench: Arc<dyn Protocol>,
+    /// The protocol `bench`, as a server, where the wire has one.
+    pub bench: Option<Arc<dyn Protocol>>,
     /// Where `cast` rides.
-    pub cast: ChannelMap,
+    pub cast: CastPlace,
     /// What it brings beyond the wire itself.
     pub roles: Roles,
+}
+
+/// Where the protocol `cast` rides on a wire.
+#[derive(Clone)]
+pub enum CastPlace {
+    /// On these channels of the wire's own.
+    Native(ChannelMap),
+    /// Wherever the wire puts a protocol that knows nothing of it.
+    Plain,
+}
+
+impl CastPlace {
+    /// The channels, and what wraps the messages.
+    #[must_use]
+    pub fn map(&self) -> ChannelMap {
+        match self {
+            Self::Native(map) => map.clone(),
+            Self::Plain => ChannelMap::plain(0),
+        }
+    }
+}
+
+impl Built {
+    /// A wire that shows its id and `url`, carries `cast` as any plain protocol, has no `bench` and no roles.
+    #[must_use]
+    pub fn new(
+        wire: Arc<dyn Wire>,
+        url: impl Fn(&External) -> String + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let (id, shown) = (wire.local_id().to_string(), url.clone());
+        let ready: Ready = Box::new(move |at| match at {
+            Some(at) => json!({"id": id, "url": shown(at)}),
+            None => json!({"id": id}),
+        });
+        Self { wire, ready, url: Box::new(url), bench: None, cast: CastPlace::Plain, roles: Roles::default() }
+    }
+
+    /// Sets what it shows of itself.
+    #[must_use]
+    pub fn ready(mut self, ready: impl Fn(Option<&External>) -> Value + Send + Sync + 'static) -> Self {
+        self.ready = Box::new(ready);
+        self
+    }
+
+    /// Adds the protocol `bench`, as a server.
+    #[must_use]
+    pub fn bench(mut self, bench: Arc<dyn Protocol>) -> Self {
+        self.bench = Some(bench);
+        self
+    }
+
+    /// Sets the channels of the wire's own that `cast` rides on.
+    #[must_use]
+    pub fn cast(mut self, map: ChannelMap) -> Self {
+        self.cast = CastPlace::Native(map);
+        self
+    }
+
+    /// Sets what it brings beyond the wire itself.
+    #[must_use]
+    pub fn roles(mut self, roles: Roles) -> Self {
+        self.roles = roles;
+        self
+    }
 }
 
 /// What a wire brings to a node beyond itself, by its settings.
@@ -259,14 +333,6 @@ impl fmt::Debug for Built {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Built({})", self.wire.name())
     }
-}
-
-/// Somebody who was asked who they are.
-pub enum Probe {
-    /// A session whose own ping measures round trips.
-    Session(Box<switchboard::wire::Established>),
-    /// A peer that answers a call.
-    Gossip(Box<switchboard_fabric::wire::Probed>),
 }
 
 /// A session that can be measured.
@@ -300,16 +366,4 @@ pub(crate) fn forward<D: BenchDriver + 'static>(
         }
     });
     rx
-}
-
-/// Connects to somebody named by the operator.
-///
-/// # Errors
-/// Why not, as a step of a handshake.
-pub async fn connect(env: &Env, whom: &Candidate) -> Result<Connection, HandshakeError> {
-    let connection = connect_host(&**env.net(), &whom.host, whom.port, CONNECT_LIMIT).await;
-    connection.map_err(|error| match error.kind() {
-        std::io::ErrorKind::TimedOut => HandshakeError::Timeout(Stage::Connect),
-        _ => HandshakeError::Io { stage: Stage::Connect, error },
-    })
 }

@@ -14,7 +14,6 @@ use switchboard::text::printable;
 use switchboard::{Candidate, Env};
 use switchboard_comet::pex::ask::Asker;
 use switchboard_comet::{CometConfig, NodeKey};
-use switchboard_node::kit;
 use tokio::time::timeout;
 
 /// How long one node may take to shake hands, and to answer.
@@ -64,7 +63,7 @@ fn config(env: &Env) -> Result<CometConfig, Fail> {
 async fn asker(whom: &Candidate, env: &Env) -> Result<Asker, String> {
     let config = config(env).map_err(|fail| fail.to_string())?;
     let connect = async {
-        let connection = kit::connect(env, whom).await?;
+        let connection = switchboard::wire::connect(env, whom).await?;
         Asker::connect(connection, whom, &config, env).await
     };
     match timeout(NODE_LIMIT, connect).await {

@@ -3,12 +3,10 @@
 use super::whom;
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, Client, Kind};
+use crate::wires::{self, Client};
 use serde_json::Value;
 use switchboard::Env;
-use switchboard::text::printable;
-use switchboard_comet::COMET;
-use switchboard_node::kit::{KeySource, Probe};
+use switchboard_node::kit::KeySource;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,30 +17,18 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let whom = whom(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
-    let kind: Kind = COMET.parse().map_err(Fail::job)?;
     let client = Client::new(KeySource::Throwaway, &[]);
-    let probe = kind.0.probe(&whom, &client.request(&env)).await?;
-    let probe = probe.map_err(|error| Fail::job(format!("{whom}: {}", printable(&error.to_string()))))?;
+    let probe = client.probe(&whom, 0, &env).await?;
     let mut status = wires::describe(&probe);
     let pex =
         status["capabilities"].as_array().is_some_and(|all| all.iter().any(|channel| channel == "0x00"));
     if let Some(fields) = status.as_object_mut() {
         fields.insert("event".into(), "status".into());
-        fields.insert("address".into(), format!("{}@{}", probe_id(&probe), whom.authority()).into());
+        fields.insert("address".into(), format!("{}@{}", probe.id, whom.authority()).into());
         fields.insert("pex".into(), pex.into());
     }
     output.event(&status, &lines(&status));
-    if let Probe::Session(session) = probe {
-        crate::ping::goodbye(*session).await;
-    }
     Ok(())
-}
-
-fn probe_id(probe: &Probe) -> String {
-    match probe {
-        Probe::Session(session) => session.peer.to_string(),
-        Probe::Gossip(probed) => probed.peer.to_string(),
-    }
 }
 
 fn lines(status: &Value) -> String {

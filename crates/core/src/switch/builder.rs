@@ -186,6 +186,12 @@ impl SwitchBuilder {
         self.register(protocol, None, Placement::Plain)
     }
 
+    /// Registers a protocol that knows nothing of wires, on one wire.
+    #[must_use]
+    pub fn plain_protocol_on(self, wire: WireName, protocol: Arc<dyn Protocol>) -> Self {
+        self.register(protocol, Some(wire), Placement::Plain)
+    }
+
     fn register(mut self, protocol: Arc<dyn Protocol>, only: Option<WireName>, placement: Placement) -> Self {
         let spec = protocol.spec();
         let least = spec.channels.iter().map(|c| u64::from(c.id.0) + 1).max().unwrap_or(0);

@@ -55,6 +55,15 @@ pub struct End {
     pub detail: Option<String>,
 }
 
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{} (by {}): {detail}", self.reason, self.by.as_str()),
+            None => write!(f, "{} (by {})", self.reason, self.by.as_str()),
+        }
+    }
+}
+
 impl End {
     /// What a protocol's error means for the session.
     pub(crate) fn from_protocol(name: &str, error: &ProtocolError) -> Self {

@@ -16,6 +16,7 @@ use crate::reason::Reason;
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A channel both sides share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,21 @@ pub struct Liveness {
     pub pong_within: Option<Duration>,
     /// Longest silence.
     pub idle_limit: Option<Duration>,
+}
+
+impl Liveness {
+    /// A ping at this interval, which must be answered within this time.
+    #[must_use]
+    pub fn ping(every: Duration, pong_within: Duration) -> Self {
+        Self { ping_every: Some(every), pong_within: Some(pong_within), idle_limit: None }
+    }
+
+    /// Sets the longest silence.
+    #[must_use]
+    pub fn idle_limit(mut self, limit: Duration) -> Self {
+        self.idle_limit = Some(limit);
+        self
+    }
 }
 
 /// When a session ends because its protocols are done.
@@ -240,51 +256,48 @@ impl Established {
         poll_fn(|cx| reader.poll_read(cx, leftover, usize::MAX)).await
     }
 
-    /// Measures round trips, says goodbye, and gives what a probe tells.
-    ///
-    /// # Errors
-    /// As for [`Established::round_trips`].
-    pub async fn into_probe(mut self, pings: u32) -> Result<super::Probe, HandshakeError> {
-        let round_trips = self.round_trips(pings).await?;
-        let probe = super::Probe::new(self.peer, self.info.clone(), round_trips);
+    /// Measures round trips, says goodbye, and gives what a probe tells. `began` is when its handshake did.
+    pub async fn into_probe(mut self, began: Instant, pings: u32) -> super::Probe {
+        let mut probe = super::Probe::new(self.peer, self.info.clone(), began.elapsed());
+        for _ in 0..pings {
+            let measured = tokio::time::timeout(super::PROBE_PONG_WITHIN, self.round_trip()).await;
+            if !probe.add(measured.unwrap_or(Err(HandshakeError::Timeout(Stage::Protocol)))) {
+                break;
+            }
+        }
         self.refuse(&Reason::Quitting).await;
-        Ok(probe)
+        probe
     }
 
-    /// Measures round trips with the wire's own ping, outside any Switch; what else comes is skipped. The caller
+    /// Measures a round trip with the wire's own ping, outside any Switch; what else comes is skipped. The caller
     /// bounds it in time.
     ///
     /// # Errors
     /// When the peer breaks a rule, ends the session, or the connection breaks.
-    pub async fn round_trips(&mut self, count: u32) -> Result<Vec<Duration>, HandshakeError> {
+    pub async fn round_trip(&mut self) -> Result<Duration, HandshakeError> {
         let stage = Stage::Protocol;
         let fault = |fault| HandshakeError::Peer { stage, fault };
-        let mut out = Vec::new();
-        for _ in 0..count {
-            // Before it is sent: the pong may be there when the write returns.
-            let began = tokio::time::Instant::now();
-            self.say(OutFrame::Ping).await.map_err(|_| HandshakeError::Closed(stage))?;
-            loop {
-                let ping = match self.decoder.decode(&mut self.leftover).map_err(fault)? {
-                    Some(InFrame::Pong) => break,
-                    Some(InFrame::Ping) => true,
-                    Some(InFrame::Goodbye(reason)) => return Err(HandshakeError::refused_by_peer(reason)),
-                    Some(_) => continue,
-                    None => false,
-                };
-                if ping {
-                    self.say(OutFrame::Pong).await.map_err(|_| HandshakeError::Closed(stage))?;
-                    continue;
-                }
-                match self.read().await.map_err(fault)? {
-                    Read::Bytes(_) => {}
-                    Read::Pong => break,
-                    Read::Over(_) => return Err(HandshakeError::Closed(stage)),
-                }
+        // Before it is sent: the pong may be there when the write returns.
+        let began = Instant::now();
+        self.say(OutFrame::Ping).await.map_err(|_| HandshakeError::Closed(stage))?;
+        loop {
+            let ping = match self.decoder.decode(&mut self.leftover).map_err(fault)? {
+                Some(InFrame::Pong) => return Ok(began.elapsed()),
+                Some(InFrame::Ping) => true,
+                Some(InFrame::Goodbye(reason)) => return Err(HandshakeError::refused_by_peer(reason)),
+                Some(_) => continue,
+                None => false,
+            };
+            if ping {
+                self.say(OutFrame::Pong).await.map_err(|_| HandshakeError::Closed(stage))?;
+                continue;
             }
-            out.push(began.elapsed());
+            match self.read().await.map_err(fault)? {
+                Read::Bytes(_) => {}
+                Read::Pong => return Ok(began.elapsed()),
+                Read::Over(_) => return Err(HandshakeError::Closed(stage)),
+            }
         }
-        Ok(out)
     }
 
     /// Says why there will be no session, within its rules' time, and closes.

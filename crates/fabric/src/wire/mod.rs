@@ -431,7 +431,7 @@ impl Wire for Fabric {
         format!("fabric://{}", endpoint(listen))
     }
 
-    fn probe(
+    fn probe_over(
         &self,
         connection: Connection,
         whom: Candidate,
@@ -439,12 +439,15 @@ impl Wire for Fabric {
         pings: u32,
     ) -> BoxFuture<'_, Result<switchboard::wire::Probe, HandshakeError>> {
         Box::pin(async move {
+            let began = tokio::time::Instant::now();
             let mut probed = probe(connection, &whom, self, &env).await?;
-            let mut round_trips = Vec::new();
+            let mut found = switchboard::wire::Probe::new(probed.peer, probed.info.clone(), began.elapsed());
             for _ in 0..pings {
-                round_trips.push(probed.ping().await?);
+                if !found.add(probed.ping().await) {
+                    break;
+                }
             }
-            Ok(switchboard::wire::Probe::new(probed.peer, probed.info.clone(), round_trips))
+            Ok(found)
         })
     }
 }

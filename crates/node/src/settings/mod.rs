@@ -219,7 +219,11 @@ impl Values {
         Ok(self.read(name, on)?.first().copied().unwrap_or(false))
     }
 
-    fn read<T>(&self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, NodeError> {
+    /// A list that `read` reads, one text at a time.
+    ///
+    /// # Errors
+    /// [`NodeError::Setting`] for the first text it refuses.
+    pub fn read<T>(&self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, NodeError> {
         let Some(Given { texts, source }) = self.map.get(name) else { return Ok(Vec::new()) };
         let wrong = |text| NodeError::Setting { name: name.to_owned(), given: source.clone(), text };
         texts.iter().map(|text| read(text).map_err(wrong)).collect()

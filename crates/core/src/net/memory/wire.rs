@@ -16,7 +16,7 @@ use crate::preset::{OtherIdentity, Preset};
 use crate::reason::Reason;
 use crate::wire::{
     AddressError, Decoder, EncodeError, Encoder, Established, Fault, HandshakeError, InFrame, Liveness,
-    Offer, OutFrame, RemoteInfo, Rules, SessionChannel, Sniff, Stage, Upgrade, Wire,
+    Offer, OutFrame, RemoteInfo, Rules, Sniff, Stage, Upgrade, Wire,
 };
 use bytes::{Buf, BufMut, BytesMut};
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl MemoryWire {
             peer,
             holder,
             info: RemoteInfo { name: peer.to_string(), capabilities, ..RemoteInfo::default() },
-            channels: shared(&upgrade.offer, &theirs),
+            channels: upgrade.offer.shared_with(&theirs),
             encoder: Box::new(MemoryEncoder),
             decoder: Box::new(MemoryDecoder),
             reader: Box::new(connection.reader),
@@ -144,22 +144,6 @@ fn hello(id: &PeerId, offer: &Offer) -> BytesMut {
         out.put_u8(name.len() as u8);
         out.put_slice(name);
         out.put_u32(protocol.version);
-    }
-    out
-}
-
-/// Channels are numbered through the shared protocols in the order of their names, so that both sides agree.
-fn shared(offer: &Offer, theirs: &[(String, u32)]) -> Vec<SessionChannel> {
-    let mut common: Vec<_> =
-        offer.protocols.iter().filter(|p| theirs.contains(&(p.name.clone(), p.version))).collect();
-    common.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-    let (mut out, mut base) = (Vec::new(), 0);
-    for protocol in common {
-        for spec in &protocol.channels {
-            let wire_id = base + u64::from(spec.id.0);
-            out.push(SessionChannel { protocol: protocol.index, channel: spec.id, wire_id });
-        }
-        base += protocol.length;
     }
     out
 }

@@ -4,19 +4,18 @@ mod roles;
 mod settings;
 
 use crate::error::NodeError;
-use crate::kit::{self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, forward};
-use crate::settings::Setting;
+use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, forward};
+use crate::settings::{Setting, Values};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use switchboard::wire::{AddressError, HandshakeError};
-use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard::wire::AddressError;
+use switchboard::{Candidate, Env, WireName};
 use switchboard_cast::{ChannelMap, Flow, Framing};
 use switchboard_comet::bench::Bench;
 use switchboard_comet::{COMET, Comet, CometConfig, NodeKey, proto};
-use tokio::sync::mpsc;
 
 /// The kit.
 #[derive(Debug, Clone, Copy)]
@@ -95,23 +94,24 @@ impl Kit for CometKit {
         switchboard_comet::wire::parse(&format!("comet://{url}"))
     }
 
+    fn stands_alone(&self, values: &Values) -> Result<bool, NodeError> {
+        values.switch("seed-mode")
+    }
+
     fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
         let config = config(request)?;
         let node_id = config.key.id();
         let id = node_id.to_string();
         let wire = Arc::new(Comet::new(config).map_err(NodeError::usage)?);
         let for_url = id.clone();
-        Ok(Built {
-            wire,
-            ready: Box::new(move |at| match at {
+        Ok(Built::new(wire, move |at| format!("comet://{for_url}@{at}"))
+            .ready(move |at| match at {
                 Some(at) => json!({"address": format!("{id}@{at}"), "id": id}),
                 None => json!({"id": id}),
-            }),
-            url: Box::new(move |at| format!("comet://{for_url}@{at}")),
-            bench: Bench::server(),
-            cast: ChannelMap::wrapped(CAST_BASE, BytesValue),
-            roles: roles::roles(request, node_id)?,
-        })
+            })
+            .bench(Bench::server())
+            .cast(ChannelMap::wrapped(CAST_BASE, BytesValue))
+            .roles(roles::roles(request, node_id)?))
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
@@ -133,24 +133,9 @@ impl Kit for CometKit {
         Ok(json!({"id": id, "host": candidate.host, "port": candidate.port, "address": address}))
     }
 
-    fn probe<'a>(
-        &'a self,
-        whom: &'a Candidate,
-        request: &'a BuildRequest<'a>,
-    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>> {
-        Box::pin(async move {
-            let config = config(request)?;
-            let probe = async {
-                let connection = kit::connect(request.env, whom).await?;
-                switchboard_comet::probe(connection, whom, &config, request.env).await
-            };
-            Ok(probe.await.map(Box::new).map(Probe::Session))
-        })
-    }
-
-    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+    fn bench_client(&self) -> Option<BenchClient> {
         let (bench, drivers) = Bench::driven();
-        (bench, forward(drivers))
+        Some((bench, forward(drivers)))
     }
 }
 

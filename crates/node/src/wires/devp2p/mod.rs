@@ -4,9 +4,7 @@ pub mod bootnode;
 pub mod discovery;
 
 use crate::error::NodeError;
-use crate::kit::{
-    self, BenchDriver, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Probe, Roles, forward,
-};
+use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Roles, forward};
 use crate::settings::Setting;
 use discovery::{DiscoveryService, DiscoverySettings};
 use serde_json::{Value, json};
@@ -14,14 +12,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use switchboard::service::Service;
-use switchboard::wire::{AddressError, HandshakeError};
-use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
+use switchboard::wire::AddressError;
+use switchboard::{Candidate, Env, WireName};
 use switchboard_cast::ChannelMap;
 use switchboard_devp2p::bench::Bench;
 use switchboard_devp2p::{DEVP2P, Devp2p, Devp2pConfig};
 use switchboard_enr::enode::Endpoint;
 use switchboard_enr::{Enode, NodeKey, Record};
-use tokio::sync::mpsc;
 
 /// The kit.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +86,8 @@ impl Kit for Devp2pKit {
             running.map_or(0, |running| external.map_or(running.local_addr().port(), |_| at.port))
         };
         let for_ready_udp = udp.clone();
-        Ok(Built {
-            wire,
-            ready: Box::new(move |at| {
+        Ok(Built::new(wire, move |at| enode(&for_url, at, udp(at)).to_string())
+            .ready(move |at| {
                 let mut fields = json!({"id": id});
                 if let Some(at) = at {
                     fields["enode"] = enode(&for_ready, at, for_ready_udp(at)).to_string().into();
@@ -100,12 +96,10 @@ impl Kit for Devp2pKit {
                     fields["enr"] = running.record().to_string().into();
                 }
                 fields
-            }),
-            url: Box::new(move |at| enode(&for_url, at, udp(at)).to_string()),
-            bench: Bench::server(),
-            cast: ChannelMap::plain(0),
-            roles: Roles { services: service.into_iter().collect(), ..Roles::default() },
-        })
+            })
+            .bench(Bench::server())
+            .cast(ChannelMap::plain(0))
+            .roles(Roles { services: service.into_iter().collect(), ..Roles::default() }))
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
@@ -136,23 +130,8 @@ impl Kit for Devp2pKit {
         )
     }
 
-    fn probe<'a>(
-        &'a self,
-        whom: &'a Candidate,
-        request: &'a BuildRequest<'a>,
-    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>> {
-        Box::pin(async move {
-            let config = config(request)?;
-            let probe = async {
-                let connection = kit::connect(request.env, whom).await?;
-                switchboard_devp2p::probe(connection, whom, &config, request.env).await
-            };
-            Ok(probe.await.map(Box::new).map(Probe::Session))
-        })
-    }
-
-    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+    fn bench_client(&self) -> Option<BenchClient> {
         let (bench, drivers) = Bench::driven();
-        (bench, forward(drivers))
+        Some((bench, forward(drivers)))
     }
 }

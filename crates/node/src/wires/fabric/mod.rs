@@ -6,20 +6,19 @@ pub mod peer;
 pub use peer::FabricPeer;
 
 use crate::error::NodeError;
-use crate::kit::{self, BenchDriver, BuildRequest, Built, KeyPlan, KeySource, Kit, Probe, forward};
+use crate::kit::{BenchClient, BuildRequest, Built, KeyPlan, KeySource, Kit, forward};
 use crate::settings::{Form, Setting, Values};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::wire::{AddressError, HandshakeError, Wire};
-use switchboard::{BoxFuture, Candidate, Env, Protocol, WireName};
-use switchboard_fabric::bench::{driven, server};
+use switchboard::wire::{AddressError, Wire};
+use switchboard::{Candidate, Env, WireName};
+use switchboard_fabric::bench::{ECHO, driven, server};
 use switchboard_fabric::cast::{CHANNEL, ChannelName};
 use switchboard_fabric::keygen;
 use switchboard_fabric::{FABRIC, Fabric, FabricConfig, PeerFolder};
-use tokio::sync::mpsc;
 
 /// The kit.
 #[derive(Debug, Clone, Copy)]
@@ -106,19 +105,20 @@ impl Kit for FabricKit {
     }
 
     fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
+        let runs = |name: &str| request.values.texts("protocol").iter().any(|protocol| protocol == name);
+        let echoed = request.values.text("channel").is_some_and(|name| name.as_bytes() == ECHO);
+        if echoed && runs("bench") && runs("cast") {
+            return Err(NodeError::usage("the protocol bench echoes that channel: choose another --channel"));
+        }
         let wire = Arc::new(wire(request)?);
         let (pki_id, org) = (wire.local_id().to_string(), org(request.values).to_owned());
-        Ok(Built {
-            wire,
-            ready: Box::new(move |at| match at {
+        Ok(Built::new(wire, |at| format!("fabric://{at}"))
+            .ready(move |at| match at {
                 Some(at) => json!({"endpoint": at.to_string(), "pki_id": pki_id, "msp": org}),
                 None => json!({"pki_id": pki_id, "msp": org}),
-            }),
-            url: Box::new(|at| format!("fabric://{at}")),
-            bench: server(),
-            cast: switchboard_fabric::cast::channels(&channel(request.values)?),
-            roles: kit::Roles::default(),
-        })
+            })
+            .bench(server())
+            .cast(switchboard_fabric::cast::channels(&channel(request.values)?)))
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
@@ -162,29 +162,8 @@ impl Kit for FabricKit {
         Ok(json!({"endpoint": candidate.authority(), "host": candidate.host, "port": candidate.port}))
     }
 
-    fn probe<'a>(
-        &'a self,
-        whom: &'a Candidate,
-        request: &'a BuildRequest<'a>,
-    ) -> BoxFuture<'a, Result<Result<Probe, HandshakeError>, NodeError>> {
-        Box::pin(async move {
-            let wire = wire(request)?;
-            let probe = async {
-                let connection = kit::connect(request.env, whom).await?;
-                switchboard_fabric::probe(connection, whom, &wire, request.env).await
-            };
-            Ok(probe.await.map(Box::new).map(Probe::Gossip))
-        })
-    }
-
-    fn bench_client(&self) -> (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>) {
+    fn bench_client(&self) -> Option<BenchClient> {
         let (bench, drivers) = driven();
-        (bench, forward(drivers))
+        Some((bench, forward(drivers)))
     }
-}
-
-/// The gossip channel that `bench` echoes, which casts must not ride on beside it.
-#[must_use]
-pub fn bench_channel() -> &'static [u8] {
-    switchboard_fabric::bench::ECHO
 }
