@@ -209,6 +209,7 @@ impl Lines {
         let capabilities = theirs.iter().map(|(name, version)| format!("{name}/{version}")).collect();
         Established {
             peer,
+            holder: peer,
             info: RemoteInfo { name: "toy".into(), capabilities, ..RemoteInfo::default() },
             channels,
             encoder: Box::new(ToyEncoder),
