@@ -20,6 +20,7 @@ import (
 	"github.com/hyperledger/fabric/gossip/gossip"
 	"github.com/hyperledger/fabric/gossip/gossip/algo"
 	"github.com/hyperledger/fabric/gossip/metrics"
+	"github.com/hyperledger/fabric/gossip/state"
 	pb "github.com/hyperledger/fabric/protos/gossip"
 	"google.golang.org/grpc"
 )
@@ -27,11 +28,15 @@ import (
 // How often the folder of blocks and the membership are looked at: gossip tells of neither.
 const lookEvery = 100 * time.Millisecond
 
-// member is Fabric's whole gossip of one peer, without a ledger: it keeps the numbers of blocks.
+// member is Fabric's whole gossip of one peer. Without state transfer it has no ledger: it keeps the numbers of blocks.
 type member struct {
 	node    *node
 	gossip  gossip.Gossip
 	channel common.ChainID
+	// With state transfer.
+	provider state.GossipStateProvider
+	ledger   *memoryLedger
+	private  *private
 
 	mu     sync.Mutex
 	blocks map[uint64]bool
@@ -104,16 +109,20 @@ func runGossip(o *options) {
 	atExit(func() { m.stop() })
 	n.ready(endpoint)
 
-	received, _ := m.gossip.Accept(func(message any) bool { return message.(*pb.GossipMessage).IsDataMsg() }, false)
-	go func() {
-		for message := range received {
-			if payload := message.GetDataMsg().Payload; payload != nil {
-				m.store(payload.SeqNum, payload.Data)
-			}
-		}
-	}()
 	m.gossip.JoinChan(config, m.channel)
-	m.gossip.UpdateLedgerHeight(1, m.channel)
+	if o.state {
+		startState(m, o, measures)
+	} else {
+		received, _ := m.gossip.Accept(func(message any) bool { return message.(*pb.GossipMessage).IsDataMsg() }, false)
+		go func() {
+			for message := range received {
+				if payload := message.GetDataMsg().Payload; payload != nil {
+					m.store(payload.SeqNum, payload.Data)
+				}
+			}
+		}()
+		m.gossip.UpdateLedgerHeight(1, m.channel)
+	}
 	if o.election {
 		adapter := election.NewAdapter(m.gossip, p.pkiID, m.channel, measures.ElectionMetrics)
 		election.NewLeaderElectionService(adapter, string(p.pkiID), m.led, election.ElectionConfig{
@@ -172,6 +181,26 @@ func (m *member) store(number uint64, data []byte) bool {
 
 // readBlocks gossips 1.block, 2.block … as they appear.
 func (m *member) readBlocks(dir string) {
+	next := uint64(1)
+	for m.provider != nil {
+		// Read on before it is stored; state transfer waits where it is full.
+		height, _ := m.ledger.LedgerHeight()
+		next = max(next, height)
+		m.mu.Lock()
+		leads := m.leads
+		m.mu.Unlock()
+		data, err := os.ReadFile(filepath.Join(dir, strconv.FormatUint(next, 10)+".block"))
+		if err != nil || !leads {
+			time.Sleep(lookEvery)
+			continue
+		}
+		payload := &pb.Payload{SeqNum: next, Data: data}
+		if err := m.provider.AddPayload(payload); err != nil {
+			failed(err.Error())
+		}
+		m.tell(payload)
+		next++
+	}
 	for {
 		m.mu.Lock()
 		number, leads := m.height, m.leads
@@ -182,12 +211,17 @@ func (m *member) readBlocks(dir string) {
 			continue
 		}
 		if m.store(number, data) {
-			m.gossip.Gossip(&pb.GossipMessage{
-				Tag: pb.GossipMessage_CHAN_AND_ORG, Channel: m.channel,
-				Content: &pb.GossipMessage_DataMsg{DataMsg: &pb.DataMessage{Payload: &pb.Payload{SeqNum: number, Data: data}}},
-			})
+			m.tell(&pb.Payload{SeqNum: number, Data: data})
 		}
 	}
+}
+
+// tell gossips a block.
+func (m *member) tell(payload *pb.Payload) {
+	m.gossip.Gossip(&pb.GossipMessage{
+		Tag: pb.GossipMessage_CHAN_AND_ORG, Channel: m.channel,
+		Content: &pb.GossipMessage_DataMsg{DataMsg: &pb.DataMessage{Payload: payload}},
+	})
 }
 
 // watchMembers tells who came and went, and the heights of the channel.

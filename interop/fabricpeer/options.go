@@ -30,6 +30,11 @@ type options struct {
 	bootstrap                     list
 	election                      bool
 	grace                         time.Duration
+
+	state                               bool
+	stateInterval, pullRetry, reconcile time.Duration
+	collections                         list
+	privateFrom                         string
 }
 
 type list []string
@@ -78,6 +83,12 @@ func parseOptions(args []string) *options {
 	f.StringVar(&o.blocksFrom, "blocks-from", "", "gossip: folder with 1.block, 2.block … to gossip as they appear")
 	f.BoolVar(&o.election, "election", false, "gossip: elect a leader, who alone reads blocks")
 	f.DurationVar(&o.grace, "election-grace", 15*time.Second, "gossip: how long the membership may take to become stable")
+	f.BoolVar(&o.state, "state", false, "gossip: Fabric's own state transfer over a ledger in memory")
+	f.DurationVar(&o.stateInterval, "state-interval", 10*time.Second, "gossip: how often state transfer compares heights")
+	f.Var(&o.collections, "collection", "gossip: private collections, as CHANNEL/CHAINCODE=FILE (repeatable; needs --state)")
+	f.StringVar(&o.privateFrom, "private-from", "", "gossip: folder with TXID.private files to push to their collections' members")
+	f.DurationVar(&o.pullRetry, "pull-retry", time.Minute, "gossip: how long private data is pulled at commit")
+	f.DurationVar(&o.reconcile, "reconcile", time.Minute, "gossip: how often missing private data is asked for again")
 	f.IntVar(&o.peers, "peers", 2, "keygen: how many peers")
 	f.BoolVar(&o.split, "client-cert", false, "keygen: a TLS certificate of its own for dialling")
 	for _, unused := range []string{"network", "name", "protocols", "cast-dir", "cast", "cast-chunk", "max-peers", "reason", "flush-throttle", "rates"} {
