@@ -141,6 +141,9 @@ func runGossip(o *options) {
 func (m *member) stop() {
 	done := make(chan struct{})
 	go func() {
+		if m.provider != nil {
+			m.provider.Stop() // before gossip, whose closed channels it would read from
+		}
 		m.gossip.Stop()
 		m.node.server.Stop()
 		close(done)

@@ -240,12 +240,14 @@ impl ChannelState {
         }
     }
 
-    /// Starts the election, once.
+    /// Starts the election, or to observe it, once.
     pub(crate) fn elect(&mut self, members: &Membership, cx: &Cx<'_>) {
         if self.election.is_none() {
-            let view = self.peers(members).count();
-            let options = cx.config.election.clone();
-            self.election = Some(Election::new(cx.me.pki_id, options, view, cx.now.mono));
+            let (options, now) = (cx.config.election.clone(), cx.now.mono);
+            self.election = Some(match cx.config.observes_leaders {
+                true => Election::observing(cx.me.pki_id, options, now),
+                false => Election::new(cx.me.pki_id, options, self.peers(members).count(), now),
+            });
         }
     }
 

@@ -68,6 +68,9 @@ pub struct Config {
     pub use_leader_election: bool,
     /// Whether this peer is a leader without election; not together with `useLeaderElection`.
     pub org_leader: bool,
+    /// Whether this peer only observes who is elected, and is never a leader; no option of Fabric's.
+    #[serde(skip)]
+    pub observes_leaders: bool,
     /// How often changes of a channel's members are looked for.
     #[serde(deserialize_with = "duration")]
     pub membership_tracker_interval: Duration,
@@ -153,6 +156,7 @@ impl Default for Config {
             bootstrap: vec!["127.0.0.1:7051".to_owned()],
             use_leader_election: false,
             org_leader: true,
+            observes_leaders: false,
             membership_tracker_interval: s(5),
             endpoint: String::new(),
             external_endpoint: String::new(),

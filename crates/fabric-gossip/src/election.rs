@@ -7,7 +7,16 @@
 //!              ──else──▶ leading: declares itself every 5 s ──declaration of a lower PKI-ID, or yield──▶ following
 //! ```
 //! (fabric gossip/election/election.go) Yielding: not a leader until another one declares itself, or for six times the threshold.
-//! While it yields a peer does not propose itself: a low PKI-ID among the proposals would keep the others from leading.
+//! While it yields a peer does not propose itself: a low PKI-ID among the proposals would keep the others from leading. A peer that only
+//! observes never proposes itself at all: it follows whoever declares itself, and knows of nobody when none did for 10 s.
+//!
+//! | Go's `gossip/election` | here |
+//! |---|---|
+//! | `NewLeaderElectionService` | [`Election::new`], with the peers seen |
+//! | `IsLeader`, the callback | [`Election::leads`], [`Step::Leader`] |
+//! | `Yield`, `Stop` | [`Election::yield_leadership`]; drop it |
+//! | `NewAdapter`; its `Gossip`, `CreateMessage` | the channel carries out [`Step::Propose`] and [`Step::Declare`], signed and numbered |
+//! | its `Accept`, `Peers`, `ReportMetrics` | [`Election::on_message`]; `view` of [`Election::tick`]; [`Election::leads`] read by the shell |
 //!
 //! Pure: the channel verifies messages and hands them in; what is returned is to be gossiped and told. Memory does not grow with the
 //! number of peers. Not protected from: a member of the own organisation with a low PKI-ID that declares itself and does
@@ -45,6 +54,7 @@ pub struct Election {
     leader: Option<PkiId>,
     lower_proposed: bool,
     yields: Option<Duration>,
+    stands: bool,
 }
 
 impl Election {
@@ -53,7 +63,14 @@ impl Election {
     pub fn new(me: PkiId, options: Options, view: usize, now: Duration) -> Self {
         let sample = now + options.membership_sample_interval;
         let phase = Phase::Stabilising { until: now + options.startup_grace_period, sample, view };
-        Self { me, options, phase, leader: None, lower_proposed: false, yields: None }
+        Self { me, options, phase, leader: None, lower_proposed: false, yields: None, stands: true }
+    }
+
+    /// Follows the leaders of others without ever being one.
+    #[must_use]
+    pub fn observing(me: PkiId, options: Options, now: Duration) -> Self {
+        let phase = Phase::Following { until: now + options.leader_alive_threshold };
+        Self { me, options, phase, leader: None, lower_proposed: false, yields: None, stands: false }
     }
 
     /// Whether this peer leads.
@@ -154,7 +171,7 @@ impl Election {
     }
 
     fn propose(&mut self, now: Duration, steps: &mut Vec<Step>) {
-        if self.yields.is_some() {
+        if self.yields.is_some() || !self.stands {
             return self.follow(now + self.options.leader_alive_threshold);
         }
         self.phase = Phase::Collecting { until: now + self.options.leader_election_duration };

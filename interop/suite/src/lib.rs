@@ -6,6 +6,8 @@
 
 #![allow(clippy::panic)] // a harness of tests: a failed expectation is a panic
 
+pub mod fabric;
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -114,6 +116,15 @@ impl Program {
     /// Closes its standard input, and leaves its lines to be read.
     pub fn close_stdin(&mut self) {
         drop(self.stdin.take());
+    }
+
+    /// Kills it, as a crash would.
+    ///
+    /// # Panics
+    /// When that is not possible.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap_or_else(|e| panic!("cannot kill {}: {e}", self.name));
+        let _ = self.child.wait();
     }
 
     /// Closes its standard input and waits for its end; gives the exit code.

@@ -34,6 +34,17 @@ pub(super) fn shell_event(event: &ShellEvent) -> Option<(Value, String)> {
                 "namespace": namespace, "collection": collection, "block": block, "source": source});
             (value, text)
         }
+        ShellEvent::PrivatePushed { channel, tx_id, result } => {
+            let (channel, tx_id) = (channel.to_string(), printable(tx_id));
+            let reason = result.as_ref().err().map(|why| printable(why));
+            let text = match &reason {
+                None => format!("{channel} private data of {tx_id} pushed"),
+                Some(why) => format!("{channel} private data of {tx_id} is not pushed: {why}"),
+            };
+            let value = json!({"event": "private_pushed", "channel": channel, "tx_id": tx_id, "ok": result.is_ok(),
+                "acks": result.as_ref().ok(), "reason": reason});
+            (value, text)
+        }
         ShellEvent::Source { channel, why } => (
             json!({"event": "block_source", "channel": channel.to_string(), "reason": printable(why)}),
             format!("{channel} blocks cannot be read: {}", printable(why)),

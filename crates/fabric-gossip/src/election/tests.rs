@@ -102,3 +102,25 @@ fn our_own_messages_mean_nothing() {
     let mut leader = leading(5);
     assert!(leader.on_message(id(5), true, s(7)).is_empty() && leader.leads());
 }
+
+#[test]
+fn an_observer_follows_whoever_declares_and_never_stands() {
+    let options = Options::default();
+    let mut observer = Election::observing(PkiId([1; 32]), options.clone(), Duration::ZERO);
+    let mut now = Duration::ZERO;
+    let mut lead = |observer: &mut Election, until: u64, declared: Option<u8>| {
+        let mut steps = Vec::new();
+        while now < Duration::from_secs(until) {
+            now = observer.wake();
+            steps.extend(observer.tick(9, now));
+        }
+        steps.extend(declared.into_iter().flat_map(|by| observer.on_message(PkiId([by; 32]), true, now)));
+        steps
+    };
+    assert_eq!(lead(&mut observer, 100, None), [], "nobody declared, and it does not stand");
+    assert_eq!(lead(&mut observer, 0, Some(7)), [Step::Leader(Some(PkiId([7; 32])))]);
+    // The leader is silent for 10 s.
+    assert_eq!(lead(&mut observer, 120, None), [Step::Leader(None)]);
+    assert!(!observer.leads());
+    assert_eq!(lead(&mut observer, 0, Some(9)), [Step::Leader(Some(PkiId([9; 32])))]);
+}

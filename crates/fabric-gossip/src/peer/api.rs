@@ -102,7 +102,7 @@ impl Gossip {
         if !fresh && !channel.configure(config, &mut cx) {
             return Ok(());
         }
-        if cx.config.use_leader_election {
+        if cx.config.use_leader_election || cx.config.observes_leaders {
             channel.elect(&self.members, &cx);
         } else if cx.config.org_leader && (fresh || rejoined) {
             let pki_id = Some(cx.me.pki_id);

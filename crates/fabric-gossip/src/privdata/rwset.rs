@@ -50,45 +50,60 @@ fn name(bytes: &[u8]) -> Result<String, Malformed> {
     std::str::from_utf8(short).map(str::to_owned).map_err(|_| Malformed)
 }
 
+/// Reads an encoded `TxPvtReadWriteSet`.
+///
+/// # Errors
+/// [`Malformed`], also for what is over the limits.
+pub fn decode_sets(bytes: &Bytes) -> Result<Vec<PrivateSet>, Malformed> {
+    let mut sets = Vec::new();
+    for namespace in every(bytes, 2) {
+        let namespace = namespace?;
+        let of = name(bytes_of(namespace, 1)?.unwrap_or_default())?;
+        for collection in every(namespace, 2) {
+            let collection = collection?;
+            if sets.len() == MAX_SETS {
+                return Err(Malformed);
+            }
+            sets.push(PrivateSet {
+                namespace: of.clone(),
+                collection: name(bytes_of(collection, 1)?.unwrap_or_default())?,
+                rwset: bytes.slice_ref(bytes_of(collection, 2)?.unwrap_or_default()),
+            });
+        }
+    }
+    Ok(sets)
+}
+
+/// Encodes a `TxPvtReadWriteSet`. Sets of one namespace that stand beside each other are put into one part.
+#[must_use]
+pub fn encode_sets(sets: &[PrivateSet]) -> Vec<u8> {
+    let mut out = Writer::default();
+    for group in sets.chunk_by(|a, b| a.namespace == b.namespace) {
+        let mut part = Writer::default();
+        part = part.bytes(1, group.first().map(|set| set.namespace.as_bytes()).unwrap_or_default());
+        for set in group {
+            let one = Writer::default().bytes(1, set.collection.as_bytes()).bytes(2, &set.rwset).done();
+            part = part.message(2, &one);
+        }
+        out = out.message(2, &part.done());
+    }
+    out.done()
+}
+
 impl TxPrivate {
     /// Reads an item of `Payload.private_data`.
     ///
     /// # Errors
     /// [`Malformed`], also for what is over the limits.
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
-        let mut sets = Vec::new();
-        let payload = bytes_of(bytes, 2)?.unwrap_or_default();
-        for namespace in every(payload, 2) {
-            let namespace = namespace?;
-            let of = name(bytes_of(namespace, 1)?.unwrap_or_default())?;
-            for collection in every(namespace, 2) {
-                let collection = collection?;
-                if sets.len() == MAX_SETS {
-                    return Err(Malformed);
-                }
-                sets.push(PrivateSet {
-                    namespace: of.clone(),
-                    collection: name(bytes_of(collection, 1)?.unwrap_or_default())?,
-                    rwset: bytes.slice_ref(bytes_of(collection, 2)?.unwrap_or_default()),
-                });
-            }
-        }
-        Ok(Self { seq_in_block: number_of(bytes, 1)?, sets })
+        let payload = bytes.slice_ref(bytes_of(bytes, 2)?.unwrap_or_default());
+        Ok(Self { seq_in_block: number_of(bytes, 1)?, sets: decode_sets(&payload)? })
     }
 
-    /// Encodes an item of `Payload.private_data`. Sets of one namespace that stand beside each other are put into one part.
+    /// Encodes an item of `Payload.private_data`.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = Writer::default();
-        for group in self.sets.chunk_by(|a, b| a.namespace == b.namespace) {
-            let mut part = Writer::default();
-            part = part.bytes(1, group.first().map(|set| set.namespace.as_bytes()).unwrap_or_default());
-            for set in group {
-                let one = Writer::default().bytes(1, set.collection.as_bytes()).bytes(2, &set.rwset).done();
-                part = part.message(2, &one);
-            }
-            out = out.message(2, &part.done());
-        }
-        Writer::default().number(1, self.seq_in_block).bytes(2, &out.done()).done().into()
+        let sets = encode_sets(&self.sets);
+        Writer::default().number(1, self.seq_in_block).bytes(2, &sets).done().into()
     }
 }

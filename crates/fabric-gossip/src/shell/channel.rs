@@ -9,12 +9,15 @@
 //!
 //! Limits: [`MAX_INPUTS`] inputs wait; more are dropped and counted, and asked for again by the protocols themselves.
 
-use super::node::{Shell, ShellEvent, StateSaid};
-use super::source;
+use super::node::{Shell, ShellEvent, StateSaid, bounded};
+use super::{private_source, source};
 use crate::block::{Block, BlockFolder, Verifier};
 use crate::config::Config;
 use crate::ledger::{BlockStore, Commit, LedgerError, Slot};
-use crate::privdata::{self, Collections, PrivateData, PrivateSet, PushFault, PushId, Subject, Unacked};
+use crate::privdata::{
+    self, Collection, CollectionFault, Collections, PrivateData, PrivateSet, PushFault, PushId, Subject,
+    Unacked,
+};
 use crate::signed::SignedMessage;
 use crate::state::{self, StateTransfer};
 use crate::types::{Channel, PkiId, StreamId};
@@ -23,6 +26,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use switchboard_fabric::message::{Content, Payload};
@@ -49,6 +53,8 @@ pub struct ChannelSetup {
     pub collections: Collections,
     /// Where blocks come from, if not from peers only.
     pub source: Option<BlockFolder>,
+    /// Where private data to be pushed comes from, if not from the API only.
+    pub private_source: Option<PathBuf>,
 }
 
 /// Something for the channel's task.
@@ -60,6 +66,7 @@ pub(super) enum JobInput {
     Message { from: PkiId, stream: StreamId, message: SignedMessage },
     Offered(Block),
     Push { tx_id: String, sets: Vec<PrivateSet>, height: u64, reply: PushReply },
+    Define { namespace: String, collections: Vec<Collection>, reply: DefineReply },
     Acked { ticket: u64, result: Result<(), Unacked> },
     Stored { told: Vec<(u64, [u8; 32])>, result: Result<(), LedgerError> },
     StateServed { to: PkiId, stream: StreamId, message: Option<SignedMessage> },
@@ -69,6 +76,9 @@ pub(super) enum JobInput {
 
 /// Where the result of a push goes.
 pub(super) type PushReply = oneshot::Sender<Result<Vec<usize>, PushFault>>;
+
+/// Where the result of a definition goes.
+pub(super) type DefineReply = oneshot::Sender<Result<(), CollectionFault>>;
 
 impl JobInput {
     fn bytes(&self) -> usize {
@@ -112,13 +122,11 @@ impl ChannelJob {
         });
         if let Some(folder) = setup.source.clone() {
             let task = source::run(Arc::clone(&shell), Arc::downgrade(&job), channel.clone(), folder);
-            let of = Arc::clone(&shell);
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = task => {}
-                    () = of.stopped() => {}
-                }
-            });
+            tokio::spawn(bounded(Arc::clone(&shell), task));
+        }
+        if let Some(folder) = setup.private_source.clone() {
+            let task = private_source::run(Arc::clone(&shell), Arc::downgrade(&job), channel.clone(), folder);
+            tokio::spawn(bounded(Arc::clone(&shell), task));
         }
         // Weak: whoever drops the handle ends the task.
         let back = inputs.downgrade();
@@ -192,6 +200,22 @@ impl ChannelJob {
         }
         done.await.unwrap_or(Err(PushFault::Busy))
     }
+
+    /// Defines a chaincode's collections anew, as its new definition does; those it had before are gone. `None` when the channel
+    /// was left.
+    ///
+    /// # Errors
+    /// [`CollectionFault`]; then it keeps those it had.
+    pub async fn define(
+        &self,
+        chaincode: &str,
+        collections: Vec<Collection>,
+    ) -> Option<Result<(), CollectionFault>> {
+        let (reply, done) = oneshot::channel();
+        let define = JobInput::Define { namespace: chaincode.to_owned(), collections, reply };
+        self.inputs.send(define).await.ok()?;
+        done.await.ok()
+    }
 }
 
 struct Task {
@@ -216,7 +240,7 @@ impl Task {
         back: mpsc::WeakSender<JobInput>,
         waiting: Arc<AtomicU64>,
     ) -> Self {
-        let ChannelSetup { store, verifier, config, own, collections, source: _ } = setup;
+        let ChannelSetup { store, verifier, config, own, collections, source: _, private_source: _ } = setup;
         let options = state::Options {
             depends_on_peers: config.use_leader_election || !config.org_leader,
             non_blocking: config.non_blocking_commit_mode,
@@ -282,6 +306,9 @@ impl Task {
                     Err(why) => drop(reply.send(Err(why))),
                 }
                 self.keep(out);
+            }
+            JobInput::Define { namespace, collections, reply } => {
+                let _ = reply.send(self.private.collections_mut().define(&namespace, collections));
             }
             JobInput::Acked { ticket, result } => self.private(privdata::Input::Acked { ticket, result }),
             JobInput::Stored { told, result } => self.stored(told, result),

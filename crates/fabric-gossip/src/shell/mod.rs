@@ -3,14 +3,14 @@
 //! ```text
 //!   wire ─▶ Shell: one lock around the node's state ─▶ outbox a peer ─▶ session, dialled by the Switch
 //!                 └─▶ ChannelJob a channel: state transfer ─▶ private data ─▶ ledger, off the async threads ─▶ height
-//!                                           └── block source: a folder of block files
+//!                                           └── sources: folders of block files and of private data
 //! ```
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`node`] | [`Shell`]: inputs in, actions out |
 //! | [`channel`] | [`ChannelJob`]: what is kept of one channel |
-//! | [`source`] | blocks from a folder |
+//! | [`source`] [`private_source`] | blocks and private data from a folder |
 //! | [`service`] | [`GossipService`]: all of it as a service of the Switch |
 //! | [`crypto`] [`known`] | the host's services over keys and MSPs, with what they remember |
 //! | `precheck` | signatures checked before the lock |
@@ -26,6 +26,7 @@ pub mod links;
 pub mod node;
 pub mod outbox;
 mod precheck;
+pub mod private_source;
 pub mod service;
 pub mod source;
 

@@ -81,6 +81,15 @@ pub enum ShellEvent {
         /// How it came.
         source: crate::privdata::Source,
     },
+    /// Private data of our own source was pushed, or could not be; then it is tried again.
+    PrivatePushed {
+        /// Channel.
+        channel: Channel,
+        /// The transaction's id; empty when the folder cannot be read.
+        tx_id: String,
+        /// The acknowledgements of each set, or why there were not enough.
+        result: Result<Vec<usize>, String>,
+    },
     /// The block source is of no use, as it stands.
     Source {
         /// Channel.
@@ -703,7 +712,7 @@ impl Shell {
 }
 
 /// Runs a task until it is done or the node stops.
-async fn bounded(shell: Arc<Shell>, task: impl Future<Output = ()>) {
+pub(super) async fn bounded(shell: Arc<Shell>, task: impl Future<Output = ()>) {
     tokio::select! {
         () = task => {}
         () = shell.stopped() => {}

@@ -4,7 +4,8 @@
 //!   1.block, 2.block … as they appear ─▶ judged ─▶ state transfer, and gossiped where this peer leads
 //! ```
 //! The folder is looked at every [`LOOK`]; files come by rename, so one that is there is whole. A file that is of no use is told once and
-//! looked at again every [`AGAIN`]: whoever wrote it may replace it.
+//! looked at again every [`AGAIN`]: whoever wrote it may replace it. A leader whose source stays of no use for [`PATIENCE`] looks
+//! yields: another may do better (fabric core/peer, a deliver client that reaches no orderer).
 //!
 //! Limits: [`AHEAD`] blocks are read before they are stored. Without leadership nothing is read.
 
@@ -22,13 +23,15 @@ use tokio::time::{sleep, timeout};
 pub const LOOK: Duration = Duration::from_millis(100);
 /// How often a file that is of no use is looked at.
 pub const AGAIN: Duration = Duration::from_secs(1);
+/// How often the same file is found to be of no use before an elected leader yields.
+pub const PATIENCE: u32 = 10;
 /// Blocks read that are not stored yet.
 pub const AHEAD: u64 = 16;
 
 /// Reads until the channel is left.
 pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Channel, folder: BlockFolder) {
     let mut next = 0;
-    let mut told = String::new();
+    let (mut told, mut failures) = (String::new(), 0);
     loop {
         let Some(job) = job.upgrade() else { return };
         if !job.leads() {
@@ -54,6 +57,7 @@ pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Chann
         match read(&shell, &channel, &folder, next).await {
             Ok(Some(block)) => {
                 told.clear();
+                failures = 0;
                 let payload = Payload { seq_num: next, data: block.raw().clone(), private_data: Vec::new() };
                 job.offer(block).await;
                 shell.call(|gossip, now, out| gossip.gossip_block(&channel, payload, now, out));
@@ -68,6 +72,11 @@ pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Chann
                 if why != told {
                     told.clone_from(&why);
                     shell.tell(ShellEvent::Source { channel: channel.clone(), why });
+                }
+                failures += 1;
+                if failures >= PATIENCE {
+                    failures = 0;
+                    shell.call(|gossip, now, out| gossip.yield_leadership(&channel, now, out));
                 }
                 sleep(AGAIN).await;
             }

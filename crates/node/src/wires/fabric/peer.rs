@@ -77,7 +77,14 @@ pub const STORE_SETTINGS: &[Setting] = &[
     list(
         "collection",
         Form::Text,
-        "Collections of a chaincode, as CHANNEL/CHAINCODE=FILE with its collections_config.json; may be repeated",
+        "Collections of a chaincode, as FILE with its collections_config.json (then named CHAINCODE.json), \
+         CHAINCODE=FILE or CHANNEL/CHAINCODE=FILE; may be repeated",
+    ),
+    one(
+        "private-from",
+        Form::Path,
+        "Folder with private data to be pushed, TXID.private, an encoded TxPvtReadWriteSet each; with several channels \
+         one folder each in it",
     ),
 ];
 
@@ -247,10 +254,10 @@ impl Plan {
         }
     }
 
-    fn source(&self, values: &Values, channel: &Channel) -> Option<BlockFolder> {
-        let folder = values.path("blocks-from")?;
-        let of_channel = folder.join(channel.to_string());
-        Some(BlockFolder::new(if self.channels.len() > 1 { &of_channel } else { &folder }))
+    /// The folder that a setting names, or with several channels this channel's in it.
+    fn source(&self, values: &Values, setting: &str, channel: &Channel) -> Option<PathBuf> {
+        let folder = values.path(setting)?;
+        Some(if self.channels.len() > 1 { folder.join(channel.to_string()) } else { folder })
     }
 }
 
@@ -271,8 +278,41 @@ fn chaincodes(values: &Values, channels: &[Channel]) -> Result<BTreeMap<Channel,
     Ok(found)
 }
 
+/// What a value of `--collection` names.
+#[derive(Debug, PartialEq)]
+struct CollectionFile<'a> {
+    /// Only this channel; `None`: each.
+    of: Option<&'a Channel>,
+    chaincode: &'a str,
+    file: &'a str,
+}
+
+impl<'a> CollectionFile<'a> {
+    fn parse(text: &'a str, channels: &'a [Channel]) -> Result<Self, NodeError> {
+        let wrong = |why: &str| usage("collection", text, why);
+        let Some((place, file)) = text.split_once('=') else {
+            let stem = Path::new(text).file_stem().and_then(|stem| stem.to_str());
+            let chaincode =
+                stem.ok_or_else(|| wrong("write FILE, CHAINCODE=FILE or CHANNEL/CHAINCODE=FILE"))?;
+            return Ok(Self { of: None, chaincode, file: text });
+        };
+        let (of, chaincode) = match place.split_once('/') {
+            None => (None, place),
+            Some((of, chaincode)) => {
+                let known = channels.iter().find(|known| known.as_bytes() == of.as_bytes());
+                (Some(known.ok_or_else(|| wrong("of a channel that --channel does not name"))?), chaincode)
+            }
+        };
+        if chaincode.is_empty() || file.is_empty() {
+            return Err(wrong("write FILE, CHAINCODE=FILE or CHANNEL/CHAINCODE=FILE"));
+        }
+        Ok(Self { of, chaincode, file })
+    }
+}
+
 fn collections(
     values: &Values,
+    channels: &[Channel],
     channel: &Channel,
     own: &Org,
     config: &Config,
@@ -280,11 +320,8 @@ fn collections(
     let implicit = config.pvt_data.implicit_collection_dissemination_policy.clone();
     let mut collections = Collections::new(own.as_str(), implicit);
     for text in values.texts("collection") {
-        let form = "CHANNEL/CHAINCODE=FILE";
-        let (place, file) = pair("collection", text, form)?;
-        let (of, chaincode) =
-            place.split_once('/').ok_or_else(|| usage("collection", text, format!("write {form}")))?;
-        if of.as_bytes() != channel.as_bytes() {
+        let CollectionFile { of, chaincode, file } = CollectionFile::parse(text, channels)?;
+        if of.is_some_and(|of| of != channel) {
             continue;
         }
         let wrong = |why: &dyn std::fmt::Display| usage("collection", text, why);
@@ -362,7 +399,12 @@ impl FabricPeer {
         let data = node.data.as_deref().map(DataFolder::take).transpose()?;
         let keys = folder(&node.key(FABRIC), own, &env)?;
         let trust = trust_of(keys.trust(), values)?;
-        let plan = Plan::decide(values, &own_org, &trust, stores)?;
+        let mut plan = Plan::decide(values, &own_org, &trust, stores)?;
+        if !stores {
+            // It looks on: it is no leader, and sees who is.
+            (plan.config.org_leader, plan.config.use_leader_election) = (false, false);
+            plan.config.observes_leaders = true;
+        }
         let role = trust.validate(keys.identity.identity(), env.wall());
         let role = role.map_err(|fault| NodeError::usage(format!("our own identity: {fault}")))?;
         let subject = subject(keys.identity.identity(), role);
@@ -425,8 +467,9 @@ impl FabricPeer {
             verifier: plan.verifier(channel),
             config: plan.config.clone(),
             own: subject.clone(),
-            collections: collections(values, channel, own, &plan.config)?,
-            source: plan.source(values, channel),
+            collections: collections(values, &plan.channels, channel, own, &plan.config)?,
+            source: plan.source(values, "blocks-from", channel).map(|folder| BlockFolder::new(&folder)),
+            private_source: plan.source(values, "private-from", channel),
         })
     }
 
@@ -482,5 +525,26 @@ impl FabricPeer {
     pub async fn stop(&self) {
         self.shell.stop().await;
         self.switch.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collection_files_are_named_in_three_ways() {
+        let channels = ["one", "two"].map(|name| Channel::parse(name.as_bytes()).unwrap());
+        let parse = |text| CollectionFile::parse(text, &channels);
+        let of = |of, chaincode, file| CollectionFile { of, chaincode, file };
+        assert_eq!(parse("dir/marbles.json").unwrap(), of(None, "marbles", "dir/marbles.json"));
+        assert_eq!(parse("cc=a=b.json").unwrap(), of(None, "cc", "a=b.json"));
+        assert_eq!(parse("two/cc=f").unwrap(), of(Some(&channels[1]), "cc", "f"));
+        for (wrong, why) in
+            [("three/cc=f", "--channel"), ("=f", "write FILE"), ("cc=", "write FILE"), ("..", "write FILE")]
+        {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("--collection"), "{wrong}: {error}");
+        }
     }
 }
