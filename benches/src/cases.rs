@@ -1,6 +1,10 @@
 //! What is measured: one function per side gives one number.
 
+use crate::catch_up;
 use switchboard_interop::{Program, line, must, text};
+
+/// The field of a case that is a network of its own.
+const CATCH_UP: &str = "catch-up";
 
 /// One comparison.
 pub(crate) struct Case {
@@ -83,6 +87,7 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         case(Fabric, "echo 1 KiB, 1 in flight", "/s", "rate", Some(1.5), &echo(10_000, 1_024, 1)),
         case(Fabric, "echo 1 KiB, 64 in flight", "/s", "rate", Some(1.5), &echo(50_000, 1_024, 64)),
         case(Fabric, "bulk 64 KiB random", "MB/s", "mb_per_s", None, &bulk(400, 65_536, "random")),
+        case(Fabric, "catch-up by state transfer", "blocks/s", CATCH_UP, Some(3.0), &n(5_000).to_string()),
     ]
 }
 
@@ -106,6 +111,12 @@ fn keys() -> Keys {
 }
 
 impl Case {
+    /// How many blocks a catch-up has, where it is one.
+    fn catch_up(&self) -> Option<usize> {
+        let count = self.job.first().filter(|_| self.field == CATCH_UP)?;
+        count.parse().ok()
+    }
+
     fn number(&self, lines: &[serde_json::Value]) -> f64 {
         let (event, _) = self.job.split_first().unwrap_or_else(|| panic!("a job has a name"));
         let line = line(lines, event);
@@ -114,6 +125,9 @@ impl Case {
 
     /// Both ends ours.
     pub(crate) fn ours(&self) -> f64 {
+        if let Some(count) = self.catch_up() {
+            return catch_up::rate(false, count);
+        }
         let keys = (self.wire == Wire::Fabric).then(keys);
         let key = |n: usize| keys.as_ref().map(|k| format!("fabric={}", k.peers[n]));
         let mut args: Vec<String> =
@@ -141,6 +155,9 @@ impl Case {
 
     /// Both ends Go.
     pub(crate) fn theirs(&self) -> f64 {
+        if let Some(count) = self.catch_up() {
+            return catch_up::rate(true, count);
+        }
         let keys = (self.wire == Wire::Fabric).then(keys);
         let key = |n: usize| keys.as_ref().map(|k| k.peers[n].clone());
         let credentials = |n| {

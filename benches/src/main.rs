@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, clippy::panic)] // a report for people; a failed measurement ends the run
 
 mod cases;
+mod catch_up;
 mod machine;
 mod parts;
 mod table;

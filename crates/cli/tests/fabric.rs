@@ -22,6 +22,15 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
 }
 
+/// The same for up to 16 KiB.
+fn long(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = bytes.len();
+    match length {
+        0..128 => field(number, bytes),
+        _ => [&[number << 3 | 2, length as u8 | 128, (length >> 7) as u8], bytes].concat(),
+    }
+}
+
 /// A transaction in an envelope: payload { header { channel header, signature header }, data }, signature.
 fn transaction(of: &str, data: &[u8]) -> Bytes {
     let channel_header = [vec![8, 3], field(4, of.as_bytes())].concat();
@@ -196,6 +205,105 @@ fn an_observer_sees_members_and_heights() {
 }
 
 #[test]
+fn an_observer_sees_who_leads_and_who_lags() {
+    let (org, blocks) = (Org::new(2), chain(2));
+    let folder = org.dir.path().join("blocks");
+    std::fs::create_dir(&folder).unwrap();
+    let grace =
+        ["--election", "--election.startupGracePeriod", "1s", "--election.leaderElectionDuration", "1s"];
+    let mut peer =
+        org.peer(0, &[&["--verify-blocks", "hash", "--blocks-from", text(&folder)], &grace[..]].concat());
+    let key = org.key(1);
+    let mut args = vec!["fabric", "observe", "--json", "--stdin-stop", "--listen", "127.0.0.1:0"];
+    args.extend(["--channel", CHANNEL, "--key-file", &key, "--bootstrap", &peer.endpoint]);
+    let mut observer = Member::start(&args);
+    put(&folder, 1, &blocks[0]);
+    put(&folder, 2, &blocks[1]);
+    peer.stores(&blocks);
+    loop {
+        let seen = observer.program.wait("channel");
+        if seen["leader"] == peer.pki_id.as_str() && seen["height"] == 3 {
+            assert_eq!(seen["channel"], CHANNEL);
+            let of = |key: &str| seen["peers"][0][key].clone();
+            assert_eq!(
+                (of("pki_id"), of("endpoint")),
+                (peer.pki_id.clone().into(), peer.endpoint.clone().into())
+            );
+            assert_eq!((of("org"), of("height"), of("lag")), ("Org1MSP".into(), 3.into(), 0.into()));
+            break;
+        }
+    }
+    assert!(!observer.program.seen().iter().any(|v| v["event"] == "leader" && v["us"] == true));
+    observer.stop();
+    peer.stop();
+}
+
+/// What `--private-from` and `--collection` do, between peers of ours: pushed with its acknowledgement, and put to its block.
+#[test]
+fn private_data_of_a_folder_reaches_its_collection() {
+    let org = Org::new(2);
+    let folders = ["blocks", "private", "data"].map(|name| {
+        let folder = org.dir.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    });
+    let [blocks, private, data] = &folders;
+    let set = |collection: &str, content: &[u8]| {
+        let one = field(2, &[field(1, collection.as_bytes()), field(2, content)].concat());
+        field(2, &[field(1, b"marbles"), one].concat())
+    };
+    let file = org.dir.path().join("marbles.json");
+    let config = r#"[{"name": "secret", "policy": "OR('Org1MSP.member')", "requiredPeerCount": 1, "maxPeerCount": 1}]"#;
+    std::fs::write(&file, config).unwrap();
+    let common = ["--verify-blocks", "hash", "--collection", text(&file)];
+    let from = ["--private-from", text(private), "--blocks-from", text(blocks)];
+    let mut first = org.peer(0, &[&common[..], &from].concat());
+    // Nobody is there yet: said once, and tried again.
+    std::fs::write(private.join("part"), set("secret", b"one")).unwrap();
+    std::fs::rename(private.join("part"), private.join("tx1.private")).unwrap();
+    let early = first.program.wait("private_pushed");
+    assert_eq!((&early["ok"], &early["tx_id"]), (&false.into(), &"tx1".into()));
+    assert!(early["reason"].as_str().unwrap().contains("must reach 1 peers"), "{early:#}");
+    let boot = first.endpoint.clone();
+    let mut second = org.peer(1, &[&common[..], &["--bootstrap", &boot, "--data", text(data)]].concat());
+    let pushed = first.program.wait("private_pushed");
+    assert_eq!((&pushed["ok"], &pushed["acks"]), (&true.into(), &serde_json::json!([1])), "{pushed:#}");
+    assert!(private.join("tx1.pushed").is_file() && !private.join("tx1.private").exists());
+    let here = second.program.wait("private_data");
+    assert_eq!(
+        (&here["source"], &here["namespace"], &here["collection"]),
+        (&"pushed".into(), &"marbles".into(), &"secret".into())
+    );
+    // Its transaction comes in a block.
+    let hashed = [field(1, b"secret"), field(2, &field(2, b"")), field(3, &Sha256::digest(b"one"))].concat();
+    let results = field(2, &[field(1, b"marbles"), field(3, &hashed)].concat());
+    let endorsed = field(1, &field(2, &field(1, &results)));
+    let header = [vec![8, 3], field(4, CHANNEL.as_bytes()), field(5, b"tx1")].concat();
+    let header = [field(1, &header), field(2, &field(1, b"creator"))].concat();
+    let payload = [field(1, &header), long(2, &field(1, &field(2, &field(2, &endorsed))))].concat();
+    let transaction = [long(1, &payload), field(2, b"signature")].concat();
+    put(blocks, 1, &build(1, &[7; 32], &[transaction.into()], &[]));
+    for member in [&mut first, &mut second] {
+        let committed = member.program.wait("private_data");
+        assert_eq!(
+            (&committed["source"], &committed["block"]),
+            (&"transient".into(), &1.into()),
+            "{committed:#}"
+        );
+        assert_eq!(member.program.wait("block")["number"], 1);
+    }
+    // What is no private data is named.
+    std::fs::write(private.join("tx2.private"), b"nonsense").unwrap();
+    let wrong = first.program.wait("private_pushed");
+    assert!(wrong["reason"].as_str().unwrap().contains("TxPvtReadWriteSet"), "{wrong:#}");
+    first.stop();
+    second.stop();
+    let walked = must(&["fabric", "ledger", "--json", text(data)]);
+    assert_eq!(walked.event("block")["private"], 1);
+    assert_eq!(walked.event("ledger")["private_missing"], 0);
+}
+
+#[test]
 fn one_of_those_with_blocks_leads() {
     let org = Org::new(2);
     let quick = [
@@ -243,6 +351,14 @@ fn what_is_missing_is_named() {
     refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--pullInterval", "4"], "--pullInterval");
     refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--election", "--leader"], "--election");
     refused(&["--channel", "mychannel", "--trust", "Org2MSP=/nowhere"], "--trust");
+    refused(
+        &["--channel", "mychannel", "--verify-blocks", "hash", "--collection", "/nowhere.json"],
+        "--collection",
+    );
+    refused(
+        &["--channel", "mychannel", "--verify-blocks", "hash", "--collection", "other/cc=/nowhere"],
+        "--collection",
+    );
     refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--bootstrap", "here"], "--bootstrap");
     bad(&["fabric", "ledger", "/nowhere"], "/nowhere");
     bad(&["fabric", "inspect", "/nowhere"], "/nowhere");

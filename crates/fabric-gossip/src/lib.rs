@@ -38,6 +38,21 @@
 //! | `IsLeader`, `Yield`, the callback | [`Gossip::leader`], [`Gossip::yield_leadership`], [`Event::Leader`] |
 //! | comm's `PresumedDead`, `IdentitySwitch` | [`Input::PresumedDead`], [`Input::IdentitySwitch`] |
 //! | comm's `Probe`, `Handshake`, `CloseConn` | [`Action::Ping`], [`Action::Handshake`], [`Action::Close`] |
+//!
+//! The tables of [`election`], [`state`] and [`privdata`] name their methods one by one; this one those that join them to a ledger.
+//!
+//! | `state`, `privdata`, `service` | here |
+//! |---|---|
+//! | `GossipService.InitializeChannel`, `NewGossipStateProvider`, `NewCoordinator` | [`shell::Shell::join`] with a [`shell::ChannelSetup`] |
+//! | `GossipService.AddPayload`, a block of the orderer | [`shell::ChannelSetup::source`], [`state::Input::Offered`] |
+//! | `GossipService.DistributePrivateData`, `Distributor.Distribute` | [`shell::ChannelJob::push`], [`shell::ChannelSetup::private_source`] |
+//! | state's `GossipAdapter`: `Send`, `Accept`, `UpdateLedgerHeight`, `PeersOfChannel` | [`state::Action::Send`], [`Event::Deliver`], [`state::Action::Height`], [`state::Input::Peer`] |
+//! | state's `MCSAdapter`: `VerifyBlock`, `VerifyByChannel` | [`block::Verifier`], [`ChannelPolicy::is_reader`] |
+//! | state's `ledgerResources`: `StoreBlock`, `LedgerHeight`, `GetPvtDataAndBlockByNum`, `StorePvtData`, `Close` | [`ledger::BlockStore`]: `append`, `height`, `range` and `private_of`, `put_transient`; drop it |
+//! | privdata's `Committer`: `CommitPvtDataOfOldBlocks`, `GetMissingPvtDataTracker` | [`ledger::BlockStore`]: `reconcile`, `missing` |
+//! | privdata's `TransientStore`: `Persist`, `GetTxPvtRWSetByTxid`, `PurgeByTxids`, `PurgeByHeight` | [`ledger::BlockStore`]: `put_transient`, `transient_of`, [`ledger::Commit::served`], `purge_transient` |
+//! | `CollectionStore`, `AccessPolicy`, `CollectionAccessFactory` | [`privdata::Collections`], [`privdata::Collection::admits`], [`shell::ChannelJob::define`] |
+//! | metrics of the three | [`shell::ChannelJob::figures`], [`Event::Leader`] |
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 

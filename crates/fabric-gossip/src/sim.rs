@@ -1,8 +1,11 @@
 //! A network of nodes in one thread: a queue of events in virtual time, a keyed hash for signatures. Same seed, same run.
 
 use crate::actions::{Action, Actions, Event};
+use crate::block::{Block, Verifier};
 use crate::host::{ChannelPolicy, CryptoService, Host, JoinConfig, Refusal, SecurityAdvisor};
+use crate::ledger::{BlockStore, Commit, MemoryLedger};
 use crate::signed::SignedMessage;
+use crate::state::{self, StateTransfer};
 use crate::types::{Channel, Endpoint, Now, Org, PkiId, StreamId};
 use crate::{Config, Gossip, Input, SelfInfo, Setup};
 use bytes::Bytes;
@@ -70,8 +73,11 @@ impl CryptoService for Toy {
         (seconds > 0).then(|| EPOCH + seconds * 1_000_000_000)
     }
 
+    /// Either the block that [`block_of`] gives, or a real one.
     fn verify_block(&self, _: &Channel, number: u64, block: &Bytes) -> Result<(), Refusal> {
-        if **block == *block_of(number) { Ok(()) } else { Err(Refusal("not the block".into())) }
+        let whole =
+            || Block::decode(block.clone()).is_ok_and(|block| verifier().check(number, &block).is_ok());
+        if **block == *block_of(number) || whole() { Ok(()) } else { Err(Refusal("not the block".into())) }
     }
 }
 
@@ -112,9 +118,16 @@ pub(crate) fn join_config(orgs: &[&str]) -> JoinConfig {
 
 #[derive(Debug)]
 enum Happening {
-    Deliver { from: PkiId, stream: StreamId, message: SignedMessage },
+    Deliver {
+        from: PkiId,
+        stream: StreamId,
+        message: SignedMessage,
+    },
     Input(Input),
     Wake,
+    /// For the node's ledger.
+    Kept(state::Input),
+    KeptWake,
 }
 
 /// Something at a time; the number keeps the order of what happens at once.
@@ -155,8 +168,24 @@ pub(crate) struct Node {
     /// When each block came first.
     pub(crate) blocks: BTreeMap<u64, Duration>,
     wake: Option<Duration>,
+    /// Its ledger with state transfer, where it has one.
+    pub(crate) kept: Option<Kept>,
     internal: Endpoint,
     external: Option<Endpoint>,
+}
+
+/// A node's ledger.
+pub(crate) struct Kept {
+    pub(crate) state: StateTransfer,
+    pub(crate) store: MemoryLedger,
+    wake: Option<Duration>,
+}
+
+/// How long a commit takes.
+const COMMIT: Duration = Duration::from_millis(5);
+
+fn verifier() -> Verifier {
+    Verifier::hash("mychannel")
 }
 
 pub(crate) struct World {
@@ -184,6 +213,8 @@ fn content_name(message: &SignedMessage) -> &'static str {
         Some(Content::DataMsg(_)) => "block",
         Some(Content::StateInfo(_)) => "state_info",
         Some(Content::LeadershipMsg(_)) => "leadership",
+        Some(Content::StateRequest(_)) => "state request",
+        Some(Content::StateResponse(_)) => "state response",
         Some(Content::StateSnapshot(_) | Content::StateInfoPullReq(_)) => "state_info pull",
         _ => "pull",
     }
@@ -236,6 +267,7 @@ impl World {
             events: Vec::new(),
             blocks: BTreeMap::new(),
             wake: None,
+            kept: None,
             internal,
             external,
         });
@@ -329,6 +361,7 @@ impl World {
                     if let Event::Block { payload, .. } = &event {
                         self.nodes[node].blocks.entry(payload.seq_num).or_insert(self.now);
                     }
+                    self.hand_to_ledger(node, &event);
                     if self.keep_events {
                         self.nodes[node].events.push((self.now, event));
                     }
@@ -344,6 +377,91 @@ impl World {
             self.nodes[node].wake = Some(due);
             self.push(due, node, Happening::Wake);
         }
+    }
+
+    /// Gives a node a ledger with state transfer.
+    pub(crate) fn give_ledger(&mut self, node: usize) {
+        let options = state::Options {
+            depends_on_peers: true,
+            non_blocking: false,
+            state: crate::config::State { enabled: true, ..Default::default() },
+        };
+        let store = MemoryLedger::default();
+        let state = StateTransfer::new(channel(), options, verifier(), store.height(), store.tip());
+        self.nodes[node].kept = Some(Kept { state, store, wake: None });
+        self.keep(node, state::Input::Tick);
+        self.with(node, |gossip, _, _| gossip.update_ledger_height(&channel(), 1));
+    }
+
+    /// As the shell hands events to a channel's ledger.
+    fn hand_to_ledger(&mut self, node: usize, event: &Event) {
+        if self.nodes[node].kept.is_none() {
+            return;
+        }
+        let input = match event {
+            Event::Block { from, payload, .. } => {
+                state::Input::Gossiped { from: *from, payload: payload.clone() }
+            }
+            Event::Deliver { from, stream, message, .. } => {
+                let (from, stream, message) = (*from, *stream, message.clone());
+                state::Input::Message { from, stream, message, reader: true }
+            }
+            Event::StateInfo { pki_id, height, left, .. } => match left {
+                true => state::Input::PeerGone(*pki_id),
+                false => state::Input::Peer { pki_id: *pki_id, height: *height },
+            },
+            Event::MemberAlive(member) => {
+                let views = self.nodes[node].gossip.peers_of_channel(&channel());
+                let Some(view) = views.iter().find(|view| view.pki_id == member.pki_id) else { return };
+                state::Input::Peer { pki_id: view.pki_id, height: view.height }
+            }
+            Event::MemberDead(member) => state::Input::PeerGone(member.pki_id),
+            _ => return,
+        };
+        self.push(self.now, node, Happening::Kept(input));
+    }
+
+    /// Gives something to a node's ledger and does what it asks for.
+    pub(crate) fn keep(&mut self, node: usize, input: state::Input) {
+        let (now, mut out) = (self.time(), Vec::new());
+        let Some(kept) = &mut self.nodes[node].kept else { return };
+        kept.state.handle(input, now, &mut self.rng, &mut out);
+        for action in out {
+            let Some(kept) = &self.nodes[node].kept else { return };
+            match action {
+                state::Action::Send { to, message } | state::Action::Respond { to, message, .. } => {
+                    self.send(node, to, message);
+                }
+                state::Action::Serve(serve) => {
+                    let message = state::answer(&channel(), &serve, &kept.store, |_| true).unwrap();
+                    self.send(node, serve.to, message);
+                    self.push(self.now, node, Happening::Kept(state::Input::Served));
+                }
+                state::Action::Commit(ready) => {
+                    let commits: Vec<_> = ready.into_iter().map(|ready| Commit::of(ready.block)).collect();
+                    kept.store.append(&commits).unwrap();
+                    self.push(self.now + COMMIT, node, Happening::Kept(state::Input::Committed));
+                }
+                state::Action::Height(height) => {
+                    self.with(node, |gossip, _, _| gossip.update_ledger_height(&channel(), height));
+                }
+                _ => {}
+            }
+        }
+        let Some(kept) = &mut self.nodes[node].kept else { return };
+        if let Some(due) = kept.state.deadline(now)
+            && kept.wake.is_none_or(|at| due < at)
+        {
+            let due = due.max(self.now);
+            kept.wake = Some(due);
+            self.push(due, node, Happening::KeptWake);
+        }
+    }
+
+    /// The heights of the ledgers of all nodes that are up.
+    pub(crate) fn heights(&self) -> BTreeSet<u64> {
+        let up = self.nodes.iter().filter(|node| node.up);
+        up.filter_map(|node| node.kept.as_ref()).map(|kept| kept.store.height()).collect()
     }
 
     /// Calls a method of a node and does what it asks for.
@@ -367,6 +485,18 @@ impl World {
                 continue;
             }
             let input = match what {
+                Happening::Kept(input) => {
+                    self.keep(node, input);
+                    continue;
+                }
+                Happening::KeptWake => {
+                    let due = self.nodes[node].kept.as_mut().filter(|kept| kept.wake == Some(at));
+                    if let Some(kept) = due {
+                        kept.wake = None;
+                        self.keep(node, state::Input::Tick);
+                    }
+                    continue;
+                }
                 Happening::Wake if self.nodes[node].wake != Some(at) => continue,
                 Happening::Wake => {
                     self.nodes[node].wake = None;

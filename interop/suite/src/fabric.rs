@@ -36,7 +36,7 @@ pub fn transaction(tx_id: &str, private: &[Private<'_>], filling: usize) -> Byte
     let mut namespace = field(1, CHAINCODE.as_bytes());
     for (collection, set) in private {
         let hashed =
-            [field(1, collection.as_bytes()), field(2, b"\x0a\x00"), field(3, &Sha256::digest(set))].concat();
+            [field(1, collection.as_bytes()), field(2, b"\x12\x00"), field(3, &Sha256::digest(set))].concat();
         namespace.extend(field(3, &hashed));
     }
     let action = [field(1, &field(2, &namespace)), field(2, &vec![7; filling])].concat();

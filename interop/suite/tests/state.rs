@@ -120,11 +120,11 @@ fn missing(member: &mut Member, block: u64) {
 
 /// Two members of Org1 may have the data, one of each kind, and one of them pushes it; two of Org2 may not, and pretend they may.
 fn private_data(pusher_is_go: bool) {
-    let four = Four { net: Net::new(2, 2), folder: PathBuf::new() };
+    let four = Four { net: Net::new(2, 3), folder: PathBuf::new() };
     let four = Four { folder: four.net.folder("blocks"), ..four };
     let net = &four.net;
     let sets: [Private<'_>; 3] =
-        [("pushed", b"first secret"), ("kept", b"second secret"), ("pushed", b"third secret")];
+        [("pushed", b"first secret"), ("kept", b"second secret"), ("kept", b"third secret")];
     let blocks = chain_of((0..3).map(|at| vec![transaction(&format!("tx{}", at + 1), &sets[at..=at], 10)]));
     let file = json!([collection("pushed", &[1], 1, 2), collection("kept", &[1], 0, 0)]);
     let file = net.file("collections.json", &file.to_string());
@@ -170,11 +170,20 @@ fn private_data(pusher_is_go: bool) {
         told(pusher, "tx2", "transient");
         told(other, "tx2", "pulled");
     }
-    // Missed at commit, then pushed after all, and reconciled.
+    // Missed at commit, as nobody has it; reconciled when one comes who has.
     put(&four.folder, "3.block", &blocks[2]);
     missing(&mut ours, 3);
     missing(&mut go, 3);
-    put(&good, "tx3.private", &private_sets(&sets[2..]));
+    let held = net.folder("held");
+    put(&held, "tx3.private", &private_sets(&sets[2..]));
+    let from = held.display().to_string();
+    let options = private_options(pusher_is_go, &file);
+    let more: Vec<&str> = options.iter().map(String::as_str).chain(["--private-from", &from]).collect();
+    let mut holder = match pusher_is_go {
+        true => net.go((1, 2), &ours.endpoint, &more),
+        false => net.ours((1, 2), &ours.endpoint, &more),
+    };
+    told(&mut holder, "tx3", "transient");
     told(&mut ours, "", "reconciled");
     told(&mut go, "", "reconciled");
     // Refused to who may not have it, whatever it says of itself: at the same blocks, asked for and not given.
@@ -193,7 +202,7 @@ fn private_data(pusher_is_go: bool) {
         .program
         .wait_where("refused", |v| v["event"] == "refused" && text(v, "reason").contains("no member"));
     assert_eq!(text(&why, "pki_id"), go_liar.pki_id);
-    for member in [ours, go, liar, go_liar] {
+    for member in [ours, go, holder, liar, go_liar] {
         member.stop();
     }
 }

@@ -5,8 +5,11 @@ use crate::output::Output;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use switchboard_fabric_gossip::ledger::{BlockStore, DiskLedger, Walk, channels};
+use switchboard_fabric_gossip::ledger::{BlockStore, DiskLedger, LedgerError, Walk, channels};
 use switchboard_node::wires::fabric::peer::ledger_folder;
+
+/// Blocks whose missing private data is read at a time.
+const MISSING_AT_ONCE: usize = 1_000;
 
 /// Show every block of the ledgers in a peer's data folder, and check that they chain. The peer must not run.
 ///
@@ -58,8 +61,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             }
         }
         let (first, height) = (ledger.first(), ledger.height());
+        let missing = missing(&ledger).map_err(|error| unreadable(&error))?;
         let value = json!({"event": "ledger", "channel": channel, "first": first, "height": height,
-            "transient": ledger.transient_len(), "whole": fault.is_none(), "fault": fault});
+            "transient": ledger.transient_len(), "private_missing": missing, "whole": fault.is_none(), "fault": fault});
         let state = fault.as_deref().unwrap_or("whole");
         output.event(&value, &format!("{channel}: blocks {first} to {}, {state}", height.saturating_sub(1)));
         if let Some(fault) = fault {
@@ -67,4 +71,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         }
     }
     if broken.is_empty() { Ok(()) } else { Err(Fail::job(broken.join("; "))) }
+}
+
+/// How many private sets the ledger should hold and does not.
+fn missing(ledger: &DiskLedger) -> Result<usize, LedgerError> {
+    let (mut below, mut count) = (u64::MAX, 0);
+    loop {
+        let found = ledger.missing(below, MISSING_AT_ONCE)?;
+        let Some(last) = found.last() else { return Ok(count) };
+        (below, count) = (last.slot.block, count + found.len());
+    }
 }

@@ -1,6 +1,7 @@
 //! `fabric peer` and `fabric observe`: a member that runs until it is told to stop.
 
 use super::events;
+use super::view::Views;
 use crate::config;
 use crate::events::switch_event;
 use crate::fail::Fail;
@@ -8,12 +9,16 @@ use crate::node::stop_signal;
 use crate::output::{self, Output};
 use clap::ArgMatches;
 use serde_json::{Value, json};
+use std::time::Duration;
 use switchboard::Env;
 use switchboard_fabric_gossip::shell::ShellEvent;
 use switchboard_node::settings::Values;
 use switchboard_node::wires::fabric::FabricPeer;
 use switchboard_node::wires::fabric::peer::settings;
 use tokio::sync::broadcast::error::RecvError;
+
+/// How often an observer's channels are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The settings of a member; with `STORES` those of one that stores blocks.
 pub(crate) struct Args<const STORES: bool> {
@@ -51,7 +56,7 @@ pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output)
     let peer = start(&values, STORES, command).await?;
     output.event(peer.ready(), &ready_text(peer.ready()));
     let events = peer.events();
-    report(&peer, events, stop, *output).await;
+    report(&peer, events, stop, (!STORES).then(Views::default), *output).await;
     let channels: Vec<String> = peer
         .shell()
         .look(|gossip| gossip.channels().map(|(name, _)| name.to_string()).collect())
@@ -79,18 +84,25 @@ fn print(event: Option<(Value, String)>, output: Output) {
     }
 }
 
-/// Prints events until told to stop.
+/// Prints events until told to stop; with `views` also what is seen of channels.
 async fn report(
     peer: &FabricPeer,
     mut gossip: tokio::sync::broadcast::Receiver<ShellEvent>,
     stop: impl Future<Output = ()>,
+    mut views: Option<Views>,
     output: Output,
 ) {
     let mut switch = peer.switch().events();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return,
+            _ = look.tick(), if views.is_some() => {
+                let changed = views.as_mut().and_then(|views| peer.shell().look(|gossip| views.changed(gossip)));
+                changed.unwrap_or_default().into_iter().for_each(|one| print(Some(one), output));
+            }
             event = gossip.recv() => match event {
                 Ok(event) => print(events::shell_event(&event), output),
                 Err(RecvError::Lagged(count)) => output.event(

@@ -4,6 +4,7 @@ mod events;
 mod inspect;
 mod ledger;
 mod member;
+mod view;
 
 use crate::fail::Fail;
 use crate::output::Output;

@@ -194,6 +194,13 @@ impl Program {
         self.exit()
     }
 
+    /// Kills it, as a crash would; what it had printed that nobody read.
+    pub(crate) fn kill(&mut self) -> Vec<Value> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.lines.iter().collect()
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()

@@ -1,2 +1,4 @@
 mod contents;
+mod leadership;
 mod network;
+mod whole;

@@ -29,9 +29,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use switchboard_fabric::message::{Content, Payload};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 /// Inputs that wait for the channel's task.
 pub const MAX_INPUTS: usize = 4_096;
@@ -68,7 +69,7 @@ pub(super) enum JobInput {
     Push { tx_id: String, sets: Vec<PrivateSet>, height: u64, reply: PushReply },
     Define { namespace: String, collections: Vec<Collection>, reply: DefineReply },
     Acked { ticket: u64, result: Result<(), Unacked> },
-    Stored { told: Vec<(u64, [u8; 32])>, result: Result<(), LedgerError> },
+    Stored { told: Vec<(u64, [u8; 32])>, took: Duration, result: Result<(), LedgerError> },
     StateServed { to: PkiId, stream: StreamId, message: Option<SignedMessage> },
     PrivateServed { to: PkiId, stream: StreamId, message: Option<SignedMessage> },
     Failed(LedgerError),
@@ -90,12 +91,32 @@ impl JobInput {
     }
 }
 
+/// What a channel's task did, for metrics: Fabric's `gossip_state_*`, `gossip_payload_buffer_size` and `gossip_privdata_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChannelFigures {
+    /// The number of the block that is stored next.
+    pub height: u64,
+    /// The greatest height that a peer states.
+    pub highest: u64,
+    /// Blocks that wait for an earlier one.
+    pub buffered: usize,
+    /// Commits, of one block or several.
+    pub commits: u64,
+    /// How long they took, together.
+    pub committing: Duration,
+    /// What state transfer did.
+    pub state: state::Figures,
+    /// What private data did.
+    pub private: privdata::Figures,
+}
+
 /// The handle of a channel's task; the task ends when the node stops or the channel is left.
 pub struct ChannelJob {
     inputs: mpsc::Sender<JobInput>,
     waiting: Arc<AtomicU64>,
     dropped: AtomicU64,
     height: watch::Receiver<u64>,
+    figures: watch::Receiver<ChannelFigures>,
     leads: AtomicBool,
     led: watch::Sender<bool>,
 }
@@ -110,6 +131,7 @@ impl ChannelJob {
     pub(super) fn start(shell: Arc<Shell>, channel: Channel, setup: ChannelSetup) -> Arc<Self> {
         let (inputs, queue) = mpsc::channel(MAX_INPUTS);
         let (height, heights) = watch::channel(setup.store.height());
+        let (figures, all_figures) = watch::channel(ChannelFigures::default());
         let waiting = Arc::new(AtomicU64::new(0));
         let leads = !setup.config.use_leader_election;
         let job = Arc::new(Self {
@@ -117,6 +139,7 @@ impl ChannelJob {
             waiting: Arc::clone(&waiting),
             dropped: AtomicU64::new(0),
             height: heights,
+            figures: all_figures,
             leads: AtomicBool::new(leads),
             led: watch::channel(leads).0,
         });
@@ -130,7 +153,7 @@ impl ChannelJob {
         }
         // Weak: whoever drops the handle ends the task.
         let back = inputs.downgrade();
-        tokio::spawn(Task::new(shell, channel, setup, height, back, waiting).run(queue));
+        tokio::spawn(Task::new(shell, channel, setup, (height, figures), back, waiting).run(queue));
         job
     }
 
@@ -144,6 +167,12 @@ impl ChannelJob {
     #[must_use]
     pub fn heights(&self) -> watch::Receiver<u64> {
         self.height.clone()
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn figures(&self) -> ChannelFigures {
+        *self.figures.borrow()
     }
 
     /// Inputs dropped because too many waited.
@@ -226,6 +255,9 @@ struct Task {
     private: PrivateData,
     rng: ChaCha12Rng,
     height: watch::Sender<u64>,
+    figures: watch::Sender<ChannelFigures>,
+    /// Commits and the time they took.
+    committed: (u64, Duration),
     back: mpsc::WeakSender<JobInput>,
     waiting: Arc<AtomicU64>,
     pushes: BTreeMap<PushId, PushReply>,
@@ -236,7 +268,7 @@ impl Task {
         shell: Arc<Shell>,
         channel: Channel,
         setup: ChannelSetup,
-        height: watch::Sender<u64>,
+        (height, figures): (watch::Sender<u64>, watch::Sender<ChannelFigures>),
         back: mpsc::WeakSender<JobInput>,
         waiting: Arc<AtomicU64>,
     ) -> Self {
@@ -250,11 +282,13 @@ impl Task {
         let options = privdata::Options { pvt_data: config.pvt_data, own };
         let private = PrivateData::new(channel.clone(), options, collections);
         let rng = ChaCha12Rng::from_seed(shell.env().random());
-        Self { shell, channel, store, state, private, rng, height, back, waiting, pushes: BTreeMap::new() }
+        let (committed, pushes) = ((0, Duration::ZERO), BTreeMap::new());
+        Self { shell, channel, store, state, private, rng, height, figures, committed, back, waiting, pushes }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<JobInput>) {
         loop {
+            self.count();
             let now = self.shell.now();
             let due = [self.state.deadline(now), self.private.deadline()].into_iter().flatten().min();
             let timer = async {
@@ -278,6 +312,19 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn count(&self) {
+        let (commits, committing) = self.committed;
+        self.figures.send_replace(ChannelFigures {
+            height: self.state.height(),
+            highest: self.state.highest(),
+            buffered: self.state.waiting(),
+            commits,
+            committing,
+            state: self.state.figures(),
+            private: self.private.figures(),
+        });
     }
 
     fn said(&self, said: StateSaid) {
@@ -311,7 +358,10 @@ impl Task {
                 let _ = reply.send(self.private.collections_mut().define(&namespace, collections));
             }
             JobInput::Acked { ticket, result } => self.private(privdata::Input::Acked { ticket, result }),
-            JobInput::Stored { told, result } => self.stored(told, result),
+            JobInput::Stored { told, took, result } => {
+                self.committed = (self.committed.0 + 1, self.committed.1 + took);
+                self.stored(told, result);
+            }
             JobInput::StateServed { to, stream, message } => {
                 if let Some(message) = message {
                     self.shell.respond(stream, to, message);
@@ -492,7 +542,9 @@ impl Task {
                 (block.number(), Sha256::digest(block.raw()).into())
             });
             let told = told.collect();
-            Some(JobInput::Stored { told, result: store.append(&commits) })
+            let begun = Instant::now();
+            let result = store.append(&commits);
+            Some(JobInput::Stored { told, took: begun.elapsed(), result })
         });
     }
 

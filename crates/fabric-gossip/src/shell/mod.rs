@@ -30,7 +30,7 @@ pub mod private_source;
 pub mod service;
 pub mod source;
 
-pub use channel::{ChannelJob, ChannelSetup};
+pub use channel::{ChannelFigures, ChannelJob, ChannelSetup};
 pub use crypto::MspCrypto;
 pub use known::KnownPeers;
 pub use links::Links;

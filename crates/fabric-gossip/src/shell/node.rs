@@ -330,6 +330,12 @@ impl Shell {
         self.jobs.read().get(channel).cloned()
     }
 
+    /// The channels whose ledgers are kept, in order of their names.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<(Channel, Arc<ChannelJob>)> {
+        self.jobs.read().iter().map(|(channel, job)| (channel.clone(), Arc::clone(job))).collect()
+    }
+
     /// Leaves all channels, waits (bounded) until that is sent, then stops. The Switch is to be stopped afterwards.
     pub async fn stop(&self) {
         if *self.stopping.borrow() {

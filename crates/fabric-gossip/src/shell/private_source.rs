@@ -92,7 +92,10 @@ pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Chann
     loop {
         let looked = folder.clone();
         let names = match blocking(move || waiting(&looked)).await {
-            Ok(names) => names,
+            Ok(names) => {
+                told.remove("");
+                names
+            }
             Err(why) => {
                 if told.insert(String::new(), why.clone()).as_ref() != Some(&why) {
                     tell("", Err(why));

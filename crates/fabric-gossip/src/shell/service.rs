@@ -1,6 +1,6 @@
 //! The shell as a service of the Switch: it starts when the listeners are bound, and says that it leaves before sessions end.
 
-use super::channel::ChannelSetup;
+use super::channel::{ChannelFigures, ChannelSetup};
 use super::node::Shell;
 use crate::config::Config;
 use crate::host::JoinConfig;
@@ -120,7 +120,23 @@ impl Service for GossipService {
 
     fn figures(&self) -> Vec<(&'static str, String)> {
         let members = self.shell.look(|gossip| gossip.peers().count()).unwrap_or(0);
-        vec![("members", members.to_string()), ("overflow", self.shell.overflow().to_string())]
+        let mut figures =
+            vec![("members", members.to_string()), ("overflow", self.shell.overflow().to_string())];
+        // One line a figure, with every channel in it.
+        let jobs = self.shell.jobs();
+        let mut add = |name, of: &dyn Fn(ChannelFigures) -> String| {
+            let all = jobs.iter().map(|(channel, job)| format!("{channel}={}", of(job.figures())));
+            figures.push((name, all.collect::<Vec<_>>().join(" ")));
+        };
+        if !jobs.is_empty() {
+            add("height", &|figures| figures.height.to_string());
+            add("highest", &|figures| figures.highest.to_string());
+            add("buffered", &|figures| figures.buffered.to_string());
+            add("commits", &|figures| figures.commits.to_string());
+            add("commit_seconds", &|figures| format!("{:.3}", figures.committing.as_secs_f64()));
+            add("private_missing", &|figures| figures.private.missing.to_string());
+        }
+        figures
     }
 
     fn start<'a>(&'a self, context: &'a ServiceContext) -> BoxFuture<'a, Result<(), ServiceError>> {
