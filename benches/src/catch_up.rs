@@ -10,6 +10,7 @@ use switchboard_interop::fabric::{Member, Net, chain, put_blocks};
 const BYTES: usize = 2_000;
 
 /// Blocks a second; `go`: all three are on Fabric's own code.
+#[allow(clippy::disallowed_methods)] // real time is what is measured
 pub(crate) fn rate(go: bool, count: usize) -> f64 {
     let (net, blocks) = (Net::new(1, 3), chain(count as u64, BYTES));
     let folder = net.folder("blocks");

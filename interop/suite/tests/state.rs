@@ -1,5 +1,6 @@
 //! fabric's state transfer, private data and leader election among our peers and peers on Hyperledger Fabric v1.4.12's own code.
 #![cfg(test)]
+#![allow(clippy::disallowed_methods)] // real programs, in real time
 
 use bytes::Bytes;
 use serde_json::{Value, json};
