@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `streams` | [`Connection`], [`Listener`], [`Network`] and the system's [`TcpNetwork`] |
 //! | [`datagrams`] | [`Datagrams`]: UDP, many datagrams a wake-up |
+//! | [`names`] | TXT records of DNS names, asked of name servers |
 //! | [`memory`] | a network inside one process, and a wire that proves nothing, for tests |
 //!
 //! Limits: at most 16 addresses a host name; who calls bounds the wait. What comes from the network is not judged here.
 
 pub mod datagrams;
 pub mod memory;
+pub mod names;
 mod streams;
 
 pub use datagrams::{Datagram, Datagrams};

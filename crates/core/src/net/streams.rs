@@ -1,6 +1,7 @@
 //! Sockets behind a trait, so that the same code runs on TCP, on in-memory pipes and in a simulator.
 
 use super::datagrams::{self, Datagrams};
+use super::names::{self, NameServers};
 use crate::BoxFuture;
 use std::io;
 use std::net::SocketAddr;
@@ -162,6 +163,10 @@ impl Network for TcpNetwork {
 
     fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn Datagrams>>> {
         Box::pin(async move { datagrams::bind(addr) })
+    }
+
+    fn txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        Box::pin(async move { NameServers::system().await.txt(self, name, names::system_id).await })
     }
 }
 
