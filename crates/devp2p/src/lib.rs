@@ -10,6 +10,7 @@
 //! | [`session`] | frames of a running session, for the core's encoder and decoder |
 //! | [`wire`] | [`Devp2p`], the handshake over a connection; [`probe`], which any network's node accepts |
 //! | [`mod@bench`] | a capability to measure with |
+//! | [`eth`] | which chain a node follows: the first message of `eth` |
 //!
 //! Keys, records and addresses of nodes are `switchboard_enr`'s.
 #![deny(clippy::indexing_slicing)]
@@ -18,6 +19,7 @@
 pub mod bench;
 pub mod caps;
 pub mod ecies;
+pub mod eth;
 pub mod frame;
 pub mod handshake;
 pub mod message;

@@ -16,9 +16,10 @@
 //! [`crate::frame`].
 
 use crate::caps;
+use crate::eth::{self, MAX_STATUS, Status};
 use crate::frame::{MAX_BODY, Opener, Sealer};
 use crate::handshake::{HandshakeFault, Initiator, MAX_PACKET, MIN_PACKET, Randomness, packet_len, respond};
-use crate::message::{self, Capability, DISCONNECT, HELLO, Hello, MAX_HELLO};
+use crate::message::{self, BASE_LENGTH, Capability, DISCONNECT, HELLO, Hello, MAX_HELLO};
 use crate::session::{Code, RlpxDecoder, RlpxEncoder, fault};
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
@@ -27,8 +28,8 @@ use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::preset::Preset;
 use switchboard::wire::{
-    AddressError, Established, HandshakeError, Incomplete, Lanes, Liveness, Offer, RemoteInfo, Rules,
-    SessionChannel, Sniff, Stage, Upgrade, WhenDone, Wire,
+    AddressError, Established, HandshakeError, InFrame, Incomplete, Lanes, Liveness, Offer, OutFrame, Read,
+    RemoteInfo, Rules, SessionChannel, Sniff, Stage, Upgrade, WhenDone, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use switchboard_enr::enode::{Endpoint, Enode};
@@ -71,12 +72,15 @@ pub struct Devp2pConfig {
 }
 
 impl Devp2pConfig {
+    /// What a node calls itself where nothing else is said.
+    pub const CLIENT_NAME: &str = concat!("switchboard/v", env!("CARGO_PKG_VERSION"));
+
     /// The network's own defaults.
     #[must_use]
     pub fn new(key: Arc<NodeKey>) -> Self {
         Self {
             key,
-            client_name: concat!("switchboard/v", env!("CARGO_PKG_VERSION")).to_owned(),
+            client_name: Self::CLIENT_NAME.to_owned(),
             step_within: Duration::from_secs(5),
             liveness: Liveness {
                 ping_every: Some(Duration::from_secs(15)),
@@ -266,6 +270,9 @@ pub fn parse(url: &str) -> Result<Candidate, AddressError> {
 /// of any network keeps the session for a while, for a tool that wants to know who is there and how far
 /// away. The session has no channels; what the peer sends on its own is skipped.
 ///
+/// A node that speaks `eth` is answered with that alone and asked which chain it follows ([`crate::eth`]): what it says stands among
+/// the fields of its info, or `eth_status` says why nothing does.
+///
 /// # Errors
 /// As for any dial, without the checks of capabilities.
 pub async fn probe(
@@ -279,12 +286,57 @@ pub async fn probe(
     let peer = peer_id(&secure.remote);
     let mirrored = async {
         let theirs = secure.exchange(None).await?;
-        secure.send(HELLO, &wire.hello(theirs.capabilities.clone())?, false).await?;
-        Ok(theirs)
+        let speaks = eth_of(&theirs.capabilities);
+        let answer = match speaks {
+            Some(version) => vec![Capability { name: eth::NAME.to_owned(), version: version.into() }],
+            None => theirs.capabilities.clone(),
+        };
+        secure.send(HELLO, &wire.hello(answer)?, false).await?;
+        Ok((theirs, speaks))
     };
-    let theirs = wire.within(Stage::Protocol, mirrored).await?;
+    let (theirs, speaks) = wire.within(Stage::Protocol, mirrored).await?;
     secure.check_key(&theirs).await?;
-    Ok(secure.session(peer, &theirs, &Offer::default(), config, true))
+    let mut session = secure.session(peer, &theirs, &Offer::default(), config, true);
+    if let Some(version) = speaks {
+        let status = timeout(eth::WITHIN, exchange_status(&mut session, version)).await;
+        let fields = match status.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+            Ok(status) => status.fields(),
+            Err(why) => vec![("eth_status", format!("none: {why}"))],
+        };
+        session.info.fields.extend(fields);
+    }
+    Ok(session)
+}
+
+/// The highest version of `eth` among capabilities whose first message is known here.
+fn eth_of(capabilities: &[Capability]) -> Option<u32> {
+    let known = |version: &u32| {
+        capabilities.iter().any(|cap| cap.name == eth::NAME && cap.version == u64::from(*version))
+    };
+    eth::VERSIONS.iter().map(|(version, _)| *version).rev().find(known)
+}
+
+/// Reads their status, then answers as one who follows no chain. `eth` alone is shared: its codes begin after the base's.
+async fn exchange_status(session: &mut Established, version: u32) -> Result<Status, String> {
+    let told = |error: &dyn std::fmt::Display| switchboard::text::printable(&error.to_string());
+    loop {
+        match session.decoder.decode(&mut session.leftover).map_err(|fault| told(&fault))? {
+            Some(InFrame::Message { wire_id: BASE_LENGTH, data }) => {
+                let theirs = Status::decode(version, &data).map_err(|error| told(&error))?;
+                let answer = theirs.echo().encode();
+                let frame = OutFrame::Data { wire_id: BASE_LENGTH, data: &answer, last: true };
+                session.say(frame).await.map_err(|error| told(&error))?;
+                return Ok(theirs);
+            }
+            Some(InFrame::Goodbye(reason)) => return Err(format!("the peer ended the session: {reason}")),
+            Some(InFrame::Ping) => session.say(OutFrame::Pong).await.map_err(|error| told(&error))?,
+            Some(_) => {}
+            None => match session.read().await.map_err(|fault| told(&fault))? {
+                Read::Over(end) => return Err(end.detail.unwrap_or_else(|| end.reason.to_string())),
+                Read::Bytes(_) | Read::Pong => {}
+            },
+        }
+    }
 }
 
 /// A connection whose other end has proven a key.
@@ -427,6 +479,9 @@ impl Secure {
     ) -> Established {
         let snappy = has_snappy(theirs);
         let (mut channels, mut codes) = (Vec::new(), Vec::new());
+        if mirror && eth_of(&theirs.capabilities).is_some() {
+            codes.push(Code { code: BASE_LENGTH, limit: MAX_STATUS });
+        }
         for shared in caps::shared(offer, &theirs.capabilities) {
             let Some(offered) = offer.protocols.iter().find(|p| p.index == shared.protocol) else { continue };
             for spec in &offered.channels {
