@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Env;
+use switchboard::store::{MemoryStore, Space};
 use switchboard_discv::udp::{AskError, Bootnode, Discovery, DiscoveryConfig, Version, Versions};
 use switchboard_discv::{Node, NodeId};
 use switchboard_enr::NodeKey;
@@ -105,12 +105,13 @@ fn behind_a_translation_the_record_learns_the_outer_address() {
 
 async fn on_loopback(
     number: u8,
-    file: Option<PathBuf>,
+    store: Option<MemoryStore>,
     versions: Versions,
     boot: Option<Bootnode>,
 ) -> Discovery {
     let mut config = DiscoveryConfig::new(key(number), "127.0.0.1:0".parse().unwrap());
-    (config.file, config.versions) = (file, versions);
+    config.store = store.map(|store| Space::new(Arc::new(store), "discovery"));
+    config.versions = versions;
     config.bootnodes.extend(boot);
     Discovery::start(config, Env::system().unwrap()).await.unwrap()
 }
@@ -129,15 +130,16 @@ async fn knows(of: &Discovery, version: Version, whom: &Discovery) {
 async fn nodes_are_remembered_over_a_restart_and_the_sequence_goes_on() {
     for versions in [Versions::BOTH, Versions { v4: false, v5: true }, Versions { v4: true, v5: false }] {
         let version = if versions.v4 { Version::V4 } else { Version::V5 };
-        let folder = tempfile::tempdir().unwrap();
-        let file = Some(folder.path().join("nodes"));
+        let store = MemoryStore::new();
         let other = on_loopback(1, None, versions, None).await;
-        let first = on_loopback(2, file.clone(), versions, Some(enr(&other))).await;
+        let first = on_loopback(2, Some(store.clone()), versions, Some(enr(&other))).await;
         let target = Node::from_record(other.record()).unwrap();
         first.ping(version, &target).await.unwrap();
         let seq = first.record().seq();
         first.stop().await;
-        let again = on_loopback(2, file, versions, None).await;
+        // What is not on disk is gone.
+        store.crash();
+        let again = on_loopback(2, Some(store), versions, None).await;
         assert!(again.record().seq() > seq, "{versions:?}");
         knows(&again, version, &other).await;
         again.stop().await;

@@ -244,6 +244,29 @@ impl Root {
         Self { records, links, seq, signature: key.sign_recoverable(digest) }
     }
 
+    /// The signature as the text has it, for a file beside the list's contents.
+    #[must_use]
+    pub fn signature_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.signature)
+    }
+
+    /// A root with a signature that was made elsewhere, as [`Root::signature_text`] writes it.
+    ///
+    /// # Errors
+    /// [`EntryError::Signature`]: it is none, or not over this.
+    pub fn signed_by(
+        key: &NodePublic,
+        records: Hash,
+        links: Hash,
+        seq: u64,
+        signature: &str,
+    ) -> Result<Self, EntryError> {
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| EntryError::Signature)?;
+        let signature = signature.try_into().map_err(|_| EntryError::Signature)?;
+        let root = Self { records, links, seq, signature };
+        root.verify(key).map(|()| root)
+    }
+
     /// Reads a root; its signature is not checked yet.
     ///
     /// # Errors

@@ -10,8 +10,6 @@ use super::client::{ListError, MAX_ANSWERS, PATIENCE, Question, QuestionId, read
 use super::entry::{Entry, Hash, Link, Root};
 use super::walk::{Half, Walk};
 use crate::pace::Pace;
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
 use std::time::Duration;
 use switchboard_enr::Record;
 
@@ -36,9 +34,9 @@ pub enum SyncStep {
 pub struct Contents {
     /// Its root.
     pub root: Root,
-    /// Its links.
+    /// Its links, in the list's order: together with the records they make the same list again.
     pub links: Vec<Link>,
-    /// Its records, in no particular order.
+    /// Its records, in the list's order.
     pub records: Vec<Record>,
 }
 
@@ -53,13 +51,12 @@ pub struct Sync {
     failed: Option<ListError>,
     pace: Pace,
     questions: u64,
-    rng: ChaCha20Rng,
 }
 
 impl Sync {
     /// Starts to read a list; `burst` questions at once, then one each `every`.
     #[must_use]
-    pub fn new(link: Link, every: Duration, burst: u32, seed: [u8; 32]) -> Self {
+    pub fn new(link: Link, every: Duration, burst: u32) -> Self {
         Self {
             link,
             contents: None,
@@ -69,7 +66,6 @@ impl Sync {
             failed: None,
             pace: Pace::new(every, burst),
             questions: 0,
-            rng: ChaCha20Rng::from_seed(seed),
         }
     }
 
@@ -90,10 +86,15 @@ impl Sync {
             Some((links, records)) => {
                 let half = if links.done() { Half::Records } else { Half::Links };
                 let walk = if links.done() { records } else { links };
-                match walk.pick(&mut self.rng) {
+                match walk.last() {
                     Some(hash) => (hash.name(self.link.domain()), Some((half, hash.clone()))),
                     None => match &self.contents {
-                        Some(contents) => return SyncStep::Done(Box::new(contents.clone())),
+                        Some(contents) => {
+                            let mut contents = Box::new(contents.clone());
+                            contents.links.reverse();
+                            contents.records.reverse();
+                            return SyncStep::Done(contents);
+                        }
                         None => (self.link.domain().to_owned(), None),
                     },
                 }

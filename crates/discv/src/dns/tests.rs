@@ -82,7 +82,7 @@ impl Run {
 }
 
 fn sync(link: &Link, zone: &Zone) -> Result<Contents, ListError> {
-    let mut sync = Sync::new(link.clone(), Duration::from_millis(1), 1, [1; 32]);
+    let mut sync = Sync::new(link.clone(), Duration::from_millis(1), 1);
     let mut now = Duration::from_secs(1000);
     for _ in 0..100_000 {
         match sync.step(now) {

@@ -115,6 +115,17 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// The list with a signature that was made before; `url` says by whom and where it stands.
+    ///
+    /// # Errors
+    /// [`super::EntryError::Signature`]: the list is another than the one that was signed.
+    pub fn signed_before(self, url: Link, signature: &str) -> Result<Signed, super::EntryError> {
+        let root = Root::signed_by(&url.key(), self.records, self.links, self.seq, signature)?;
+        Ok(Signed { url, root, entries: self.entries })
+    }
+}
+
 impl Signed {
     /// Every TXT record by its full name.
     #[must_use]

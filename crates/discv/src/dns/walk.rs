@@ -66,6 +66,12 @@ impl Walk {
         self.missing.get(self.picked).map(|(hash, _)| hash)
     }
 
+    /// The missing name that was learned last: with it leaves come in the list's order, the last one first.
+    pub(super) fn last(&mut self) -> Option<&Hash> {
+        self.picked = self.missing.len().saturating_sub(1);
+        self.missing.last().map(|(hash, _)| hash)
+    }
+
     fn place(&self, hash: &Hash) -> Option<usize> {
         let is = |(missing, _): &(Hash, u8)| missing == hash;
         if self.missing.get(self.picked).is_some_and(is) {

@@ -1,6 +1,6 @@
 //! One bucket: entries, their replacements, and the subnets of both.
 
-use super::{BUCKET_SIZE, CHECK_LIMIT, Live, Offered, REPLACEMENTS};
+use super::{BUCKET_SIZE, CHECK_LIMIT, Live, Offered, REPLACEMENTS, REST};
 use crate::addr::Subnets;
 use crate::node::{Node, NodeId};
 use rand::{Rng, RngExt};
@@ -18,15 +18,17 @@ pub(super) struct Entry {
     pub(super) slow: bool,
     /// A check is under way since then.
     pub(super) checking: Option<Duration>,
+    /// It has proven its address: no check before this.
+    pub(super) rests_until: Duration,
 }
 
 impl Entry {
     fn new(node: Node) -> Self {
-        Self { node, live: false, checks: 0, slow: false, checking: None }
+        Self { node, live: false, checks: 0, slow: false, checking: None, rests_until: Duration::ZERO }
     }
 
     pub(super) fn is_free(&self, now: Duration) -> bool {
-        self.checking.is_none_or(|since| since + CHECK_LIMIT < now)
+        self.rests_until <= now && self.checking.is_none_or(|since| since + CHECK_LIMIT < now)
     }
 }
 
@@ -119,9 +121,9 @@ impl Bucket {
         Offered::Added
     }
 
-    pub(super) fn prove(&mut self, node: Node, live: &mut Live<'_>) -> Offered {
+    pub(super) fn prove(&mut self, node: Node, now: Duration, live: &mut Live<'_>) -> Offered {
         if let Some(at) = self.position(&node.id()) {
-            return self.prove_known(at, node, live);
+            return self.prove_known(at, node, now, live);
         }
         if !live.has_room(node.ip(), &self.live) {
             return Offered::SubnetFull;
@@ -138,12 +140,13 @@ impl Bucket {
         if let Some(at) = self.spares.iter().position(|n| n.id() == node.id()) {
             self.take_spare(at);
         }
-        self.push(Entry { live: true, checks: 1, ..Entry::new(node) }, live);
+        let rests_until = now + REST;
+        self.push(Entry { live: true, checks: 1, rests_until, ..Entry::new(node) }, live);
         Offered::Added
     }
 
     /// An entry has answered from `node`'s address, which may be another than it had.
-    fn prove_known(&mut self, at: usize, node: Node, live: &mut Live<'_>) -> Offered {
+    fn prove_known(&mut self, at: usize, node: Node, now: Duration, live: &mut Live<'_>) -> Offered {
         self.uncount(at, live);
         let room = live.has_room(node.ip(), &self.live);
         let Some(entry) = self.entries.get_mut(at) else { return Offered::Unfit };
@@ -154,6 +157,7 @@ impl Bucket {
                 None => node,
             };
             (entry.live, entry.checks) = (true, entry.checks.max(1));
+            entry.rests_until = now + REST;
             self.count(at, live);
             return Offered::Known;
         }

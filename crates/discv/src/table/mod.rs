@@ -39,6 +39,8 @@ pub const NEAR: u16 = 240;
 pub const FAST_INTERVAL: Duration = Duration::from_secs(3);
 /// Longest pause between two checks in the list of nodes that answered their last one.
 pub const SLOW_INTERVAL: Duration = Duration::from_secs(9);
+/// A node that has just proven its address is not checked for so long: it has answered already.
+pub const REST: Duration = Duration::from_secs(5);
 /// A check that was never told the end of is forgotten after this time.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
@@ -137,13 +139,13 @@ impl Table {
         bucket.hear(node, &live)
     }
 
-    /// Takes a node that has just answered from its address.
-    pub fn proven(&mut self, node: Node) -> Offered {
+    /// Takes a node that has just answered from its address. It is not checked again for [`REST`].
+    pub fn proven(&mut self, node: Node, now: Duration) -> Offered {
         if self.unfit(&node) {
             return Offered::Unfit;
         }
         let (bucket, mut live) = self.parts(&node.id());
-        bucket.prove(node, &mut live)
+        bucket.prove(node, now, &mut live)
     }
 
     /// The node to check now, if one is due: ping it, then call [`Table::answered`] or [`Table::failed`].
@@ -175,10 +177,13 @@ impl Table {
     /// When [`Table::due`] has something next; `None` while there is nobody to check.
     #[must_use]
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
-        let has = |slow: bool| self.entries().any(|entry| entry.slow == slow && entry.is_free(now));
-        let fast = has(false).then_some(self.next_fast);
-        let slow = has(true).then_some(self.next_slow);
-        fast.into_iter().chain(slow).min()
+        let next = |slow: bool, list: Duration| {
+            let waits = self
+                .entries()
+                .filter(|entry| entry.slow == slow && entry.is_free(now.max(entry.rests_until)));
+            waits.map(|entry| entry.rests_until.max(list)).min()
+        };
+        next(false, self.next_fast).into_iter().chain(next(true, self.next_slow)).min()
     }
 
     /// A checked node answered; `newer` is what its record of a higher sequence number says, if that was fetched.

@@ -32,12 +32,12 @@ fn consistent(table: &Table) {
 fn a_bucket_takes_sixteen_and_ten_wait() {
     let (mut table, mut rng) = table();
     let nodes = far(30, 256);
-    let offered: Vec<_> = nodes.iter().map(|n| table.proven(n.clone())).collect();
+    let offered: Vec<_> = nodes.iter().map(|n| table.proven(n.clone(), Duration::ZERO)).collect();
     assert!(offered[..16].iter().all(|o| *o == Offered::Added));
     assert!(offered[16..].iter().all(|o| *o == Offered::Waiting));
     assert_eq!(table.sizes()[16], (16, 10));
     assert_eq!((table.len(), table.live_len()), (16, 16));
-    assert_eq!(table.proven(nodes[3].clone()), Offered::Known);
+    assert_eq!(table.proven(nodes[3].clone(), Duration::ZERO), Offered::Known);
     // A removed one's place goes to one that waits, which has to prove itself again.
     table.remove(&nodes[3].id(), &mut rng);
     assert_eq!((table.sizes()[16], table.live_len()), ((16, 9), 15));
@@ -49,7 +49,7 @@ fn unfit_nodes_are_refused() {
     let (mut table, _) = table();
     for bad in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"] {
         assert_eq!(table.heard(node(1, bad)), Offered::Unfit, "{bad}");
-        assert_eq!(table.proven(node(1, bad)), Offered::Unfit, "{bad}");
+        assert_eq!(table.proven(node(1, bad), Duration::ZERO), Offered::Unfit, "{bad}");
     }
     assert_eq!(table.heard(node(OWN, "50.1.1.1")), Offered::Unfit);
     assert_eq!(table.heard(Node::new(key(1), ip("50.1.1.1"), 0, 1)), Offered::Unfit);
@@ -73,18 +73,19 @@ fn near_nodes_share_the_lowest_bucket() {
 fn few_of_one_subnet_are_live() {
     let (mut table, _) = table();
     let keys = keys_at(id(OWN), 256, 1, 5);
-    let offered: Vec<_> = keys.iter().map(|n| table.proven(node(*n, &format!("50.1.1.{n}")))).collect();
+    let offered: Vec<_> =
+        keys.iter().map(|n| table.proven(node(*n, &format!("50.1.1.{n}")), Duration::ZERO)).collect();
     assert_eq!(offered.iter().filter(|o| **o == Offered::Added).count(), 2, "two in a bucket");
     for distance in (248..256).rev() {
         for n in keys_at(id(OWN), distance, 1, 3) {
-            table.proven(node(n, &format!("50.1.1.{}", n % 250)));
+            table.proven(node(n, &format!("50.1.1.{}", n % 250)), Duration::ZERO);
         }
     }
     assert_eq!(table.live_len(), 10, "ten in the table");
     consistent(&table);
     // A local network is exempt.
     for n in keys_at(id(OWN), 256, 1_000, 10) {
-        assert_eq!(table.proven(node(n, "127.0.0.1")), Offered::Added);
+        assert_eq!(table.proven(node(n, "127.0.0.1"), Duration::ZERO), Offered::Added);
     }
 }
 
@@ -96,9 +97,9 @@ fn hearsay_takes_nothing_from_a_subnets_true_nodes() {
     let heard = keys[..20].iter().filter(|n| table.heard(node(**n, "50.1.1.1")) == Offered::Added).count();
     assert_eq!(heard, 2);
     // Its true nodes are taken all the same.
-    assert_eq!(table.proven(node(keys[30], "50.1.1.2")), Offered::Added);
-    assert_eq!(table.proven(node(keys[31], "50.1.1.3")), Offered::Added);
-    assert_eq!(table.proven(node(keys[32], "50.1.1.4")), Offered::SubnetFull);
+    assert_eq!(table.proven(node(keys[30], "50.1.1.2"), Duration::ZERO), Offered::Added);
+    assert_eq!(table.proven(node(keys[31], "50.1.1.3"), Duration::ZERO), Offered::Added);
+    assert_eq!(table.proven(node(keys[32], "50.1.1.4"), Duration::ZERO), Offered::SubnetFull);
     consistent(&table);
 }
 
@@ -108,7 +109,7 @@ fn a_proven_node_takes_the_place_of_hearsay() {
     let nodes = far(20, 256);
     nodes[..16].iter().for_each(|n| assert_eq!(table.heard(n.clone()), Offered::Added));
     for proven in &nodes[16..] {
-        assert_eq!(table.proven(proven.clone()), Offered::Added);
+        assert_eq!(table.proven(proven.clone(), Duration::ZERO), Offered::Added);
     }
     assert_eq!((table.sizes()[16], table.live_len()), ((16, 4), 4));
     consistent(&table);
@@ -118,11 +119,11 @@ fn a_proven_node_takes_the_place_of_hearsay() {
 fn an_eclipse_from_one_subnet_gets_ten_places() {
     let (mut table, mut rng) = table();
     let honest = far(16, 256);
-    honest.iter().for_each(|n| assert_eq!(table.proven(n.clone()), Offered::Added));
+    honest.iter().for_each(|n| assert_eq!(table.proven(n.clone(), Duration::ZERO), Offered::Added));
     for n in 10_000..14_000 {
         let one = node(n, &format!("66.6.6.{}", n % 256));
         table.heard(one.clone());
-        table.proven(one);
+        table.proven(one, Duration::ZERO);
     }
     let bad = table.nodes().filter(|(n, live)| *live && n.ip().to_string().starts_with("66.")).count();
     assert!(bad <= 10, "{bad}");
@@ -167,7 +168,7 @@ fn checks_are_two_speed_and_failures_cost() {
 fn each_entry_is_checked_in_time() {
     let (mut table, mut rng) = table();
     let nodes = far(10, 255);
-    nodes.iter().for_each(|n| _ = table.proven(n.clone()));
+    nodes.iter().for_each(|n| _ = table.proven(n.clone(), Duration::ZERO));
     let (mut now, mut seen) = (Duration::ZERO, std::collections::BTreeSet::new());
     let mut checks = 0;
     while now < Duration::from_secs(600) {
@@ -184,12 +185,26 @@ fn each_entry_is_checked_in_time() {
 }
 
 #[test]
+fn who_has_just_proven_its_address_is_left_alone() {
+    let (mut table, mut rng) = table();
+    let node = far(1, 256).remove(0);
+    table.proven(node.clone(), at(2).mono);
+    assert_eq!(table.next_due(at(2).mono), Some(at(2).mono + REST));
+    assert_eq!(table.due(at(6).mono, &mut rng), None);
+    assert_eq!(table.due(at(7).mono, &mut rng).map(|n| n.id()), Some(node.id()));
+    // So with each answer.
+    table.proven(node.clone(), at(8).mono);
+    table.answered(&node.id(), None, &mut rng);
+    assert!(table.next_due(at(8).mono).unwrap() >= at(8).mono + REST);
+}
+
+#[test]
 fn a_check_that_nobody_ends_is_forgotten() {
     let (mut table, mut rng) = table();
-    table.proven(far(1, 256).remove(0));
-    assert!(table.due(at(0).mono, &mut rng).is_some());
-    assert_eq!(table.next_due(at(30).mono), None);
-    assert!(table.due(at(31).mono, &mut rng).is_some());
+    table.proven(far(1, 256).remove(0), Duration::ZERO);
+    assert!(table.due(at(5).mono, &mut rng).is_some());
+    assert_eq!(table.next_due(at(35).mono), None);
+    assert!(table.due(at(36).mono, &mut rng).is_some());
 }
 
 #[test]
@@ -201,14 +216,14 @@ fn only_a_newer_record_or_a_proof_moves_a_node() {
     };
     let (mut table, mut rng) = table();
     let here = |table: &Table| table.nodes().next().map(|(n, live)| (n.ip().to_string(), live)).unwrap();
-    table.proven(of(5, "50.0.0.1"));
+    table.proven(of(5, "50.0.0.1"), Duration::ZERO);
     table.heard(of(5, "50.0.0.2"));
     table.heard(of(4, "50.0.0.2"));
     table.heard(Node::new(key.public().to_bytes(), ip("50.0.0.3"), 1, 1));
     assert_eq!(here(&table), ("50.0.0.1".into(), true));
     table.answered(&NodeId(key.public().node_id()), Some(of(6, "50.0.0.2")), &mut rng);
     assert_eq!(here(&table), ("50.0.0.2".into(), false), "it has to answer from there");
-    table.proven(Node::new(key.public().to_bytes(), ip("50.0.0.9"), 1, 1));
+    table.proven(Node::new(key.public().to_bytes(), ip("50.0.0.9"), 1, 1), Duration::ZERO);
     assert_eq!(here(&table), ("50.0.0.9".into(), true));
     assert_eq!(table.nodes().next().unwrap().0.seq(), 6, "the record is kept");
     consistent(&table);
@@ -230,7 +245,7 @@ fn nearest_first_and_live_ones_if_there_are() {
     assert_eq!(table.closest(&target, 0), []);
     assert_eq!(table.closest(&target, 10_000).len(), all.len());
     let known = table.get(&want[20]).unwrap().clone();
-    table.proven(known);
+    table.proven(known, Duration::ZERO);
     assert_eq!(ids(table.closest_to_tell(&target, 16)), [want[20]]);
     let distance = id(OWN).log_distance(&want[20]);
     assert_eq!(ids(table.live_at(distance)), [want[20]]);
@@ -245,7 +260,7 @@ fn nearest_first_and_live_ones_if_there_are() {
 fn unhelpful_nodes_go_only_while_others_are_left() {
     let (mut table, mut rng) = table();
     let nodes = far(4, 256);
-    nodes.iter().for_each(|n| _ = table.proven(n.clone()));
+    nodes.iter().for_each(|n| _ = table.proven(n.clone(), Duration::ZERO));
     assert!(table.drop_unhelpful(&nodes[0].id(), &mut rng));
     assert!(!table.drop_unhelpful(&nodes[1].id(), &mut rng));
     assert_eq!(table.len(), 3);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::Env;
 use switchboard::net::{Datagram, Datagrams};
+use switchboard::store::StoreError;
 use switchboard_enr::local::Prediction;
 use switchboard_enr::{LocalRecord, Record};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -28,11 +29,13 @@ pub const MAX_JOBS: usize = 256;
 /// Requests of handles under way, and handles that wait for a candidate, of each version.
 pub const MAX_PENDING: usize = 1_024;
 /// How often the records of nodes are written, if they changed.
-pub const SAVE_EVERY: Duration = Duration::from_secs(30);
+pub const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// How often the record is looked at even if nobody said anything: statements grow old.
 const RECORD_EVERY: Duration = Duration::from_secs(10);
 /// A record may change again after a millisecond; what was set meanwhile is signed after this.
 const RECORD_PAUSE: Duration = Duration::from_millis(2);
+/// So many datagrams at once are a flood.
+const MANY: usize = 16;
 /// How long the socket is left alone after it failed.
 const SOCKET_REST: Duration = Duration::from_secs(1);
 /// The kind of a discv4 packet stands behind its hash and signature; a ping is 1 (spec: discv4.md).
@@ -90,7 +93,10 @@ impl Actor {
         let bind = env.net().bind(config.listen).await;
         let socket = bind.map_err(|error| StartError::Bind { addr: config.listen, error })?;
         let own_udp = socket.local_addr().port();
-        let keep = config.file.as_deref().map(Keep::open).transpose()?;
+        let keep = match config.store.clone() {
+            Some(space) => Some(Keep::open(space).await?),
+            None => None,
+        };
         let mut db = match &keep {
             Some(keep) => NodeDb::open(Box::new(keep.clone()), MAX_NODES),
             None => NodeDb::forgetful(MAX_NODES),
@@ -103,7 +109,7 @@ impl Actor {
         let mut local = LocalRecord::new(key, db.local_seq(&id), millis, Prediction::default());
         for (key, value) in &config.entries {
             let failed = |error| StartError::Entry { key: key.clone(), error };
-            local.set(key, value).map_err(failed)?;
+            local.set_raw(key, value).map_err(failed)?;
         }
         let failed = |error| StartError::Entry { key: "tcp".to_owned(), error };
         local.set_tcp(config.tcp).map_err(failed)?;
@@ -117,6 +123,9 @@ impl Actor {
         let first = local.current().clone();
         // Kept before anybody sees the record.
         db.set_local_seq(&id, first.seq());
+        if let Some(keep) = &keep {
+            report(keep.save().await);
+        }
         let nodes = futures_util::future::join_all(config.bootnodes.iter().map(|b| b.node(&env))).await;
         let nodes: Vec<Node> = nodes.into_iter().flatten().filter(|node| node.id() != id).collect();
         if nodes.len() < config.bootnodes.len() {
@@ -234,15 +243,23 @@ impl Actor {
             }
             // What was received before a job came or a timer rang waits in here too.
             let now = self.now();
+            let many = inbox.len() >= MANY;
             for datagram in inbox.drain(..) {
                 self.take(&datagram, now);
+            }
+            if many {
+                // In a flood there is always more: others of this runtime have their turn between.
+                self.settle();
+                tokio::task::yield_now().await;
             }
             if wake <= Instant::now() {
                 self.wake();
             }
         }
         self.settle();
-        save(self.keep.take()).await;
+        if let Some(keep) = self.keep.take() {
+            report(keep.close().await);
+        }
     }
 
     fn take(&mut self, datagram: &Datagram, now: Now) {
@@ -282,7 +299,7 @@ impl Actor {
                 db.expire(now);
             }
             if let Some(keep) = self.keep.clone() {
-                tokio::task::spawn_blocking(move || report(keep.save()));
+                tokio::spawn(async move { report(keep.save().await) });
             }
         }
     }
@@ -374,6 +391,8 @@ impl Actor {
             if let Some(db) = self.v4.as_mut().map(v4::State::db).or(self.db.as_mut()) {
                 db.set_local_seq(&id, seq);
             }
+            // Soon, and not with the next round: a record that was told must not come again with another content.
+            self.save_at = now.mono;
             self.tell_record();
         }
     }
@@ -520,13 +539,7 @@ fn serve(waiting: &mut VecDeque<oneshot::Sender<Node>>, mut next: impl FnMut() -
     }
 }
 
-async fn save(keep: Option<Keep>) {
-    if let Some(keep) = keep {
-        let _ = tokio::task::spawn_blocking(move || report(keep.save())).await;
-    }
-}
-
-fn report(saved: std::io::Result<()>) {
+fn report(saved: Result<(), StoreError>) {
     if let Err(error) = saved {
         tracing::warn!(%error, "the records of nodes were not saved; it is tried again");
     }

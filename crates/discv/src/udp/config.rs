@@ -4,11 +4,11 @@ use crate::addr::is_special;
 use crate::{Node, NodeId};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Env;
+use switchboard::store::{Space, StoreError};
 use switchboard_enr::enode::EnodeError;
 use switchboard_enr::{Enode, NodeKey, Record};
 use tokio::time::timeout;
@@ -110,10 +110,10 @@ pub struct DiscoveryConfig {
     pub tcp: Option<u16>,
     /// The address that the record names whatever others say, and its UDP port where that is another than ours.
     pub external: Option<(IpAddr, Option<u16>)>,
-    /// Further entries of the record, raw bytes by key.
+    /// Further entries of the record, RLP by key.
     pub entries: Vec<(String, Vec<u8>)>,
-    /// The file for the records of nodes; without one they are forgotten at the end.
-    pub file: Option<PathBuf>,
+    /// Where the records of nodes are kept; without it they are forgotten at the end.
+    pub store: Option<Space>,
     /// Networks to talk to; empty: all.
     pub restrict: Vec<IpNet>,
     /// Longest time between two refreshes of the tables.
@@ -132,7 +132,7 @@ impl DiscoveryConfig {
             tcp: None,
             external: None,
             entries: Vec::new(),
-            file: None,
+            store: None,
             restrict: Vec::new(),
             refresh: Duration::from_secs(30 * 60),
         }
@@ -172,7 +172,7 @@ pub enum StartError {
         /// Why.
         error: switchboard_enr::record::RecordError,
     },
-    /// The file of node records.
-    #[error(transparent)]
-    Keep(#[from] super::KeepError),
+    /// The records of nodes cannot be read.
+    #[error("cannot read the records of nodes: {0}")]
+    Store(#[from] StoreError),
 }

@@ -1,191 +1,167 @@
-//! The records of nodes in one file, written behind.
+//! The records of nodes in the node's store, written behind.
 //!
 //! ```text
-//!   "switchboard nodes 1\n"  ‖  RLP [[key, value] …]  ‖  Keccak-256 of all before
+//!   store ─▶ all rows, once ─▶ NodeDb        NodeDb ─put, remove─▶ changes that wait ─▶ one batch ─▶ store
 //! ```
-//! Changes are made in memory at once; the task has them written by a thread that may block: to a new file, synced, then
-//! renamed over the old one. So the file is always whole: the last state written, or the one before.
+//! [`NodeDb`](crate::NodeDb) holds every record in memory and changes it at once; what it changed waits here, the newest
+//! change of each key, until the task has it written. A batch is stored whole or not at all. What could not be written
+//! waits for the next time. A crash loses what was not written yet: nodes that were met in the last seconds.
 //!
-//! Limits: a file over [`MAX_FILE`] bytes is not read. One that is damaged is moved aside with a warning: what it held
-//! can be learned anew from the network.
+//! Limits: [`MAX_ROWS`] rows are read; [`MAX_CHANGES`] changes wait while the store fails, then the oldest keys are given up:
+//! what they held can be learned anew from the network.
 
-use crate::nodes::KeyValue;
+use crate::nodes::{KeyValue, MAX_NODES};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use switchboard_enr::keccak::keccak256;
-use switchboard_enr::rlp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use switchboard::store::{Changes, Space, StoreError};
 
-/// Largest file that is read, in bytes: five times what 10,000 nodes need.
-pub const MAX_FILE: u64 = 64 << 20;
-const MAGIC: &[u8] = b"switchboard nodes 1\n";
+/// Rows that are read when the store is opened.
+pub const MAX_ROWS: usize = 4 * MAX_NODES;
+/// Changes that wait for the store.
+pub const MAX_CHANGES: usize = 4 * MAX_NODES;
+/// Rows read at a time.
+const PAGE: usize = 512;
 
-/// Why the file cannot be used. Always a local fault.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use the node records {path}: {error}")]
-pub struct KeepError {
-    path: String,
-    error: std::io::Error,
+#[derive(Debug, Default)]
+struct Waiting {
+    /// What was read, until it is asked for.
+    read: Vec<(Vec<u8>, Vec<u8>)>,
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+impl Waiting {
+    fn change(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        self.changes.insert(key.to_vec(), value);
+        if self.changes.len() > MAX_CHANGES {
+            self.changes.pop_first();
+        }
+    }
+}
 
-/// The records in memory, shared between who changes and who writes them.
+/// The records' place in a store, shared between who changes and who writes them.
 #[derive(Debug, Clone)]
 pub(super) struct Keep {
-    path: Arc<PathBuf>,
-    map: Arc<Mutex<Map>>,
-    dirty: Arc<AtomicBool>,
+    space: Space,
+    waiting: Arc<Mutex<Waiting>>,
+    /// One batch at a time, so that an older one never comes after a newer.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl KeyValue for Keep {
     fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.map().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        std::mem::take(&mut self.waiting().read)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.map().insert(key.to_vec(), value.to_vec());
-        self.dirty.store(true, Ordering::Release);
+        self.waiting().change(key, Some(value.to_vec()));
     }
 
     fn remove(&mut self, key: &[u8]) {
-        if self.map().remove(key).is_some() {
-            self.dirty.store(true, Ordering::Release);
-        }
+        self.waiting().change(key, None);
     }
 }
 
 impl Keep {
-    fn map(&self) -> std::sync::MutexGuard<'_, Map> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // A panic elsewhere leaves the map as it was before or after one insertion.
-        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the file; one that is not there is empty.
-    pub(super) fn open(path: &Path) -> Result<Self, KeepError> {
-        let failed = |error| KeepError { path: path.display().to_string(), error };
-        let map = match File::open(path) {
-            Ok(file) => {
-                let mut bytes = Vec::new();
-                file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-                read(&bytes).unwrap_or_else(|| {
-                    let aside = path.with_extension("damaged");
-                    tracing::warn!(file = %path.display(), aside = %aside.display(),
-                        "the node records are damaged: they are moved aside and learned anew");
-                    let _ = std::fs::rename(path, aside);
-                    Map::new()
-                })
+    /// Reads what the store holds.
+    pub(super) async fn open(space: Space) -> Result<Self, StoreError> {
+        let mut read: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        while read.len() < MAX_ROWS {
+            let after = read.last().map(|(key, _)| key.clone());
+            let rows = space.scan(&[], after.as_deref(), PAGE).await?;
+            let last = rows.len() < PAGE;
+            read.extend(rows.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+            if last {
+                break;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
-            Err(error) => return Err(failed(error)),
-        };
-        Ok(Self {
-            path: Arc::new(path.to_owned()),
-            map: Arc::new(Mutex::new(map)),
-            dirty: Arc::new(AtomicBool::new(false)),
-        })
+        }
+        let waiting = Waiting { read, changes: BTreeMap::new() };
+        Ok(Self { space, waiting: Arc::new(Mutex::new(waiting)), writing: Arc::default() })
     }
 
-    /// Writes what has changed. Blocks.
-    pub(super) fn save(&self) -> std::io::Result<()> {
-        if !self.dirty.swap(false, Ordering::AcqRel) {
+    /// Writes what has changed.
+    pub(super) async fn save(&self) -> Result<(), StoreError> {
+        let _turn = self.writing.lock().await;
+        let taken = std::mem::take(&mut self.waiting().changes);
+        if taken.is_empty() {
             return Ok(());
         }
-        let bytes = write(&self.map());
-        let saved = replace(&self.path, &bytes);
+        let mut batch = Changes::new();
+        for (key, value) in &taken {
+            batch = match value {
+                Some(value) => batch.put(self.space.name(), key.clone(), value.clone()),
+                None => batch.delete(self.space.name(), key.clone()),
+            };
+        }
+        let saved = self.space.apply(batch).await;
         if saved.is_err() {
-            self.dirty.store(true, Ordering::Release);
+            let mut waiting = self.waiting();
+            for (key, value) in taken {
+                waiting.changes.entry(key).or_insert(value);
+            }
+            while waiting.changes.len() > MAX_CHANGES {
+                waiting.changes.pop_first();
+            }
         }
         saved
     }
-}
 
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    // The rename itself must be on disk too.
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
+    /// Writes what has changed, and returns when the store has it for good.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        self.save().await?;
+        self.space.flush().await
     }
-}
-
-fn write(map: &Map) -> Vec<u8> {
-    let mut rows = Vec::new();
-    for (key, value) in map {
-        let mut row = Vec::new();
-        rlp::put_string(key, &mut row);
-        rlp::put_string(value, &mut row);
-        rlp::put_list(&row, &mut rows);
-    }
-    let mut out = MAGIC.to_vec();
-    rlp::put_list(&rows, &mut out);
-    let sum = keccak256(&out);
-    out.extend(sum);
-    out
-}
-
-fn read(bytes: &[u8]) -> Option<Map> {
-    let (all, sum) = bytes.split_last_chunk::<32>()?;
-    if bytes.len() as u64 > MAX_FILE || keccak256(all) != *sum {
-        return None;
-    }
-    let mut rest = all.strip_prefix(MAGIC)?;
-    let mut rows = rlp::list(&mut rest).ok()?;
-    let mut map = Map::new();
-    while !rows.is_empty() {
-        let mut row = rlp::list(&mut rows).ok()?;
-        let key = rlp::string(&mut row).ok()?;
-        map.insert(key.to_vec(), rlp::string(&mut row).ok()?.to_vec());
-    }
-    rest.is_empty().then_some(map)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use switchboard::store::MemoryStore;
 
-    #[test]
-    fn what_is_saved_is_there_again_and_damage_is_seen_at_every_byte() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("nodes");
-        let mut keep = Keep::open(&path).unwrap();
-        for n in 0..20_u8 {
-            keep.put(&[n; 33], &vec![n; usize::from(n) * 10]);
+    #[tokio::test]
+    async fn what_is_saved_is_there_again_and_what_failed_is_tried_again() {
+        let store = MemoryStore::new();
+        let space = Space::new(Arc::new(store.clone()), "discovery");
+        space.put(&b"old"[..], &b"1"[..]).await.unwrap();
+        let mut keep = Keep::open(space.clone()).await.unwrap();
+        assert_eq!(keep.all(), [(b"old".to_vec(), b"1".to_vec())]);
+        assert!(keep.all().is_empty(), "what was read is given once");
+        for n in 0..=255_u8 {
+            for m in 0..4 {
+                keep.put(&[n, m], &[n; 5]);
+            }
         }
-        keep.remove(&[3; 33]);
-        keep.save().unwrap();
-        let again = Keep::open(&path).unwrap();
-        assert_eq!((again.all(), again.all().len()), (keep.all(), 19));
-        let whole = std::fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut bad = whole.clone();
-            bad[at] ^= 1;
-            assert!(read(&bad).is_none(), "byte {at} was changed");
-            assert!(read(&whole[..at]).is_none(), "cut at {at}");
-        }
-        std::fs::write(&path, &whole[1..]).unwrap();
-        assert!(Keep::open(&path).unwrap().all().is_empty());
-        assert!(path.with_extension("damaged").exists() && !path.exists());
+        keep.remove(b"old");
+        keep.remove(&[3, 3]);
+        store.fail(Some(StoreError::Full), 0);
+        assert_eq!(keep.save().await, Err(StoreError::Full));
+        // Newer than what failed.
+        keep.put(&[5, 0], b"new");
+        store.fail(None, 0);
+        keep.close().await.unwrap();
+        store.crash();
+        let again = Keep::open(space).await.unwrap().all();
+        assert_eq!(again.len(), 1_023);
+        assert!(again.contains(&(vec![5, 0], b"new".to_vec())));
+        assert!(!again.iter().any(|(key, _)| key == b"old" || key == &[3, 3]));
     }
 
-    #[test]
-    fn nothing_is_written_when_nothing_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("nodes");
-        let mut keep = Keep::open(&path).unwrap();
-        keep.save().unwrap();
-        assert!(!path.exists());
-        keep.put(b"k", b"v");
-        keep.save().unwrap();
-        std::fs::remove_file(&path).unwrap();
-        keep.save().unwrap();
-        assert!(!path.exists());
+    #[tokio::test]
+    async fn nothing_is_written_when_nothing_changed_and_little_is_held_while_nothing_can_be_written() {
+        let store = MemoryStore::new();
+        let mut keep = Keep::open(Space::new(Arc::new(store.clone()), "discovery")).await.unwrap();
+        store.fail(Some(StoreError::Full), 0);
+        keep.save().await.unwrap();
+        for n in 0..(MAX_CHANGES + 100) as u32 {
+            keep.put(&n.to_be_bytes(), &[]);
+            if n % 10_000 == 0 {
+                assert_eq!(keep.save().await, Err(StoreError::Full));
+            }
+        }
+        assert_eq!(keep.waiting().changes.len(), MAX_CHANGES);
     }
 }

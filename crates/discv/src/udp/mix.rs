@@ -9,7 +9,7 @@
 //! again once it was on time. Each source runs one node ahead, no further: who asks for nobody has nobody searched for.
 
 use super::handle::{AskError, Discovery};
-use crate::dns::{Client, Step};
+use crate::dns::{Client, Contents, Link, ListError, Step, Sync, SyncStep};
 use crate::node::Node;
 use crate::nodes::Version;
 use std::sync::Arc;
@@ -90,6 +90,33 @@ impl Candidates for DnsNodes {
                 }
             }
         })
+    }
+}
+
+/// Reads one list to its end, with the network's names: `burst` questions at once, then one each `every`. Who calls bounds
+/// the wait.
+///
+/// # Errors
+/// [`ListError`]: the list cannot be read.
+pub async fn read_list(link: Link, every: Duration, burst: u32, env: &Env) -> Result<Contents, ListError> {
+    let start = Instant::now();
+    let mut list = Sync::new(link, every, burst);
+    loop {
+        match list.step(start.elapsed()) {
+            SyncStep::Done(contents) => return Ok(*contents),
+            SyncStep::Failed(error) => return Err(error),
+            SyncStep::Wait(until) => sleep_until(start + until).await,
+            SyncStep::Ask(question) => {
+                match timeout_at(start + question.until, env.net().txt(&question.name)).await {
+                    Ok(Ok(texts)) => list.answered(question.id, &texts),
+                    Ok(Err(error)) => {
+                        tracing::info!(name = question.name, %error, "a DNS list gave no answer");
+                        list.failed(question.id);
+                    }
+                    Err(_) => list.failed(question.id),
+                }
+            }
+        }
     }
 }
 

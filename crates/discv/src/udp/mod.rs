@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `actor` | the task: owns the socket, both states and the record |
 //! | `handle` | [`Discovery`]: requests, candidates, counters, events |
-//! | `keep` | the records of nodes in a file |
+//! | `keep` | the records of nodes in the node's store |
 //! | `mix` | [`Mix`]: candidates of several sources by turns; nodes of DNS lists |
 //!
 //! Network, wall clock and randomness come from [`switchboard::Env`], so the same task runs in a simulated network.
@@ -29,5 +29,5 @@ mod mix;
 pub use actor::{MAX_JOBS, MAX_PENDING, SAVE_EVERY};
 pub use config::{Bootnode, DiscoveryConfig, StartError, Versions};
 pub use handle::{AskError, Counters, Discovery, Event, Pong, Version};
-pub use keep::{KeepError, MAX_FILE};
-pub use mix::{Candidates, DnsNodes, MAX_PATIENCE, Mix};
+pub use keep::{MAX_CHANGES, MAX_ROWS};
+pub use mix::{Candidates, DnsNodes, MAX_PATIENCE, Mix, read_list};

@@ -312,10 +312,10 @@ impl V5 {
     }
 
     /// A node has answered from its address.
-    fn prove(&mut self, node: &Node) {
+    fn prove(&mut self, node: &Node, now: Duration) {
         // Without a record there is nothing to tell of it.
         let fit = node.record().is_some() && self.allowed(node.ip());
-        if fit && self.table.proven(node.clone()) == Offered::Added {
+        if fit && self.table.proven(node.clone(), now) == Offered::Added {
             self.actions.push_back(Action::Found(node.clone()));
         }
     }
@@ -484,7 +484,7 @@ impl V5 {
             self.actions.push_back(Action::Live(node.clone()));
         }
         if result.is_ok() && !matches!(purpose, Purpose::Check | Purpose::CheckRecord) {
-            self.prove(node);
+            self.prove(node, now);
         }
         match (purpose, result) {
             (Purpose::Request(request), result) => {

@@ -441,7 +441,7 @@ impl State {
         if let Some(then) = self.pinged.remove(&(node.id(), node.ip())) {
             self.db.pinged(&node.id(), node.ip(), Now { unix: then, ..now });
         }
-        if self.table.proven(node.clone()) == Offered::Added {
+        if self.table.proven(node.clone(), now.mono) == Offered::Added {
             self.actions.push_back(Action::Added(node.clone()));
         }
     }

@@ -146,6 +146,17 @@ fn searches_find_them_while_packets_are_lost_and_a_run_repeats() {
 }
 
 #[test]
+#[ignore = "takes minutes: .ci/run --long"]
+#[allow(clippy::print_stdout)] // says what was found
+fn three_hundred_nodes_find_the_nearest_though_every_tenth_packet_is_lost() {
+    let mut network = Network::new(300, 10, 11);
+    network.run(Duration::from_secs(60));
+    let right = network.searches(200);
+    println!("discv5 with 10 % loss: {right} of 200 searches are exact");
+    assert!(right >= 194, "{right} of 200");
+}
+
+#[test]
 fn a_node_is_resolved_by_its_id_and_random_nodes_are_many() {
     let mut network = Network::new(40, 0, 3);
     network.run(Duration::from_secs(30));

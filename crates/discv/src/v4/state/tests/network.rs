@@ -198,3 +198,38 @@ fn a_restarted_network_comes_back() {
     net.run_until(net.now + Duration::from_secs(2_400));
     assert!(net.nodes[0].table().live_len() >= 15, "{}", net.nodes[0].table().live_len());
 }
+
+/// Peak memory of this process, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
+/// Ten thousand nodes that know only one, for ten virtual minutes; signatures are keyed hashes.
+#[test]
+#[ignore = "takes minutes: .ci/run --long"]
+#[allow(clippy::disallowed_methods, clippy::print_stdout)] // measures real time
+fn ten_thousand_nodes_for_ten_minutes() {
+    const COUNT: usize = 10_000;
+    let start = std::time::Instant::now();
+    let mut net = Net::new(COUNT, 6, 0.01);
+    net.run_until(Duration::from_secs(600));
+    let (took, peak) = (start.elapsed(), peak());
+    let mut sizes: Vec<_> = net.nodes.iter().map(|node| node.table().len()).collect();
+    sizes.sort_unstable();
+    let packets = net.count;
+    let exact = net.exact_lookups(50);
+    println!(
+        "{COUNT} nodes, 600 virtual seconds in {took:.1?}: {packets} packets, {:.0} MiB, {} KiB a node; tables {} to {} \
+         entries, median {}; {exact} of 50 lookups exact",
+        peak as f64 / 1_048_576.0,
+        peak / 1_024 / COUNT as u64,
+        sizes[0],
+        sizes[COUNT - 1],
+        sizes[COUNT / 2],
+    );
+    assert!(took < Duration::from_secs(600), "{took:?}");
+    assert!(sizes[COUNT / 2] >= 100, "{}", sizes[COUNT / 2]);
+    assert!(exact >= 45, "{exact} of 50");
+}
