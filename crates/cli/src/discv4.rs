@@ -52,6 +52,9 @@ enum Job {
         /// Nodes asked at once.
         #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
         parallel: u16,
+        /// Ask each that answers over TCP, too, which chain it follows.
+        #[arg(long)]
+        eth: bool,
     },
     /// Listen and tell who is found.
     #[command(after_help = "Example: switchboard discv4 listen --bootnode URL --timeout 1m --json")]
@@ -69,8 +72,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         Job::RequestEnr { node, common } => {
             seek::ask(&common, version, &node, Question::RequestEnr, output).await
         }
-        Job::Crawl { common, out, parallel } => {
-            seek::crawl(&common, version, &out, parallel.into(), output).await
+        Job::Crawl { common, out, parallel, eth } => {
+            seek::crawl(&common, version, &out, parallel.into(), eth, output).await
         }
         Job::Listen { common } => seek::listen(&common, version, output).await,
     }

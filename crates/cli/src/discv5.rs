@@ -66,6 +66,9 @@ enum Job {
         /// Nodes asked at once.
         #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
         parallel: u16,
+        /// Ask each that answers over TCP, too, which chain it follows.
+        #[arg(long)]
+        eth: bool,
     },
     /// Listen and tell who is found.
     #[command(after_help = "Example: switchboard discv5 listen --bootnode URL --timeout 1m --json")]
@@ -89,8 +92,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             let question = Question::Talk { protocol: protocol.into_bytes(), message };
             seek::ask(&common, version, &node, question, output).await
         }
-        Job::Crawl { common, out, parallel } => {
-            seek::crawl(&common, version, &out, parallel.into(), output).await
+        Job::Crawl { common, out, parallel, eth } => {
+            seek::crawl(&common, version, &out, parallel.into(), eth, output).await
         }
         Job::Listen { common } => seek::listen(&common, version, output).await,
     }

@@ -175,7 +175,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Discv4(args) => discv4::run(args, output).await,
         Command::Discv5(args) => discv5::run(args, output).await,
         Command::Rlpx(args) => rlpx::run(args, output).await,
-        Command::Dns(args) => dns::run(&args, output),
+        Command::Dns(args) => dns::run(args, output).await,
         Command::Nodeset(args) => nodeset::run(&args, output),
         Command::Ping(args) => ping::run(args, output).await,
         Command::Bench(args) => bench::run(args, output).await,

@@ -4,6 +4,8 @@
 //!   { "<id, 64 hex digits>": { "seq": 3, "record": "enr:…", "score": 10,
 //!                              "firstResponse": "2026-11-21T18:00:00Z", "lastResponse": …, "lastCheck": … }, … }
 //! ```
+//! `crawl --eth` adds `"eth"`: what a node said of its chain, by name. The tool passes over it.
+//!
 //! Limits: a file of at most 256 MiB.
 
 use crate::fail::Fail;
@@ -55,6 +57,9 @@ enum Job {
         /// Only nodes whose record has this entry, as in eth.
         #[arg(long)]
         entry: Option<String>,
+        /// Only nodes that said they follow this network (crawl --eth), by its number.
+        #[arg(long)]
+        eth_network: Option<u64>,
         /// At most so many, those of the highest score.
         #[arg(long)]
         limit: Option<usize>,
@@ -78,6 +83,9 @@ pub(crate) struct Entry {
     last_response: String,
     #[serde(default = "never")]
     last_check: String,
+    /// What it said of its chain, where it was asked: names and values of its status.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    eth: BTreeMap<String, String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
@@ -85,11 +93,19 @@ fn is_zero(score: &i64) -> bool {
     *score == 0
 }
 
-fn never() -> String {
+pub(crate) fn never() -> String {
     NEVER.to_owned()
 }
 
 impl Entry {
+    /// A node that nobody has asked yet.
+    pub(crate) fn untried(record: &Record) -> Self {
+        let (seq, record) = (record.seq(), record.to_string());
+        let [first_response, last_response, last_check] = [never(), never(), never()];
+        let eth = BTreeMap::new();
+        Self { seq, record, score: 0, first_response, last_response, last_check, eth }
+    }
+
     /// The record, where it is one.
     pub(crate) fn parsed(&self) -> Option<Record> {
         Record::parse(&self.record).ok()
@@ -112,6 +128,16 @@ pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Writes a file anew: whole, or not at all.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Fail> {
+    let failed = |e: &dyn std::fmt::Display| Fail::usage(format!("cannot write {}: {e}", shown(path)));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
+    file.write_all(text).map_err(|e| failed(&e))?;
+    file.persist(path).map_err(|e| failed(&e))?;
+    Ok(())
+}
+
 impl NodeSet {
     pub(crate) fn read(path: &Path) -> Result<Self, Fail> {
         let failed =
@@ -127,18 +153,12 @@ impl NodeSet {
 
     /// Writes the file anew: whole, or not at all.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Fail> {
-        let failed =
-            |e: &dyn std::fmt::Display| Fail::usage(format!("cannot write nodes to {}: {e}", shown(path)));
-        let text = serde_json::to_vec_pretty(self).map_err(|e| failed(&e))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
-        file.write_all(&text).map_err(|e| failed(&e))?;
-        file.persist(path).map_err(|e| failed(&e))?;
-        Ok(())
+        let text = serde_json::to_vec_pretty(self).map_err(Fail::job)?;
+        replace(path, &text)
     }
 
-    /// A node answered: it counts more.
-    pub(crate) fn answered(&mut self, record: &Record, unix: u64) {
+    /// A node answered: it counts more. What it said of its chain, if anything, replaces what it said before.
+    pub(crate) fn answered(&mut self, record: &Record, eth: BTreeMap<String, String>, unix: u64) {
         let now = rfc3339(unix);
         let id = NodeId(record.key().node_id()).to_string();
         let old = self.nodes.get(&id);
@@ -150,6 +170,7 @@ impl NodeSet {
             first_response: first.unwrap_or_else(|| now.clone()),
             last_response: now.clone(),
             last_check: now,
+            eth: if eth.is_empty() { old.map(|old| old.eth.clone()).unwrap_or_default() } else { eth },
         };
         self.nodes.insert(id, entry);
     }
@@ -168,7 +189,7 @@ impl NodeSet {
 }
 
 /// Seconds since 1970 as Go's JSON has times.
-fn rfc3339(unix: u64) -> String {
+pub(crate) fn rfc3339(unix: u64) -> String {
     let (days, rest) = (unix / 86_400, unix % 86_400);
     // Days of 400-year cycles that begin in March (H. Hinnant, days_from_civil).
     let shifted = days + 719_468;
@@ -188,6 +209,10 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             let set = NodeSet::read(file)?;
             let mut keys: BTreeMap<String, u64> = BTreeMap::new();
             let mut dialable = 0_u64;
+            let mut networks: BTreeMap<&str, u64> = BTreeMap::new();
+            for network in set.nodes.values().filter_map(|node| node.eth.get("network")) {
+                *networks.entry(network).or_default() += 1;
+            }
             for record in set.nodes.values().filter_map(Entry::parsed) {
                 dialable += u64::from(record.entries().tcp_endpoint().is_some());
                 for (key, _) in record.entries().iter() {
@@ -196,13 +221,17 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
                 }
             }
             let lines = keys.iter().map(|(key, count)| format!("\n{count:>8} {key}")).collect::<String>();
+            let shown = |(id, count): (&&str, &u64)| {
+                format!("\n{count:>8} on network {}", switchboard::text::printable(id))
+            };
+            let lines = lines + &networks.iter().map(shown).collect::<String>();
             let text = format!("{} nodes, {dialable} take connections{lines}", set.nodes.len());
             output.event(
-                &json!({"event": "nodeset", "nodes": set.nodes.len(), "dialable": dialable, "entries": keys}),
+                &json!({"event": "nodeset", "nodes": set.nodes.len(), "dialable": dialable, "entries": keys, "eth_networks": networks}),
                 &text,
             );
         }
-        Job::Filter { file, dialable, ip, entry, limit, out } => {
+        Job::Filter { file, dialable, ip, entry, eth_network, limit, out } => {
             let set = NodeSet::read(file)?;
             let fits = |(_, node): &(String, Entry)| {
                 node.parsed().is_some_and(|record| {
@@ -210,6 +239,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
                     (!dialable || entries.tcp_endpoint().is_some())
                         && ip.is_none_or(|net| entries.ip().is_some_and(|ip| net.contains(&ip)))
                         && entry.as_ref().is_none_or(|key| entries.get_raw(key).is_some())
+                        && eth_network.is_none_or(|id| node.eth.get("network") == Some(&id.to_string()))
                 })
             };
             let before = set.nodes.len();
@@ -254,8 +284,10 @@ mod tests {
         let mut set = NodeSet::default();
         set.silent(&id, 5);
         assert!(set.nodes.is_empty());
-        set.answered(&record, 10);
-        set.answered(&record, 20);
+        let eth: BTreeMap<_, _> = [("network".to_owned(), "1".to_owned())].into();
+        set.answered(&record, eth.clone(), 10);
+        set.answered(&record, BTreeMap::new(), 20);
+        assert_eq!(set.nodes.values().next().unwrap().eth, eth, "who was not asked has not changed");
         let one = set.nodes.values().next().unwrap().clone();
         assert_eq!((one.score, one.first_response == one.last_response), (2, false));
         let dir = tempfile::tempdir().unwrap();

@@ -5,13 +5,14 @@ use crate::node::stop_signal;
 use crate::nodeset::{self, Entry, NodeSet};
 use crate::output::Output;
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::Env;
-use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, Version, Versions};
+use switchboard_devp2p::Devp2pConfig;
+use switchboard_discv::udp::{AskError, Bootnode, Discovery, DiscoveryConfig, Version, Versions};
 use switchboard_discv::{Node, NodeId};
 use switchboard_enr::{NodeKey, Record};
 use switchboard_node::settings::parse_duration;
@@ -20,6 +21,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Nodes that a crawl remembers; further ones are passed over.
 const MAX_CRAWLED: usize = 100_000;
+/// How often a question of discv5 is asked.
+const TRIES: u32 = 3;
+/// How long a node may take to say which chain it follows.
+const STATUS_WITHIN: Duration = Duration::from_secs(10);
 /// How often each node of a crawl is asked for others, with other targets.
 const ROUNDS: u64 = 4;
 
@@ -70,9 +75,12 @@ pub(crate) async fn ask(
     output: &Output,
 ) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
-    let node = whom.node(&env).await.ok_or_else(|| Fail::job(format!("{whom}: no address was found")))?;
-    let discovery = start(common, version, &env).await?;
-    let asked = async {
+    let late = || Fail::job(format!("{whom}: no answer within {:?}", common.timeout));
+    let end = Instant::now() + common.timeout;
+    let node = timeout_at(end, whom.node(&env)).await.map_err(|_| late())?;
+    let node = node.ok_or_else(|| Fail::job(format!("{whom}: no address was found")))?;
+    let discovery = timeout_at(end, start(common, version, &env)).await.map_err(|_| late())??;
+    let once = || async {
         let id = node.id().to_string();
         let said: (Value, String) = match &question {
             Question::Ping => {
@@ -96,9 +104,20 @@ pub(crate) async fn ask(
                 (json!({"event": "talk", "id": id, "answer": answer}), answer)
             }
         };
-        Ok::<_, switchboard_discv::udp::AskError>(said)
+        Ok::<_, AskError>(said)
     };
-    let result = timeout(common.timeout, asked).await;
+    // discv4's requests are repeated by the state; those of discv5, of which one lost packet is the end, are here.
+    let asked = async {
+        let mut tries = if version == Version::V5 { TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match once().await {
+                Err(AskError::NoAnswer) if tries > 0 => {}
+                result => return result,
+            }
+        }
+    };
+    let result = timeout_at(end, asked).await;
     discovery.stop().await;
     match result {
         Ok(Ok((value, text))) => {
@@ -110,30 +129,58 @@ pub(crate) async fn ask(
     }
 }
 
-/// What one node of a crawl answered.
-struct Visit {
-    node: Node,
-    record: Option<Node>,
-    told: Vec<Node>,
+/// What one node of a crawl answered: first who it is, which counts at once, then whom it knows.
+enum Visit {
+    Answered {
+        node: Node,
+        record: Option<Node>,
+        /// What it said of its chain.
+        eth: BTreeMap<String, String>,
+    },
+    Told(Vec<Node>),
 }
 
-async fn visit(discovery: Discovery, version: Version, node: Node, targets: Vec<[u8; 64]>) -> Visit {
+/// Asks a node over TCP which chain it follows; nothing where it cannot be reached or does not speak `eth`.
+async fn status(node: &Node, env: &Env) -> BTreeMap<String, String> {
+    let asked = async {
+        let whom =
+            node.to_enode().and_then(|enode| switchboard_devp2p::wire::parse(&enode.to_string()).ok())?;
+        let config = Devp2pConfig::new(Arc::new(NodeKey::generate(|| env.random())));
+        let connection = switchboard_node::kit::connect(env, &whom).await.ok()?;
+        let session = switchboard_devp2p::probe(connection, &whom, &config, env).await.ok()?;
+        let fields = session.info.fields.clone();
+        crate::ping::goodbye(session).await;
+        Some(fields)
+    };
+    let fields = timeout(STATUS_WITHIN, asked).await.ok().flatten().unwrap_or_default();
+    let eth =
+        fields.into_iter().filter_map(|(name, value)| Some((name.strip_prefix("eth_")?.to_owned(), value)));
+    eth.filter(|(name, _)| name != "status").collect()
+}
+
+async fn visit(discovery: Discovery, version: Version, node: Node, eth: Option<Env>) -> Visit {
     let record = discovery.request_record(version, &node).await.ok();
+    let eth = match (&eth, &record) {
+        (Some(env), Some(record)) => status(record, env).await,
+        _ => BTreeMap::new(),
+    };
+    Visit::Answered { node, record, eth }
+}
+
+async fn neighbours(discovery: Discovery, version: Version, node: Node, targets: Vec<[u8; 64]>) -> Visit {
     let mut told = Vec::new();
-    if record.is_some() {
-        for (round, target) in (0..).zip(targets) {
-            let nodes = match version {
-                Version::V4 => discovery.find_near(&node, target).await,
-                // Three of the farthest distances a round: there most nodes are.
-                Version::V5 => {
-                    let far = 256_u64.saturating_sub(3 * round);
-                    discovery.find_at(&node, &[far, far.saturating_sub(1), far.saturating_sub(2)]).await
-                }
-            };
-            told.extend(nodes.unwrap_or_default());
-        }
+    for (round, target) in (0..).zip(targets) {
+        let nodes = match version {
+            Version::V4 => discovery.find_near(&node, target).await,
+            // Three of the farthest distances a round: there most nodes are.
+            Version::V5 => {
+                let far = 256_u64.saturating_sub(3 * round);
+                discovery.find_at(&node, &[far, far.saturating_sub(1), far.saturating_sub(2)]).await
+            }
+        };
+        told.extend(nodes.unwrap_or_default());
     }
-    Visit { node, record, told }
+    Visit::Told(told)
 }
 
 /// Walks the network from the start nodes, and the nodes of the file if it is there; writes who answered.
@@ -142,6 +189,7 @@ pub(crate) async fn crawl(
     version: Version,
     out: &Path,
     parallel: usize,
+    eth: bool,
     output: &Output,
 ) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
@@ -153,43 +201,59 @@ pub(crate) async fn crawl(
         return Err(Fail::usage("nobody to start from: add --bootnode URL, or an --out file with nodes"));
     }
     let end = Instant::now() + common.timeout;
-    let discovery = start(common, version, &env).await?;
+    // Names that nobody resolves in time are passed over, as nodes that do not answer are.
+    let mut known = Common { bootnode: Vec::new(), ..common.clone() };
     let mut queue: VecDeque<Node> = VecDeque::new();
     for bootnode in &common.bootnode {
-        queue.extend(bootnode.node(&env).await);
+        if let Ok(Some(node)) = timeout_at(end, bootnode.node(&env)).await {
+            queue.push_back(node);
+            known.bootnode.push(bootnode.clone());
+        }
     }
+    let Ok(started) = timeout_at(end, start(&known, version, &env)).await else {
+        return set.write(out);
+    };
+    let discovery = started?;
     queue.extend(set.nodes.values().filter_map(Entry::node));
-    let mut seen: BTreeSet<NodeId> = queue.iter().map(Node::id).collect();
-    seen.insert(discovery.id());
-    let (mut visits, mut answered, mut silent) = (JoinSet::new(), 0_u64, 0_u64);
+    let mut seen: BTreeSet<NodeId> = [discovery.id()].into();
+    queue.retain(|node| seen.insert(node.id()));
+    let (mut visits, mut answered, mut silent, mut speak) = (JoinSet::new(), 0_u64, 0_u64, 0_u64);
     let stop = stop_signal(false)?;
     tokio::pin!(stop);
     loop {
         while visits.len() < parallel.max(1)
             && let Some(node) = queue.pop_front()
         {
-            let targets = (0..ROUNDS).map(|_| env.random()).collect();
-            visits.spawn(visit(discovery.clone(), version, node, targets));
+            visits.spawn(visit(discovery.clone(), version, node, eth.then(|| env.clone())));
         }
         let next = tokio::select! {
             next = timeout_at(end, visits.join_next()) => next,
             () = &mut stop => break,
         };
-        let Ok(Some(Ok(Visit { node, record, told }))) = next else { break };
+        let Ok(Some(Ok(visited))) = next else { break };
+        let (node, record, eth) = match visited {
+            Visit::Answered { node, record, eth } => (node, record, eth),
+            Visit::Told(nodes) => {
+                for node in nodes {
+                    if seen.len() < MAX_CRAWLED && seen.insert(node.id()) {
+                        queue.push_back(node);
+                    }
+                }
+                continue;
+            }
+        };
         let now = env.wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         match record.as_ref().and_then(Node::record) {
             Some(record) => {
                 answered += 1;
-                set.answered(record, now);
+                speak += u64::from(!eth.is_empty());
+                set.answered(record, eth, now);
+                let targets = (0..ROUNDS).map(|_| env.random()).collect();
+                visits.spawn(neighbours(discovery.clone(), version, node, targets));
             }
             None => {
                 silent += 1;
                 set.silent(&node.id(), now);
-            }
-        }
-        for node in told {
-            if seen.len() < MAX_CRAWLED && seen.insert(node.id()) {
-                queue.push_back(node);
             }
         }
     }
@@ -198,7 +262,7 @@ pub(crate) async fn crawl(
     set.write(out)?;
     let nodes = set.nodes.len();
     output.event(
-        &json!({"event": "crawl", "nodes": nodes, "answered": answered, "silent": silent, "out": out.display().to_string()}),
+        &json!({"event": "crawl", "nodes": nodes, "answered": answered, "silent": silent, "eth": speak, "out": out.display().to_string()}),
         &format!("{answered} nodes answered, {silent} did not; {nodes} are in {}", nodeset::shown(out)),
     );
     Ok(())
@@ -208,14 +272,16 @@ pub(crate) async fn crawl(
 pub(crate) async fn listen(common: &Common, version: Version, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
     let stop = stop_signal(false)?;
-    let discovery = start(common, version, &env).await?;
+    let end = Instant::now() + common.timeout;
+    let Ok(started) = timeout_at(end, start(common, version, &env)).await else { return Ok(()) };
+    let discovery = started?;
     let mut events = discovery.events();
     let record = discovery.record().to_string();
     output.event(
         &json!({"event": "listening", "address": discovery.local_addr().to_string(), "enr": record}),
         &record,
     );
-    let end = tokio::time::sleep(common.timeout);
+    let end = tokio::time::sleep_until(end);
     tokio::pin!(stop, end);
     loop {
         tokio::select! {

@@ -46,7 +46,7 @@ fn a_bootnode_answers_both_versions_is_crawled_and_is_gone_at_once() {
     drop(boot.stdin.take());
     assert_eq!(boot.wait().unwrap().code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    assert!(data.join("nodes").exists() && data.join("nodekey").exists(), "its state is saved");
+    assert!(data.join("node.redb").exists() && data.join("nodekey").exists(), "its state is saved");
     let (code, said) = run(&["discv4", "ping", enode, "--timeout", "3s"]);
     assert_eq!(code, Some(1), "nobody is there any more: {said}");
 }
@@ -75,6 +75,8 @@ fn every_help_of_discovery_has_an_example() {
         "rlpx ping",
         "dns",
         "dns sign",
+        "dns sync",
+        "dns to-txt",
     ] {
         let args: Vec<_> = path.split(' ').chain(["--help"]).collect();
         let (code, said) = run(&args);

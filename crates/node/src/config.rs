@@ -97,6 +97,17 @@ pub enum ProtocolName {
     Cast,
 }
 
+impl ProtocolName {
+    /// Its name, as flags give it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bench => "bench",
+            Self::Cast => "cast",
+        }
+    }
+}
+
 impl FromStr for ProtocolName {
     type Err = String;
 

@@ -2,15 +2,17 @@
 //!
 //! Its URL has one port, as people write it: discovery answers there. No TCP connection is taken, and its record says so.
 
-use super::discovery::{self, DiscoverySettings, FILE, Router};
+use super::discovery::{self, DiscoverySettings, NAME, Router};
 use crate::data::DataFolder;
 use crate::error::NodeError;
 use crate::kit::{External, KeySource};
+use crate::store::DiskStore;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchboard::Env;
+use switchboard::store::Space;
 use switchboard_discv::udp::{Bootnode as StartNode, Discovery, Versions};
 use switchboard_enr::enode::Endpoint;
 use switchboard_enr::{Enode, NodePublic};
@@ -59,12 +61,20 @@ impl Bootnode {
             versions: config.versions,
             bootnodes: config.bootnodes,
             lists: Vec::new(),
+            entries: Vec::new(),
             nat: config.nat,
-            file: config.data.map(|data| data.join(FILE)),
+            name_servers: Vec::new(),
+        };
+        let store = match &data {
+            Some(data) => {
+                let store = DiskStore::open(data.path()).map_err(KeySource::data_fails)?;
+                Some(Space::new(Arc::new(store), NAME))
+            }
+            None => None,
         };
         let external = config.external.as_ref().and_then(External::addr);
         let public = key.public();
-        let started = discovery::start(key, &settings, config.listen, None, external, env);
+        let started = discovery::start(key, &settings, config.listen, None, external, store, env);
         let discovery =
             started.await.map_err(|text| NodeError::usage(format!("{text}: choose another --listen")))?;
         let router = Router::start(&settings, discovery.local_addr(), None, env).await.map(|router| {

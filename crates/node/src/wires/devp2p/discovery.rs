@@ -13,18 +13,19 @@ use crate::error::NodeError;
 use crate::settings::{Form, Setting, Values};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use switchboard::net::names::{NameServers, WithNameServers};
 use switchboard::service::{Service, ServiceContext, ServiceError};
+use switchboard::store::Space;
 use switchboard::switch::source::{Producer, Source, queue};
 use switchboard::{BoxFuture, Candidate, Env};
 use switchboard_devp2p::DEVP2P;
 use switchboard_discv::Node;
 use switchboard_discv::dns::{Client, Link};
 use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, DnsNodes, Mix, Version, Versions};
-use switchboard_enr::NodeKey;
+use switchboard_enr::{NodeKey, rlp};
 use switchboard_nat::{Mapper, Mapping, NatConfig, NatSpec, Protocol};
 use tokio::time::timeout;
 
@@ -32,8 +33,8 @@ use tokio::time::timeout;
 pub const AHEAD: usize = 8;
 /// How long the router may take to delete our mappings when we stop.
 const FAREWELL: Duration = Duration::from_millis(1_500);
-/// File of the node records in a data folder.
-pub(super) const FILE: &str = "nodes";
+/// Name of the service, and of its space in the node's store.
+pub(super) const NAME: &str = "discovery";
 
 /// The settings.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -54,6 +55,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         "dns",
         Form::Text,
         "A list of nodes in DNS, as enrtree://KEY@DOMAIN; may be repeated",
+    ),
+    Setting::list(
+        "devp2p",
+        "dns-server",
+        Form::Text,
+        "A name server to ask for such lists, as IP:PORT (default: the system's); may be repeated",
+    ),
+    Setting::list(
+        "devp2p",
+        "enr-entry",
+        Form::Text,
+        "A further entry of the node's record, as KEY=HEX of its RLP, as in eth=c7c684fc64ec0480; may be repeated",
     ),
 ];
 
@@ -85,6 +98,30 @@ impl FromStr for List {
     }
 }
 
+/// An entry of the record, as flags give it.
+#[derive(Debug, Clone)]
+struct EntryText(String, Vec<u8>);
+
+impl FromStr for EntryText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not KEY=HEX, as in eth=c7c684fc64ec0480");
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        let value = hex::decode(value).map_err(|_| wrong())?;
+        let mut rest = value.as_slice();
+        if rlp::skip(&mut rest).is_err() || !rest.is_empty() {
+            return Err(format!("the value of {text:?} is not one RLP item: {}", wrong()));
+        }
+        let taken = ["id", "secp256k1", "ip", "ip6", "tcp", "udp", "tcp6", "udp6"].contains(&key);
+        match key {
+            _ if taken => Err(format!("the entry {key} is the node's own")),
+            "" => Err(wrong()),
+            _ => Ok(Self(key.to_owned(), value)),
+        }
+    }
+}
+
 /// What the settings say of discovery.
 #[derive(Debug, Clone)]
 pub struct DiscoverySettings {
@@ -94,10 +131,12 @@ pub struct DiscoverySettings {
     pub bootnodes: Vec<Bootnode>,
     /// DNS lists.
     pub lists: Vec<Link>,
+    /// Further entries of the record, raw RLP by key.
+    pub entries: Vec<(String, Vec<u8>)>,
     /// How the node is reached.
     pub nat: NatSpec,
-    /// File of the node records.
-    pub file: Option<PathBuf>,
+    /// Servers that are asked for DNS lists; none: the system's.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 impl DiscoverySettings {
@@ -110,15 +149,18 @@ impl DiscoverySettings {
         let has = |version| names.iter().any(|name| name.0 == version);
         let versions = Versions { v4: has(Version::V4), v5: has(Version::V5) };
         let lists: Vec<List> = values.parse_all("dns")?;
+        let entries: Vec<EntryText> = values.parse_all("enr-entry")?;
         let settings = Self {
             versions,
             bootnodes: values.parse_all("bootnode")?,
+            entries: entries.into_iter().map(|EntryText(key, value)| (key, value)).collect(),
             lists: lists.into_iter().map(|list| list.0).collect(),
             nat: values.parse("nat")?.unwrap_or_default(),
-            file: values.path("data").map(|data| data.join(FILE)),
+            name_servers: values.parse_all("dns-server")?,
         };
         if names.is_empty() {
-            let idle = ["bootnode", "dns"].into_iter().find(|name| values.has(name));
+            let idle =
+                ["bootnode", "dns", "dns-server", "enr-entry"].into_iter().find(|name| values.has(name));
             return match idle {
                 Some(name) => {
                     Err(NodeError::usage(format!("--{name} needs discovery: add --discovery v4,v5")))
@@ -147,7 +189,7 @@ impl DiscoveryService {
         settings: DiscoverySettings,
         external: Option<SocketAddr>,
     ) -> Arc<Self> {
-        let (producer, source) = queue("discovery", DEVP2P, AHEAD);
+        let (producer, source) = queue(NAME, DEVP2P, AHEAD);
         Arc::new(Self { key, settings, external, producer, source, running: Mutex::new(None) })
     }
 
@@ -157,6 +199,15 @@ impl DiscoveryService {
     }
 }
 
+/// The same world, where names are asked of the given servers, if any.
+fn naming(env: &Env, servers: &[SocketAddr]) -> Env {
+    if servers.is_empty() {
+        return env.clone();
+    }
+    let named = WithNameServers::new(env, NameServers::new(servers.iter().copied()));
+    env.clone().with_network(Arc::new(named))
+}
+
 /// Starts discovery at an address.
 pub(super) async fn start(
     key: Arc<NodeKey>,
@@ -164,6 +215,7 @@ pub(super) async fn start(
     listen: SocketAddr,
     tcp: Option<u16>,
     external: Option<SocketAddr>,
+    store: Option<Space>,
     env: &Env,
 ) -> Result<Discovery, String> {
     let mut config = DiscoveryConfig::new(key, listen);
@@ -171,7 +223,8 @@ pub(super) async fn start(
     config.bootnodes.clone_from(&settings.bootnodes);
     config.tcp = tcp.map(|port| external.map_or(port, |at| at.port()));
     config.external = external.map(|at| (at.ip(), Some(at.port())));
-    config.file.clone_from(&settings.file);
+    config.entries.clone_from(&settings.entries);
+    config.store = store;
     Discovery::start(config, env.clone()).await.map_err(|error| error.to_string())
 }
 
@@ -190,7 +243,12 @@ impl Router {
         tcp: Option<u16>,
         env: &Env,
     ) -> Option<Self> {
-        let told = matches!(settings.nat, NatSpec::ExtIp(_) | NatSpec::Stun { .. });
+        let told = match &settings.nat {
+            NatSpec::ExtIp(_) | NatSpec::Stun { .. } => true,
+            // A router on this machine reaches what listens there.
+            NatSpec::Pmp { gateway } | NatSpec::Pcp { gateway } => gateway.is_some_and(|ip| ip.is_loopback()),
+            _ => false,
+        };
         if at.ip().is_loopback() && !told {
             return None;
         }
@@ -250,7 +308,7 @@ fn candidate(node: &Node) -> Option<Candidate> {
 
 impl Service for DiscoveryService {
     fn name(&self) -> &'static str {
-        "discovery"
+        NAME
     }
 
     fn source(&self) -> Option<Arc<dyn Source>> {
@@ -269,6 +327,7 @@ impl Service for DiscoveryService {
                 *listen,
                 Some(listen.port()),
                 self.external,
+                Some(context.store().clone()),
                 context.env(),
             );
             let discovery = started.await.map_err(|text| {
@@ -294,7 +353,7 @@ impl Service for DiscoveryService {
             }
             if !self.settings.lists.is_empty() {
                 let client = Client::new(self.settings.lists.clone(), context.env().random());
-                mix.add(DnsNodes::new(client, context.env().clone()));
+                mix.add(DnsNodes::new(client, naming(context.env(), &self.settings.name_servers)));
             }
             let feed = async {
                 while let Some(node) = mix.next().await {

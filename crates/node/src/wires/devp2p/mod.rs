@@ -2,6 +2,7 @@
 
 pub mod bootnode;
 pub mod discovery;
+pub mod info;
 
 use crate::error::NodeError;
 use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Roles, forward};
