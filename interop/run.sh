@@ -9,7 +9,7 @@ cargo build --release -p switchboard-cli
 target=${CARGO_TARGET_DIR:-target}
 export SWITCHBOARD_BIN="$(cd "$target/release" && pwd)/switchboard"
 export SWITCHBOARD_GO_BIN="$PWD/interop/bin"
-suites=(--test devp2p --test discovery --test comet --test pex --test cast)
+suites=(--test devp2p --test discovery --test discovery_speed --test comet --test pex --test cast)
 if [ -x interop/bin/fabricpeer ]; then
     suites+=(--test fabric --test gossip --test state)
 else

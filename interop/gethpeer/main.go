@@ -58,7 +58,7 @@ func newServer(o *options, listen string, protocols []p2p.Protocol, refused func
 
 func ready(srv *p2p.Server) {
 	self := srv.Self()
-	emit("ready", "enode", self.URLv4(), "id", self.ID().String(), "name", srv.Name)
+	emit("ready", "enode", self.URLv4(), "enr", self.String(), "id", self.ID().String(), "name", srv.Name)
 }
 
 func capNames(caps []p2p.Cap) []string {

@@ -13,6 +13,9 @@ func serve(o *options) {
 	if o.has("bench") {
 		protocols = append(protocols, benchProtocol(serveBench))
 	}
+	if o.has("eth") {
+		protocols = append(protocols, ethProtocols()...)
+	}
 	var static []*enode.Node
 	for _, url := range o.dials {
 		static = append(static, parseNode(url))

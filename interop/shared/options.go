@@ -57,7 +57,7 @@ func parseOptions(args []string) *options {
 	f.Var(&o.dials, "dial", "peer to keep connected to (repeatable)")
 	f.StringVar(&o.discovery, "discovery", "", "versions of discovery to run: v4, v5 or v4,v5 (devp2p)")
 	f.Var(&o.bootnodes, "bootnode", "node to start discovery from (repeatable, devp2p)")
-	f.StringVar(&o.protocols, "protocols", "bench,cast", "bench, cast, both or none")
+	f.StringVar(&o.protocols, "protocols", "bench,cast", "bench, cast, both or none; eth (devp2p)")
 	f.StringVar(&o.network, "network", "switchboard", "network name (comet)")
 	f.StringVar(&o.name, "name", "", "client name or moniker")
 	f.StringVar(&o.castDir, "cast-dir", "", "where casts are stored; absent: a temporary folder")

@@ -80,6 +80,12 @@ impl Program {
         Self { name: name.to_owned(), child, stdin, lines, reader: Some(reader), seen: Vec::new() }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the next line with this `event`, passing over others.
     ///
     /// # Panics
