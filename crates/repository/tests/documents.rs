@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
@@ -12,6 +12,7 @@ const DOCUMENTS: [&str; 9] = [
     "CHANGELOG.md",
     "docs/cast.md",
     "docs/dependencies.md",
+    "docs/facts/devp2p.md",
     "fuzz/README.md",
     "interop/README.md",
 ];
