@@ -241,6 +241,12 @@ impl Table {
         self.bucket(id).entries.iter().find(|e| e.node.id() == *id).map(|e| &e.node)
     }
 
+    /// Whether a node is an entry that has answered from its address.
+    #[must_use]
+    pub fn is_live(&self, id: &NodeId) -> bool {
+        self.bucket(id).entries.iter().any(|e| e.live && e.node.id() == *id)
+    }
+
     /// How many checks a node has passed, less what failures took; `None` when it is no entry.
     #[must_use]
     pub fn checks(&self, id: &NodeId) -> Option<u32> {

@@ -165,7 +165,7 @@ pub enum Action {
         /// What it sees.
         endpoint: SocketAddr,
     },
-    /// A node is new in the table.
+    /// A node in the table has proven its address for the first time.
     Added(Node),
     /// A node's record was fetched.
     Record(Node),
@@ -441,7 +441,10 @@ impl State {
         if let Some(then) = self.pinged.remove(&(node.id(), node.ip())) {
             self.db.pinged(&node.id(), node.ip(), Now { unix: then, ..now });
         }
-        if self.table.proven(node.clone(), now.mono) == Offered::Added {
+        // One that others told of counts as new now.
+        let was_live = self.table.is_live(&node.id());
+        self.table.proven(node.clone(), now.mono);
+        if !was_live && self.table.is_live(&node.id()) {
             self.actions.push_back(Action::Added(node.clone()));
         }
     }
