@@ -22,10 +22,14 @@ pub(crate) struct Reached {
 /// Maps every TCP port that is listened on. `None` when nothing is to be asked of anybody.
 pub(crate) async fn reach(spec: NatSpec, listen: &[ListenAt], env: &Env) -> Option<Reached> {
     let only_address = matches!(spec, NatSpec::ExtIp(_) | NatSpec::Stun { .. });
-    let mapper = Mapper::start(spec, NatConfig::new(env.random()))?;
     let mut ports: Vec<u16> = listen.iter().map(|at| at.addr.port()).filter(|port| *port != 0).collect();
     ports.sort_unstable();
     ports.dedup();
+    if ports.is_empty() {
+        // Nothing to map yet: a start need not wait for the router.
+        return None;
+    }
+    let mapper = Mapper::start(spec, NatConfig::new(env.random()))?;
     let mut mappings = Vec::new();
     if !only_address {
         for port in &ports {
