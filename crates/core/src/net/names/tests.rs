@@ -5,8 +5,11 @@ use tokio::net::{TcpListener, UdpSocket};
 
 const NAME: &str = "nodes.example.org";
 
+/// A record: owner, type, data.
+type Owned<'a> = (Option<&'a [u8]>, u16, Vec<u8>);
+
 /// An answer to a question, with records as (owner, type, data) whose owner `None` points at the question's name.
-fn answer(question: &[u8], flags: u16, records: &[(Option<&[u8]>, u16, Vec<u8>)]) -> Vec<u8> {
+fn answer(question: &[u8], flags: u16, records: &[Owned<'_>]) -> Vec<u8> {
     let end = 12 + question[12..].iter().position(|b| *b == 0).unwrap() + 5;
     let mut out = question[..2].to_vec();
     out.extend(flags.to_be_bytes());
