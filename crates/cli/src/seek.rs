@@ -149,7 +149,7 @@ async fn status(node: &Node, env: &Env) -> BTreeMap<String, String> {
         let connection = switchboard_node::kit::connect(env, &whom).await.ok()?;
         let session = switchboard_devp2p::probe(connection, &whom, &config, env).await.ok()?;
         let fields = session.info.fields.clone();
-        crate::ping::goodbye(session).await;
+        session.refuse(&switchboard::Reason::Quitting).await;
         Some(fields)
     };
     let fields = timeout(STATUS_WITHIN, asked).await.ok().flatten().unwrap_or_default();
