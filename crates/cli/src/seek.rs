@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::Env;
+use switchboard::net::connect_host;
 use switchboard_devp2p::Devp2pConfig;
 use switchboard_discv::udp::{AskError, Bootnode, Discovery, DiscoveryConfig, Version, Versions};
 use switchboard_discv::{Node, NodeId};
@@ -146,7 +147,7 @@ async fn status(node: &Node, env: &Env) -> BTreeMap<String, String> {
         let whom =
             node.to_enode().and_then(|enode| switchboard_devp2p::wire::parse(&enode.to_string()).ok())?;
         let config = Devp2pConfig::new(Arc::new(NodeKey::generate(|| env.random())));
-        let connection = switchboard_node::kit::connect(env, &whom).await.ok()?;
+        let connection = connect_host(&**env.net(), &whom.host, whom.port, STATUS_WITHIN).await.ok()?;
         let session = switchboard_devp2p::probe(connection, &whom, &config, env).await.ok()?;
         let fields = session.info.fields.clone();
         session.refuse(&switchboard::Reason::Quitting).await;
