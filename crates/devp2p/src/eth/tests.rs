@@ -124,7 +124,9 @@ async fn a_probe_learns_the_status() {
     };
     assert_eq!((field("eth_network"), field("eth_latest")), ("1".to_owned(), "20000000".to_owned()));
     assert_eq!(told[1].recv().await.unwrap().1, ranged(69).echo());
-    assert_eq!(session.round_trips(2).await.unwrap().len(), 2);
+    for _ in 0..2 {
+        session.round_trip().await.unwrap();
+    }
     // One that says it speaks eth and then says nothing: the probe is told so, in time.
     let (mute, _told, url) = node(&net, 2, &[(68, Ours::Echo)]).await;
     let whom = wire::parse(&url).unwrap();
