@@ -27,6 +27,7 @@ pub const EVENT_BACKLOG: usize = 256;
 
 /// What a node does with casts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// Whether casts that others start are taken. Off: this node only gives.
     pub receive: bool,
@@ -34,6 +35,15 @@ pub struct Config {
     pub max_bytes: u64,
     /// Chunk size of the casts started here.
     pub chunk_size: u32,
+}
+
+impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for Config {

@@ -27,7 +27,7 @@ use switchboard::BoxFuture;
 use switchboard::id::PeerId;
 use switchboard::protocol::channel::{ChannelId, ChannelSpec, Overflow};
 use switchboard::protocol::io::{ChannelIo, ChannelSender};
-use switchboard::protocol::{Protocol, ProtocolError, ProtocolSpec};
+use switchboard::protocol::{Info, Protocol, ProtocolError, ProtocolSpec};
 use switchboard::session::inbox::Inbox;
 use switchboard::session::outgoing::SendError;
 use switchboard::switch::peer::Peer;
@@ -157,6 +157,13 @@ impl Protocol for CastProtocol {
         let chunks = channel(Flow::Chunk, 1).recv_window(window).send_queue(CHUNK_QUEUE);
         ProtocolSpec::new("cast", 1, vec![channel(Flow::Announce, 5), channel(Flow::Request, 5), chunks])
             .length(u64::from(self.map.channel(Flow::Chunk).0) + 1)
+    }
+
+    fn node_info(&self) -> Option<Info> {
+        let casts = self.shared.with(|state| state.status());
+        let whole = casts.iter().filter(|cast| cast.held == cast.chunks).count() as u64;
+        let bytes = casts.iter().map(|cast| cast.size).sum::<u64>();
+        Some(vec![("casts", (casts.len() as u64).into()), ("whole", whole.into()), ("bytes", bytes.into())])
     }
 
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {

@@ -63,15 +63,13 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(args.stdin_stop)?;
-    let config = BootnodeConfig {
-        listen: args.listen,
-        versions: versions(&args.discovery),
-        data: args.data,
-        key,
-        bootnodes: args.bootnode,
-        external: args.external,
-        nat: args.nat,
-    };
+    let config = BootnodeConfig::new(args.listen, key).with(|config| {
+        config.versions = versions(&args.discovery);
+        config.data = args.data;
+        config.bootnodes = args.bootnode;
+        config.external = args.external;
+        config.nat = args.nat;
+    });
     let node = Bootnode::start(config, &env).await?;
     output.event(&node.ready(), &node.ready_text());
     stop.await;

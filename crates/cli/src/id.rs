@@ -2,9 +2,10 @@
 
 use crate::fail::Fail;
 use crate::output::Output;
-use crate::wires::{self, Kind};
+use crate::wires::Kind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use switchboard_node::wires::Kits;
 
 /// Show every public form of a key: node id, enode and ENR; CometBFT ID and address; PKI-ID and MSP. Or decode an
 /// address or record of any wire.
@@ -32,7 +33,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     let (kind, mut forms) = match (&args.url, args.wire, &args.key) {
         (Some(url), ..) => {
-            let (kind, _) = wires::parse(url)?;
+            // A record without an address is still one.
+            let kind = Kind(Kits::builtin().claiming(url)?);
             (kind, kind.0.decode(url).map_err(Fail::usage)?)
         }
         (None, Some(kind), Some(key)) => (kind, kind.0.public_forms(key, &args.org, args.at)?),

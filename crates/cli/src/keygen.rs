@@ -70,14 +70,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     }
     let org = args.org.as_deref().unwrap_or(crate::config::DEFAULT_ORG);
     let make = |at: &Path| {
-        let plan = KeyPlan {
-            users: args.users.unwrap_or(0),
-            admins: args.admins.unwrap_or(0),
-            hosts: args.host.clone(),
-            node_ous: args.node_ous,
-            days: args.days,
-            ..KeyPlan::new(at, org, args.peers.unwrap_or(1))
-        };
+        let plan = KeyPlan::new(at, org, args.peers.unwrap_or(1)).with(|plan| {
+            plan.users = args.users.unwrap_or(0);
+            plan.admins = args.admins.unwrap_or(0);
+            plan.hosts.clone_from(&args.host);
+            plan.node_ous = args.node_ous;
+            plan.days = args.days;
+        });
         Ok(args.wire.0.keygen(&plan, &env)?)
     };
     // An organisation's folder is put in its place whole by its maker.

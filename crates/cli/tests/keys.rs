@@ -163,3 +163,29 @@ fn every_address_is_shown() {
     assert_ne!(listening[0]["address"], listening[1]["address"]);
     assert_eq!(node.stop(), 0);
 }
+
+/// An address or record says who it is, also where it names no address to dial.
+#[test]
+fn any_address_or_record_is_decoded() {
+    // The example of EIP-778.
+    let record = "enr:-IS4QHCYrYZbAKWCBRlAy5zzaDZXJBGkcnh4MHcBFZntXNFrdvJjX04jRzjzCBOonrkTfj499SZuOh8R33Ls8RRcy5wBgmlkgnY0gmlwhH8AAAGJc2VjcDI1NmsxoQPKY0yuDUmstAHYpMa2_oxVtw0RW_QAdpzBQA8yWM0xOIN1ZHCCdl8";
+    let shown = must(&["id", "--json", record]).event("id");
+    assert_eq!(shown["id"], "a448f24c6d18e575453db13171562b71999873db5b286df957af199ec94617f7");
+    assert_eq!((&shown["seq"], shown["udp"].as_str()), (&1.into(), Some("127.0.0.1:30303")));
+    assert_eq!(shown["entries"]["ip"], "847f000001", "as it stands in the record: RLP");
+    let key = "ca634cae0d49acb401d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd31387574077f301b421bc84df7266c44e9e6d569fc56be00812904767bf5ccd1fc7f";
+    let shown =
+        must(&["id", "--json", &format!("enode://{key}@203.0.113.7:30303?discport=30301")]).event("id");
+    assert_eq!(shown["id"], "a448f24c6d18e575453db13171562b71999873db5b286df957af199ec94617f7");
+    assert_eq!(
+        (&shown["host"], &shown["port"], &shown["udp"]),
+        (&"203.0.113.7".into(), &30303.into(), &30301.into())
+    );
+    let comet = "0102030405060708090a0b0c0d0e0f1011121314";
+    for url in [format!("{comet}@203.0.113.7:26656"), format!("comet://{comet}@203.0.113.7:26656")] {
+        let shown = must(&["id", "--json", &url]).event("id");
+        assert_eq!((&shown["wire"], &shown["id"]), (&"comet".into(), &comet.into()));
+    }
+    let shown = must(&["id", "--json", "fabric://peer0.example.org:7051"]).event("id");
+    assert_eq!(shown["endpoint"], "peer0.example.org:7051");
+}

@@ -145,6 +145,90 @@ fn refusals_are_told_on_both_sides() {
     assert_eq!((dialler.stop(), other.stop()), (0, 0));
 }
 
+/// A peer that refuses us says why, and the command ends with that at once on every wire.
+#[test]
+fn bench_ends_with_the_reason_of_a_peer_that_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let [ours, theirs, _] = organisation(dir.path());
+    let full = ["--listen", "127.0.0.1:0", "--max-peers", "0", "--protocol", "bench", "--key-file", &ours];
+    let without = ["--listen", "127.0.0.1:0", "--protocol", "cast", "--key-file", &ours];
+    for (node, reasons) in [
+        (&full[..], [("devp2p", "too many peers"), ("comet", "closed"), ("fabric", "too many peers")]),
+        (&without[..], [("devp2p", "useless"), ("comet", "no channel"), ("fabric", "bench")]),
+    ] {
+        let (mut node, ready) = Program::node(node);
+        for (wire, reason) in reasons {
+            let to = url(&ready, wire);
+            let args = [&["bench", "echo", &to][..], &key(wire, &theirs)].concat();
+            let began = std::time::Instant::now();
+            let said = failed(&run(&args), &args, 1, reason);
+            assert!(began.elapsed().as_secs() < 10, "{wire}: {:?}: {said}", began.elapsed());
+        }
+        assert_eq!(node.stop(), 0);
+    }
+}
+
+#[test]
+fn a_wrong_key_is_told_as_such() {
+    let (mut node, ready) = Program::node(&["--wire", "devp2p", "--listen", "127.0.0.1:0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("key");
+    must(&["keygen", "--wire", "devp2p", "--out", text(&other)]);
+    let forms = must(&["id", "--json", "--wire", "devp2p", "--key", text(&other)]).event("id");
+    let (_, at) = url(&ready, "devp2p").rsplit_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (key, _) = forms["enode"].as_str().unwrap().rsplit_once('@').unwrap();
+    let wrong = format!("{key}@{at}");
+    for args in [["ping", &wrong, "--count"].as_slice(), &["bench", "echo", &wrong, "--count"]] {
+        let args = [args, &["1"]].concat();
+        failed(&run(&args), &args, 1, "the public key in its address is probably wrong");
+    }
+    assert_eq!(node.stop(), 0);
+}
+
+/// On every address nobody is told an address that leads nowhere; what is printed can be dialled.
+#[test]
+fn a_node_on_every_address_can_be_dialled_where_it_says() {
+    let common = ["--listen", "0.0.0.0:0", "--wire", "devp2p,comet", "--protocol", "bench"];
+    let (mut node, ready) = Program::node(&common);
+    for wire in ["devp2p", "comet"] {
+        let to = url(&ready, wire);
+        assert!(!to.contains("0.0.0.0"), "{to}");
+        let found = client(wire, "", &["ping", &to, "--count", "1"]);
+        assert!(
+            !found.event("peer")["listen"].as_str().unwrap_or_default().contains("0.0.0.0"),
+            "{found:#?}"
+        );
+    }
+    assert_eq!(node.stop(), 0);
+    let named = ["--external", "devp2p=203.0.113.7:30303", "--external", "comet=node.example.org:26656"];
+    let (mut node, ready) = Program::node(&[&common[..], &named].concat());
+    assert!(url(&ready, "devp2p").ends_with("@203.0.113.7:30303"), "{ready:#}");
+    assert!(url(&ready, "comet").ends_with("@node.example.org:26656"), "{ready:#}");
+    assert_eq!(node.stop(), 0);
+}
+
+/// Rules by address spare the machine's own network, unless told otherwise.
+#[test]
+fn strict_addresses_hold_for_loopback() {
+    for (strict, refused) in [(&[][..], false), (&["--strict-addresses"][..], true)] {
+        let common = ["--wire", "comet", "--listen", "127.0.0.1:0", "--protocol", "bench"];
+        let (mut node, ready) = Program::node(&[&common[..], strict].concat());
+        let to = url(&ready, "comet");
+        let first = Program::node(&["--wire", "comet", "--protocol", "bench", "--peer", &to]).0;
+        node.wait("peer_added");
+        let mut second = Program::node(&["--wire", "comet", "--protocol", "bench", "--peer", &to]).0;
+        // One peer an address is CometBFT's rule.
+        match refused {
+            true => assert_eq!(node.wait("refused")["reason"], "too_many_peers"),
+            false => drop(node.wait("peer_added")),
+        }
+        for mut program in [first, std::mem::replace(&mut second, node)] {
+            assert_eq!(program.stop(), 0);
+        }
+        assert_eq!(second.stop(), 0);
+    }
+}
+
 #[test]
 fn signals_and_the_end_of_input_stop_a_node() {
     let (mut server, ready) = Program::node(&["--wire", "devp2p", "--listen", "127.0.0.1:0"]);

@@ -38,6 +38,7 @@ pub enum Mode {
 
 /// How much goes wrong. Probabilities are 0.0 to 1.0.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct FuzzConfig {
     /// What goes wrong.
     pub mode: Mode,
@@ -51,6 +52,15 @@ pub struct FuzzConfig {
     pub sleep: f64,
     /// How long all is well.
     pub start_after: Duration,
+}
+
+impl FuzzConfig {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for FuzzConfig {

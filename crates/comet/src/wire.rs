@@ -61,6 +61,7 @@ fn rules(liveness: Liveness) -> Rules {
 
 /// How a node behaves on this wire. The fields marked † must agree with the peers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CometConfig {
     /// The node's key.
     pub key: Arc<NodeKey>,
@@ -98,6 +99,13 @@ pub struct CometConfig {
 }
 
 impl CometConfig {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The network's own defaults. Rates are the Switch's matter (`Limits::send_rate`).
     #[must_use]
     pub fn new(key: Arc<NodeKey>, network: &str) -> Self {
@@ -117,11 +125,7 @@ impl CometConfig {
             allow_duplicate_ip: false,
             test_fuzz: None,
             redial: redial::Plan::default(),
-            liveness: Liveness {
-                ping_every: Some(Duration::from_secs(60)),
-                pong_within: Some(Duration::from_secs(45)),
-                idle_limit: None,
-            },
+            liveness: Liveness::ping(Duration::from_secs(60), Duration::from_secs(45)),
         }
     }
 

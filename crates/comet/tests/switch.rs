@@ -111,7 +111,7 @@ async fn another_network_is_refused_with_a_reason() {
 #[tokio::test(start_paused = true)]
 async fn rates_hold_a_whole_session() {
     let net = MemoryNetwork::default();
-    let limits = Limits { send_rate: NonZeroU64::new(100_000), ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.send_rate = NonZeroU64::new(100_000));
     let mut a = limited(&net, 1, |_| {}, limits).await;
     let b = node(&net, 2, |_| {}).await;
     a.switch.add_static(a.switch.parse(&b.address).unwrap()).await;

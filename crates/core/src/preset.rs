@@ -226,6 +226,10 @@ impl Default for DialRules {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HandshakeRules {
+    /// On a port that serves several wires, how long an initiator may be silent. Then it is offered the wire whose
+    /// listener speaks first, if there is one; else the connection ends. Bytes that are late by one or two lost
+    /// packets must still count: to a dialler of another wire our words would be garbage.
+    pub first_bytes_within: Duration,
     /// From the accepted connection to a proven identity. At least 5 s.
     pub identity_within: Duration,
     /// From the accepted or dialled connection to the session.
@@ -234,6 +238,10 @@ pub struct HandshakeRules {
 
 impl Default for HandshakeRules {
     fn default() -> Self {
-        Self { identity_within: Duration::from_secs(10), whole_within: Duration::from_secs(30) }
+        Self {
+            first_bytes_within: Duration::from_secs(5),
+            identity_within: Duration::from_secs(10),
+            whole_within: Duration::from_secs(30),
+        }
     }
 }

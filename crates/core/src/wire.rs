@@ -56,6 +56,17 @@ pub enum Lanes {
 }
 
 /// A network's handshake, framing and identity.
+///
+/// ```
+/// use switchboard::net::memory::MemoryWire;
+/// use switchboard::wire::{Sniff, Wire};
+///
+/// let wire = MemoryWire::new(&[7]);
+/// assert_eq!((wire.sniff(b"me"), wire.sniff(b"mem1"), wire.sniff(b"GET ")), (Sniff::More, Sniff::Yes, Sniff::No));
+/// let candidate = wire.parse(&wire.own_url(([10, 0, 0, 1], 9_000).into()))?;
+/// assert_eq!((candidate.wire, candidate.port), (wire.name(), 9_000));
+/// # Ok::<(), switchboard::wire::AddressError>(())
+/// ```
 pub trait Wire: Send + Sync + 'static {
     /// The wire's name.
     fn name(&self) -> WireName;

@@ -163,12 +163,11 @@ async fn a_static_peer_comes_back_after_its_restart() {
 #[tokio::test(start_paused = true)]
 async fn full_slots_refuse_but_trusted_and_unconditional_peers_pass() {
     let net = Net::default();
-    let limits = Limits {
-        inbound: 1,
-        trusted: BTreeSet::from([id(50)]),
-        unconditional: BTreeSet::from([id(60), id(61)]),
-        ..open_limits()
-    };
+    let limits = open_limits().with(|limits| {
+        limits.inbound = 1;
+        limits.trusted = BTreeSet::from([id(50)]);
+        limits.unconditional = BTreeSet::from([id(60), id(61)]);
+    });
     let hub = node(&net, 9).limits(limits).start().await.unwrap();
     let mut events = hub.events();
     let mut others = Vec::new();
@@ -209,7 +208,10 @@ async fn full_slots_refuse_but_trusted_and_unconditional_peers_pass() {
 #[tokio::test(start_paused = true)]
 async fn with_full_outbound_slots_nothing_spins_and_a_freed_slot_is_used() {
     let net = Net::default();
-    let limits = Limits { outbound: 1, pending_outbound: 1, ..open_limits() };
+    let limits = open_limits().with(|limits| {
+        limits.outbound = 1;
+        limits.pending_outbound = 1;
+    });
     let hub = node(&net, 9).limits(limits).start().await.unwrap();
     let mut events = hub.events();
     let (a, b) = (node(&net, 1).start().await.unwrap(), node(&net, 2).start().await.unwrap());
@@ -279,7 +281,7 @@ async fn an_address_that_swallows_packets_does_not_hide_the_next() {
 #[tokio::test(start_paused = true)]
 async fn the_throttle_slows_one_address_and_spares_the_local_network() {
     let net = Net::default();
-    let limits = Limits { per_ip_interval: Some(Duration::from_secs(30)), ..Limits::default() };
+    let limits = Limits::default().with(|limits| limits.per_ip_interval = Some(Duration::from_secs(30)));
     let hub = node(&net, 9).limits(limits).start().await.unwrap();
     let mut events = hub.events();
     let addr = hub.listening()[0].0;
@@ -308,7 +310,7 @@ async fn the_throttle_slows_one_address_and_spares_the_local_network() {
 async fn the_access_list_refuses_both_ways_without_a_connection() {
     let net = Net::default();
     let deny = vec!["10.0.0.2/32".parse().unwrap(), "::ffff:10.0.1.0/120".parse().unwrap()];
-    let access = AccessList { allow: Vec::new(), deny };
+    let access = AccessList::new(Vec::new(), deny);
     let hub = node(&net, 9).access(access).start().await.unwrap();
     let b = node(&net, 2).start().await.unwrap();
     let mut events = hub.events();
@@ -335,7 +337,10 @@ async fn the_access_list_refuses_both_ways_without_a_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_replaces_a_dialled_one_keeps_its_slot() {
     let net = Net::default();
-    let limits = Limits { inbound: 0, outbound: 1, ..open_limits() };
+    let limits = open_limits().with(|limits| {
+        limits.inbound = 0;
+        limits.outbound = 1;
+    });
     let hub = node(&net, 1).limits(limits).start().await.unwrap();
     let (a, b) = (node(&net, 8).start().await.unwrap(), node(&net, 9).start().await.unwrap());
     let (mut events, mut at_a) = (hub.events(), a.events());
@@ -360,12 +365,11 @@ async fn a_session_that_replaces_a_dialled_one_keeps_its_slot() {
 #[tokio::test(start_paused = true)]
 async fn a_static_peer_that_passes_the_slots_is_dialled_when_they_are_full() {
     let net = Net::default();
-    let limits = Limits {
-        outbound: 1,
-        trusted: BTreeSet::from([id(3)]),
-        unconditional: BTreeSet::from([id(2)]),
-        ..open_limits()
-    };
+    let limits = open_limits().with(|limits| {
+        limits.outbound = 1;
+        limits.trusted = BTreeSet::from([id(3)]);
+        limits.unconditional = BTreeSet::from([id(2)]);
+    });
     let hub = node(&net, 9).limits(limits).start().await.unwrap();
     let mut others = Vec::new();
     for n in 1..=4 {

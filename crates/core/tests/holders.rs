@@ -39,7 +39,8 @@ async fn dials(from: &Switch, to: &Switch) {
 #[tokio::test(start_paused = true)]
 async fn a_holder_has_one_session_and_one_slot_whatever_its_identities() {
     let net = Net::default();
-    let hub = node(&net, 1, (1, 0)).limits(Limits { inbound: 2, ..open_limits() }).start().await.unwrap();
+    let hub =
+        node(&net, 1, (1, 0)).limits(open_limits().with(|limits| limits.inbound = 2)).start().await.unwrap();
     let mut events = hub.events();
     let mut twins = Vec::new();
     for number in 0..3 {

@@ -131,7 +131,7 @@ async fn incomplete_frames_count_and_end_at_the_cap() {
     drop(hostile);
     victim.ends(Reason::RemoteClosed, By::Peer).await;
 
-    let limits = Limits { bytes_per_peer: 500_000, ..open_limits() };
+    let limits = open_limits().with(|limits| limits.bytes_per_peer = 500_000);
     let mut victim = self::victim(Liveness::default(), limits).await;
     victim.net.pipe(4096);
     let mut hostile = victim.session().await;
@@ -175,7 +175,7 @@ async fn silence_and_slow_drip_in_the_handshake_end_at_its_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_connections_stays_within_the_pending_slots() {
-    let limits = Limits { pending_inbound: 10, ..open_limits() };
+    let limits = open_limits().with(|limits| limits.pending_inbound = 10);
     let mut victim = victim(Liveness::default(), limits).await;
     let mut crowd = Vec::new();
     for _ in 0..100 {
@@ -255,7 +255,11 @@ async fn a_peer_that_never_reads_ends_at_the_write_limit_with_bounded_memory() {
 
 fn liveness(ping: u64, pong: u64, idle: u64) -> Liveness {
     let some = |secs: u64| (secs > 0).then(|| Duration::from_secs(secs));
-    Liveness { ping_every: some(ping), pong_within: some(pong), idle_limit: some(idle) }
+    Liveness::default().with(|alive| {
+        alive.ping_every = some(ping);
+        alive.pong_within = some(pong);
+        alive.idle_limit = some(idle);
+    })
 }
 
 #[tokio::test(start_paused = true)]

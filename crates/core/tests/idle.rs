@@ -37,7 +37,10 @@ fn hello(id: u16) -> BytesMut {
 #[tokio::test]
 async fn an_idle_session_costs_a_few_kilobytes() {
     let net: Arc<dyn Network> = Arc::new(TcpNetwork);
-    let limits = Limits { inbound: 1000, pending_inbound: 1000, ..open_limits() };
+    let limits = open_limits().with(|limits| {
+        limits.inbound = 1000;
+        limits.pending_inbound = 1000;
+    });
     let hub = with_wire(&net, 1, MemoryWire::new(&[1])).limits(limits).protocol(echo("echo"));
     let hub = hub.start().await.unwrap();
     let mut events = hub.events();

@@ -40,11 +40,11 @@ async fn latencies(io: &mut switchboard::ChannelIo) -> Vec<Duration> {
 async fn beside_a_stuck_protocol(
     node: impl Fn(u8, MemoryWire) -> SwitchBuilder,
 ) -> (Vec<Duration>, Vec<Duration>, Switch, Switch) {
-    let liveness = Liveness {
-        ping_every: Some(Duration::from_millis(20)),
-        pong_within: Some(Duration::from_secs(5)),
-        idle_limit: None,
-    };
+    let liveness = Liveness::default().with(|alive| {
+        alive.ping_every = Some(Duration::from_millis(20));
+        alive.pong_within = Some(Duration::from_secs(5));
+        alive.idle_limit = None;
+    });
     let (asks, mut handed) = handed("echo", vec![ChannelSpec::new(0, 5)]);
     let flooding = narrow(Overflow::DropNew);
     let here = node(1, MemoryWire::new(&[1]).liveness(liveness))
@@ -123,11 +123,11 @@ async fn a_stuck_protocol_delays_nobody_on_tcp() {
 /// Two nodes; the second's protocol reads nothing, with the given rule.
 async fn against(overflow: Overflow) -> (Switch, Switch) {
     let net = Net::default().host([127, 0, 0, 1]);
-    let liveness = Liveness {
-        ping_every: Some(Duration::from_secs(1)),
-        pong_within: Some(Duration::from_secs(2)),
-        idle_limit: Some(Duration::from_secs(4)),
-    };
+    let liveness = Liveness::default().with(|alive| {
+        alive.ping_every = Some(Duration::from_secs(1));
+        alive.pong_within = Some(Duration::from_secs(2));
+        alive.idle_limit = Some(Duration::from_secs(4));
+    });
     let here = builder(&net, 1).protocol(sink("p", narrow(overflow))).start().await.unwrap();
     let there = living(&net, 2, liveness).protocol(stuck("p", narrow(overflow))).start().await.unwrap();
     join(&here, &there).await;
@@ -212,7 +212,10 @@ async fn full_lanes_do_not_end_a_session_that_receives() {
     let net = world.host([127, 0, 0, 1]);
     let channels = vec![ChannelSpec::new(0, 1).send_queue(1000)];
     let (protocol, mut handed) = handed("p", channels.clone());
-    let limits = switchboard::Limits { bytes_per_peer: 1 << 20, bytes_total: 2 << 20, ..open_limits() };
+    let limits = open_limits().with(|limits| {
+        limits.bytes_per_peer = 1 << 20;
+        limits.bytes_total = 2 << 20;
+    });
     let here = builder(&net, 1).limits(limits).protocol(protocol).start().await.unwrap();
     let there = builder(&net, 2).protocol(stuck("p", channels)).start().await.unwrap();
     world.pipe(1024);
@@ -238,7 +241,7 @@ async fn full_lanes_do_not_end_a_session_that_receives() {
 async fn over_the_ledger_the_session_ends_and_nothing_stays() {
     let net = Net::default().host([127, 0, 0, 1]);
     let channels = vec![ChannelSpec::new(0, 1)];
-    let limits = switchboard::Limits { bytes_per_peer: 100_000, ..open_limits() };
+    let limits = open_limits().with(|limits| limits.bytes_per_peer = 100_000);
     let here = builder(&net, 1).protocol(sink("p", channels.clone())).start().await.unwrap();
     let there = builder(&net, 2).limits(limits).protocol(stuck("p", channels)).start().await.unwrap();
     let (peer, _) = join(&here, &there).await;

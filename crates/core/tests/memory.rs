@@ -93,7 +93,7 @@ impl House {
 /// A message that is begun and never finished ends its session in time, however slowly bytes drip in.
 #[tokio::test(start_paused = true)]
 async fn what_is_begun_is_finished_in_time() {
-    let incomplete = Incomplete { base: Duration::from_secs(10), rate: 1_000 };
+    let incomplete = Incomplete::new(Duration::from_secs(10), 1_000);
     for (come, drip) in [(0, false), (5, false), (5, true), (100_000, false)] {
         let mut house = house(open_limits(), Rules::default().incomplete(incomplete)).await;
         let mut stranger = house.stranger(66).await;
@@ -127,7 +127,7 @@ async fn what_is_begun_is_finished_in_time() {
 /// A slow sender that finishes, and one that sends message after message without a pause, stay.
 #[tokio::test(start_paused = true)]
 async fn slow_and_busy_peers_are_not_late() {
-    let incomplete = Incomplete { base: Duration::from_secs(10), rate: 0 };
+    let incomplete = Incomplete::new(Duration::from_secs(10), 0);
     let mut house = house(open_limits(), Rules::default().incomplete(incomplete)).await;
     let mut stranger = house.stranger(66).await;
     let message = begun(90, 90);
@@ -148,7 +148,11 @@ async fn slow_and_busy_peers_are_not_late() {
 /// Strangers whose messages never end fill the node's ledger. Those that hold most end; the honest friend never waits.
 #[tokio::test(start_paused = true)]
 async fn a_full_ledger_costs_the_greedy_their_sessions_and_nobody_else() {
-    let limits = Limits { bytes_total: 16 * MIB, bytes_per_peer: 8 * MIB, inbound: 64, ..open_limits() };
+    let limits = open_limits().with(|limits| {
+        limits.bytes_total = 16 * MIB;
+        limits.bytes_per_peer = 8 * MIB;
+        limits.inbound = 64;
+    });
     let mut house = house(limits, Rules::default()).await;
     let mut strangers = Vec::new();
     for who in 100..117 {

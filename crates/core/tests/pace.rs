@@ -18,11 +18,11 @@ const RATE: Option<NonZeroU64> = NonZeroU64::new(100_000);
 /// Seconds until a million bytes, in tens of thousands, have come back as echoes.
 async fn seconds(ours: Limits, theirs: Limits) -> f64 {
     let net = Net::default();
-    let alive = Liveness {
-        ping_every: Some(Duration::from_secs(2)),
-        pong_within: Some(Duration::from_secs(1)),
-        idle_limit: Some(Duration::from_secs(3)),
-    };
+    let alive = Liveness::default().with(|alive| {
+        alive.ping_every = Some(Duration::from_secs(2));
+        alive.pong_within = Some(Duration::from_secs(1));
+        alive.idle_limit = Some(Duration::from_secs(3));
+    });
     let (asks, mut handed) = handed("echo", vec![ChannelSpec::new(0, 1)]);
     let a = living(&net.host([10, 0, 0, 1]), 1, alive).limits(ours).protocol(asks).start().await.unwrap();
     let b = living(&net.host([10, 0, 0, 2]), 2, alive).limits(theirs).protocol(echo("echo"));
@@ -48,13 +48,13 @@ async fn seconds(ours: Limits, theirs: Limits) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn sending_keeps_its_rate_and_the_peer_is_heard_all_the_while() {
-    let took = seconds(Limits { send_rate: RATE, ..open_limits() }, open_limits()).await;
+    let took = seconds(open_limits().with(|limits| limits.send_rate = RATE), open_limits()).await;
     assert!((9.8..10.5).contains(&took), "{took} s");
 }
 
 #[tokio::test(start_paused = true)]
 async fn receiving_keeps_its_rate_and_the_sender_waits() {
-    let took = seconds(open_limits(), Limits { recv_rate: RATE, ..open_limits() }).await;
+    let took = seconds(open_limits(), open_limits().with(|limits| limits.recv_rate = RATE)).await;
     assert!((9.8..10.5).contains(&took), "{took} s");
 }
 
@@ -68,7 +68,7 @@ async fn without_rates_nothing_waits() {
 #[tokio::test(start_paused = true)]
 async fn the_goodbye_does_not_wait_for_its_turn() {
     let net = Net::default();
-    let limits = Limits { send_rate: NonZeroU64::new(10), ..open_limits() };
+    let limits = open_limits().with(|limits| limits.send_rate = NonZeroU64::new(10));
     let a = builder(&net.host([10, 0, 0, 1]), 1).limits(limits).protocol(echo("echo")).start().await.unwrap();
     let b = builder(&net.host([10, 0, 0, 2]), 2).protocol(echo("echo")).start().await.unwrap();
     let (peer, _) = join(&a, &b).await;
@@ -87,12 +87,12 @@ async fn the_goodbye_does_not_wait_for_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_large_message_at_a_slow_rate_does_not_hold_up_pings() {
     let net = Net::default();
-    let alive = Liveness {
-        ping_every: Some(Duration::from_secs(2)),
-        pong_within: Some(Duration::from_secs(1)),
-        idle_limit: Some(Duration::from_secs(3)),
-    };
-    let limits = Limits { send_rate: NonZeroU64::new(1000), ..open_limits() };
+    let alive = Liveness::default().with(|alive| {
+        alive.ping_every = Some(Duration::from_secs(2));
+        alive.pong_within = Some(Duration::from_secs(1));
+        alive.idle_limit = Some(Duration::from_secs(3));
+    });
+    let limits = open_limits().with(|limits| limits.send_rate = NonZeroU64::new(1000));
     let (asks, mut handed) = handed("echo", vec![ChannelSpec::new(0, 1)]);
     let a = living(&net.host([10, 0, 0, 1]), 1, alive).limits(limits).protocol(asks).start().await.unwrap();
     let b = living(&net.host([10, 0, 0, 2]), 2, alive).protocol(echo("echo")).start().await.unwrap();

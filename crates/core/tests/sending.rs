@@ -316,7 +316,11 @@ async fn counters_count() {
 async fn a_round_trip_may_be_longer_than_the_time_between_pings() {
     let (world, net) = net();
     let every = Duration::from_secs(2);
-    let pings = switchboard::wire::Liveness { ping_every: Some(every), pong_within: None, idle_limit: None };
+    let pings = switchboard::wire::Liveness::default().with(|alive| {
+        alive.ping_every = Some(every);
+        alive.pong_within = None;
+        alive.idle_limit = None;
+    });
     let here = living(&net, 1, pings).protocol(echo("p")).start().await.unwrap();
     let there = builder(&net, 2).protocol(echo("p")).start().await.unwrap();
     world.gate(true);

@@ -36,7 +36,7 @@ impl Tap for Notes {
 #[tokio::test(start_paused = true)]
 async fn a_tap_sees_every_frame_both_ways() {
     let (net, notes) = (Net::default(), Arc::new(Notes::default()));
-    let liveness = Liveness { ping_every: Some(Duration::from_secs(3)), ..Liveness::default() };
+    let liveness = Liveness::default().with(|alive| alive.ping_every = Some(Duration::from_secs(3)));
     let hub = living(&net.host([10, 0, 0, 1]), 1, liveness);
     let hub = hub.protocol(echo("echo")).tap(Arc::clone(&notes) as Arc<dyn Tap>).start().await.unwrap();
     let (asks, mut handed) = handed("echo", vec![ChannelSpec::new(0, 1)]);

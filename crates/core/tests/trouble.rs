@@ -87,7 +87,10 @@ async fn follow(mut events: switchboard::Events) -> usize {
 }
 
 async fn node(n: u8, counting: Counting) -> Switch {
-    let limits = Limits { bytes_per_peer: 100_000, bytes_total: 300_000, ..open_limits() };
+    let limits = open_limits().with(|limits| {
+        limits.bytes_per_peer = 100_000;
+        limits.bytes_total = 300_000;
+    });
     SwitchBuilder::new(Env::system().unwrap().with_network(Arc::new(TcpNetwork)))
         .wire(Arc::new(MemoryWire::new(&[n])))
         .limits(limits)

@@ -47,7 +47,7 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 const WRITE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a frame may stay incomplete: beyond the idle limit, which so tells of a peer that fell silent.
-const INCOMPLETE: Incomplete = Incomplete { base: Duration::from_secs(60), rate: 16 * 1024 };
+const INCOMPLETE: Incomplete = Incomplete::new(Duration::from_secs(60), 16 * 1024);
 
 /// What sessions keep to: as go-ethereum, where the first protocol that returns ends the session with reason 8.
 fn rules(liveness: Liveness) -> Rules {
@@ -60,6 +60,7 @@ fn rules(liveness: Liveness) -> Rules {
 
 /// How a node behaves on this wire.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Devp2pConfig {
     /// The node's key.
     pub key: Arc<NodeKey>,
@@ -75,6 +76,13 @@ impl Devp2pConfig {
     /// What a node calls itself where nothing else is said.
     pub const CLIENT_NAME: &str = concat!("switchboard/v", env!("CARGO_PKG_VERSION"));
 
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The network's own defaults.
     #[must_use]
     pub fn new(key: Arc<NodeKey>) -> Self {
@@ -82,11 +90,11 @@ impl Devp2pConfig {
             key,
             client_name: Self::CLIENT_NAME.to_owned(),
             step_within: Duration::from_secs(5),
-            liveness: Liveness {
-                ping_every: Some(Duration::from_secs(15)),
-                pong_within: None,
-                idle_limit: Some(Duration::from_secs(30)),
-            },
+            liveness: Liveness::default().with(|alive| {
+                alive.ping_every = Some(Duration::from_secs(15));
+                alive.pong_within = None;
+                alive.idle_limit = Some(Duration::from_secs(30));
+            }),
         }
     }
 }
@@ -339,6 +347,20 @@ async fn exchange_status(session: &mut Established, version: u32) -> Result<Stat
     }
 }
 
+/// A node that closes at our first packet could not read it: it was sealed for another key.
+fn wrong_key(error: HandshakeError) -> HandshakeError {
+    match error {
+        HandshakeError::Closed(stage) => {
+            let detail = "it closed at our first packet: the public key in its address is probably wrong";
+            HandshakeError::Peer {
+                stage,
+                fault: Fault { reason: Reason::RemoteClosed, detail: detail.into() },
+            }
+        }
+        other => other,
+    }
+}
+
 /// A connection whose other end has proven a key.
 struct Secure {
     connection: Connection,
@@ -379,7 +401,8 @@ impl Secure {
                         Initiator::start(&config.key, &remote, &randomness).map_err(peer_fault)?;
                     connection.writer.write_all(initiator.auth()).await.map_err(send_failed)?;
                     connection.writer.flush().await.map_err(send_failed)?;
-                    let ack = read_packet(&mut connection, &mut src).await?;
+                    // Who cannot read our first packet says nothing.
+                    let ack = read_packet(&mut connection, &mut src).await.map_err(wrong_key)?;
                     (remote, initiator.finish(&ack).map_err(peer_fault)?)
                 }
                 None => {

@@ -61,6 +61,7 @@ const fn ms(millis: u64) -> Duration {
 /// Options of `peer.gossip`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Config {
     /// Peers of the own organisation to connect to first, host:port.
     pub bootstrap: Vec<String>,
@@ -329,6 +330,13 @@ pub enum ConfigFault {
 }
 
 impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Checks what cannot go together (fabric gossip/service/gossip_service.go).
     ///
     /// # Errors

@@ -29,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// How a mapper works. The defaults are for the real world.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct NatConfig {
     /// The port of NAT-PMP and PCP routers (5351).
     pub gateway_port: u16,
@@ -41,6 +42,13 @@ pub struct NatConfig {
 }
 
 impl NatConfig {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The defaults, with random bytes of the caller.
     #[must_use]
     pub fn new(seed: [u8; 32]) -> Self {

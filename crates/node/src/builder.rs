@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use switchboard::service::Service;
 use switchboard::text::printable;
 use switchboard::wire::Probe;
 use switchboard::{Candidate, Env, Limits, Peer, Protocol, Switch, SwitchBuilder, WireName};
@@ -27,6 +28,7 @@ pub struct NodeBuilder {
     values: Values,
     env: Option<Env>,
     protocols: Vec<(Option<WireName>, Arc<dyn Protocol>)>,
+    services: Vec<Arc<dyn Service>>,
     keys: Vec<(WireName, KeySource)>,
     limits: Option<Limits>,
     /// Folders that must live as long as the node.
@@ -87,6 +89,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn protocol_on(mut self, wire: WireName, protocol: Arc<dyn Protocol>) -> Self {
         self.protocols.push((Some(wire), protocol));
+        self
+    }
+
+    /// Adds background work with the protocol, source and resolver it owns, and leaves the node's own protocols as they are.
+    #[must_use]
+    pub fn service(mut self, service: Arc<dyn Service>) -> Self {
+        self.services.push(service);
         self
     }
 
@@ -158,13 +167,12 @@ impl NodeBuilder {
             true => start_cast(&config, &mut scratches).map(|(cast, used)| (Some(cast), used))?,
             false => (None, false),
         };
-        let mut limits = Limits {
-            inbound: config.max_peers,
-            outbound: config.max_peers.max(1),
-            send_rate: config.send_rate,
-            recv_rate: config.recv_rate,
-            ..self.limits.unwrap_or_default()
-        };
+        let mut limits = self.limits.unwrap_or_default().with(|limits| {
+            limits.inbound = config.max_peers;
+            limits.outbound = config.max_peers.max(1);
+            limits.send_rate = config.send_rate;
+            limits.recv_rate = config.recv_rate;
+        });
         for part in &built {
             if let Some(slots) = part.roles.slots.filter(|_| !config.values.has("max-peers")) {
                 limits.wires.insert(part.wire.name(), slots);
@@ -202,6 +210,9 @@ impl NodeBuilder {
                 Some(wire) => builder.protocol_on(wire, protocol),
                 None => builder.plain_protocol(protocol),
             };
+        }
+        for service in self.services {
+            builder = builder.service(service);
         }
         for ListenAt { wire, addr } in &config.listen {
             builder = builder.listen(*addr, wire.as_slice());
@@ -241,15 +252,27 @@ fn start_cast(
         NodeError::usage(format!("cannot keep casts in {}: {e}: choose another --cast-dir", dir.display()))
     };
     let quota = config.cast_max_bytes;
-    let rules = switchboard_cast::Config {
-        receive: config.receive,
-        max_bytes: quota,
-        ..switchboard_cast::Config::default()
-    };
+    let rules = switchboard_cast::Config::default().with(|rules| {
+        rules.receive = config.receive;
+        rules.max_bytes = quota;
+    });
     Ok((Cast::new(rules, FileStores::with_quota(&dir, quota).map_err(wrong)?), used))
 }
 
 /// A running node.
+///
+/// ```
+/// use switchboard_node::Node;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// # runtime.block_on(async {
+/// let node = Node::builder().wires(&["devp2p", "comet"]).listen("127.0.0.1:0").start().await?;
+/// assert_eq!(node.urls().len(), 2);
+/// assert_eq!(node.switch().protocols()[0].name, "cast");
+/// node.stop().await;
+/// # Ok::<(), switchboard_node::NodeError>(())
+/// # }).unwrap();
+/// ```
 pub struct Node {
     env: Env,
     switch: Switch,

@@ -85,6 +85,12 @@ pub const SETTINGS: &[Setting] = &[
         "Networks that may connect and be dialled, as in 10.0.0.0/8; may be repeated",
     ),
     Setting::list("limits", "access-deny", Form::Text, "Networks that may not; may be repeated"),
+    Setting::one(
+        "limits",
+        "strict-addresses",
+        Form::Switch,
+        "Hold loopback and private addresses to every rule by address: one for each, subnets, throttle, bans",
+    ),
 ];
 
 /// A protocol that comes with the node.
@@ -208,6 +214,8 @@ pub struct NodeConfig {
     pub recv_rate: Option<NonZeroU64>,
     /// Who may connect and be dialled.
     pub access: AccessList,
+    /// Whether rules by address hold for loopback and private addresses, too.
+    pub strict_addresses: bool,
     /// How the node is reached behind a router.
     pub nat: switchboard_nat::NatSpec,
     /// Whether the end of standard input is a reason to stop.
@@ -279,7 +287,8 @@ impl NodeConfig {
             max_peers: usize::try_from(max_peers).unwrap_or(usize::MAX),
             send_rate: values.bytes("send-rate")?.and_then(NonZeroU64::new),
             recv_rate: values.bytes("recv-rate")?.and_then(NonZeroU64::new),
-            access: AccessList { allow: nets("access-allow")?, deny: nets("access-deny")? },
+            access: AccessList::new(nets("access-allow")?, nets("access-deny")?),
+            strict_addresses: values.switch("strict-addresses")?,
             nat: values.parse("nat")?.unwrap_or_default(),
             stdin_stop: values.switch("stdin-stop")?,
             wires,

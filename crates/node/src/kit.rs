@@ -55,6 +55,7 @@ impl KeySource {
 
 /// What is to be made by `keygen`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct KeyPlan {
     /// The file, or the folder on wires whose identities are folders.
     pub out: PathBuf,
@@ -75,6 +76,13 @@ pub struct KeyPlan {
 }
 
 impl KeyPlan {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// One key, or an organisation with so many peers.
     #[must_use]
     pub fn new(out: &Path, org: &str, peers: usize) -> Self {
@@ -311,6 +319,7 @@ impl Built {
 
 /// What a wire brings to a node beyond itself, by its settings.
 #[derive(Default)]
+#[non_exhaustive]
 pub struct Roles {
     /// Discovery, exchange, membership, watchers.
     pub services: Vec<Arc<dyn Service>>,
@@ -320,6 +329,15 @@ pub struct Roles {
     pub statics: Vec<Candidate>,
     /// Peers let in beyond the slots and not counted.
     pub unconditional: Vec<PeerId>,
+}
+
+impl Roles {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl fmt::Debug for Roles {

@@ -78,7 +78,7 @@ fn at(ip: IpAddr) -> Candidate {
 fn honest_nodes_get_in_under_a_hundred_slow_connections_a_second() {
     run::once(21, |net| async move {
         net.every_link(Link::new().latency(ms(150)));
-        let limits = Limits { inbound: 5_000, ..Limits::default() };
+        let limits = Limits::default().with(|limits| limits.inbound = 5_000);
         let hub = builder(&net, far(0, 1), 255, Preset::new()).limits(limits).start().await.unwrap();
         let to = hub.listening()[0].0;
         let attack = tokio::spawn({
@@ -292,7 +292,7 @@ fn sources_are_asked_in_turn_only_while_there_is_room_and_told_what_became_of_it
             "two",
             vec![to(4), Candidate::unresolved(id(8)), Candidate::new("other", "x", 1), to(6)],
         );
-        let limits = Limits { outbound: 3, ..Limits::default() };
+        let limits = Limits::default().with(|limits| limits.outbound = 3);
         let hub = builder(&net, far(0, 1), 255, Preset::new()).limits(limits);
         let hub =
             hub.source(Arc::clone(&one) as Arc<_>).source(Arc::clone(&two) as Arc<_>).start().await.unwrap();
@@ -361,7 +361,7 @@ fn outbound_slots_are_spread_over_networks_and_change_hands() {
             rules.per_wide_subnet = Some(3);
             rules.rotate = Some(secs(60));
         });
-        let limits = Limits { outbound: 6, ..Limits::default() };
+        let limits = Limits::default().with(|limits| limits.outbound = 6);
         let hub = builder(&net, far(0, 1), 255, preset).limits(limits).source(source).start().await.unwrap();
         sleep(secs(30)).await;
         let of_one = |hub: &Switch| {
@@ -386,7 +386,7 @@ fn outbound_slots_are_spread_over_networks_and_change_hands() {
 fn connect_says_who_refused_and_why() {
     run::once(26, |net| async move {
         net.every_link(Link::new().latency(ms(20)));
-        let limits = Limits { inbound: 1, ..Limits::default() };
+        let limits = Limits::default().with(|limits| limits.inbound = 1);
         let hub = builder(&net, far(0, 1), 255, Preset::new()).limits(limits).start().await.unwrap();
         let one = node(&net, far(1, 1), 1).await;
         let two = node(&net, far(2, 1), 2).await;

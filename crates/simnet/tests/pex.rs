@@ -45,7 +45,7 @@ async fn node(net: &SimNet, n: u16) -> Switch {
     SwitchBuilder::new(env.clone())
         .wire(Arc::new(Comet::new(CometConfig::new(Arc::new(key(n)), "sim-net")).unwrap()))
         .service(Arc::new(Pex::new(book, options, env)))
-        .limits(Limits { wires: BTreeMap::from([(COMET, slots)]), ..Limits::default() })
+        .limits(Limits::default().with(|limits| limits.wires = BTreeMap::from([(COMET, slots)])))
         .listen(SocketAddr::new(ip(n), PORT), &[])
         .start()
         .await

@@ -84,11 +84,11 @@ fn addr(n: u8) -> SocketAddr {
 async fn node(net: &SimNet, n: u8) -> Node {
     let next = (n + 1) % NODES;
     let flood = Arc::new(Adapter(Flood::default()));
-    let liveness = Liveness {
-        ping_every: Some(Duration::from_secs(5)),
-        pong_within: Some(Duration::from_secs(10)),
-        idle_limit: None,
-    };
+    let liveness = Liveness::default().with(|alive| {
+        alive.ping_every = Some(Duration::from_secs(5));
+        alive.pong_within = Some(Duration::from_secs(10));
+        alive.idle_limit = None;
+    });
     let wire = Arc::new(MemoryWire::new(&[n + 1; 8]).liveness(liveness)) as Arc<dyn Wire>;
     let (host, port) = (ip(next).to_string(), addr(next).port());
     let switch = SwitchBuilder::new(net.host(ip(n)).env())

@@ -37,7 +37,11 @@ fn secs(secs: u64) -> Duration {
 }
 
 fn builder(net: &SimNet, n: u8) -> SwitchBuilder {
-    let liveness = Liveness { ping_every: Some(secs(2)), pong_within: Some(secs(4)), idle_limit: None };
+    let liveness = Liveness::default().with(|alive| {
+        alive.ping_every = Some(secs(2));
+        alive.pong_within = Some(secs(4));
+        alive.idle_limit = None;
+    });
     SwitchBuilder::new(net.host(ip(n)).env())
         .wire(Arc::new(MemoryWire::new(&[n; 8]).liveness(liveness)))
         .listen((ip(n), PORT).into(), &[])

@@ -51,11 +51,11 @@ impl Protocol for Idle {
 
 /// A node of the wire that proves nothing.
 async fn node(net: &SimNet, n: u8, dial: &[u8]) -> Switch {
-    let liveness = Liveness {
-        ping_every: Some(Duration::from_secs(10)),
-        pong_within: Some(Duration::from_secs(20)),
-        idle_limit: None,
-    };
+    let liveness = Liveness::default().with(|alive| {
+        alive.ping_every = Some(Duration::from_secs(10));
+        alive.pong_within = Some(Duration::from_secs(20));
+        alive.idle_limit = None;
+    });
     let wire = Arc::new(MemoryWire::new(&[n; 8]).liveness(liveness));
     let mut builder = SwitchBuilder::new(net.host(ip(n)).env()).listen((ip(n), PORT).into(), &[]);
     for other in dial {

@@ -113,6 +113,7 @@ const TRUST_FILE: &str = "trust_metric.json";
 
 /// How the exchange is run.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Our ID: never dialled, never told.
     pub id: NodeId,
@@ -131,6 +132,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// CometBFT's defaults: a strict book, ten outbound peers, no seeds.
     #[must_use]
     pub fn new(id: NodeId) -> Self {

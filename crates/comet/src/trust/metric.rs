@@ -13,6 +13,7 @@ const WEIGHTS: [f64; TERMS] = weights();
 
 /// What the metric is made of (tendermint p2p/trust/config.go).
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// What this interval counts.
     pub proportional: f64,
@@ -36,6 +37,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Intervals in the window, at least one.
     fn max_intervals(&self) -> u32 {
         let intervals = self.window.as_nanos() / self.interval.as_nanos().max(1);

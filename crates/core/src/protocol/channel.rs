@@ -40,6 +40,7 @@ pub enum Overflow {
 
 /// What a protocol declares for one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChannelSpec {
     /// Number within the protocol.
     pub id: ChannelId,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 /// A protocol as it is registered and offered to peers.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ProtocolSpec {
     /// Name; shared when name and version are equal on both sides, where the wire announces them.
     pub name: String,
@@ -44,6 +45,31 @@ impl ProtocolSpec {
 }
 
 /// A protocol: runs once per peer that shares it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use switchboard::{BoxFuture, ChannelIo, ChannelSpec, Peer, Protocol, ProtocolError, ProtocolSpec};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn spec(&self) -> ProtocolSpec {
+///         ProtocolSpec::new("echo", 1, vec![ChannelSpec::new(0, 1).recv_limit(1_000)])
+///     }
+///
+///     fn run(self: Arc<Self>, _: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
+///         Box::pin(async move {
+///             while let Some((channel, message)) = io.recv().await {
+///                 io.send(channel, message).await?;
+///             }
+///             Ok(())
+///         })
+///     }
+/// }
+/// # assert_eq!(Echo.spec().channels[0].recv_limit, 1_000);
+/// ```
+///
+/// [`ChannelIo::pair`] tests it without a network.
 pub trait Protocol: Send + Sync + 'static {
     /// Name, version and channels.
     fn spec(&self) -> ProtocolSpec;

@@ -53,6 +53,7 @@ use crate::BoxFuture;
 use crate::id::WireName;
 use crate::protocol::Protocol;
 use crate::switch::source::{Resolver, Source};
+use crate::wire::Placement;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +116,12 @@ pub trait Service: Send + Sync + 'static {
     /// A protocol it owns, with the wire it is offered on (all when none).
     fn protocol(&self) -> Option<(Arc<dyn Protocol>, Option<WireName>)> {
         None
+    }
+
+    /// How the protocol it owns rides on its wires: with numbers and messages of the wire's own, or wherever each wire
+    /// puts a protocol that knows nothing of it.
+    fn placement(&self) -> Placement {
+        Placement::Native
     }
 
     /// A source of candidates it owns.

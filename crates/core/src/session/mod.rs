@@ -36,5 +36,3 @@ pub mod scheduler;
 pub(crate) mod supervise;
 pub mod tap;
 mod writer;
-
-pub use supervise::{GOODBYE_LIMIT, PROTOCOL_GRACE};

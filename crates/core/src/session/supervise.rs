@@ -7,7 +7,7 @@
 //!
 //! Pings, pongs and goodbyes never pass through user code. The first reason to end counts; then the
 //! goodbye is written (within [`Rules::goodbye_within`]; what was queued goes before it, for up to half of that time,
-//! unless somebody is at fault), protocols get [`PROTOCOL_GRACE`] to finish, and every task ends. A session that ends
+//! unless somebody is at fault), protocols get [`Rules::finish_within`] to finish, and every task ends. A session that ends
 //! because it holds most of a full ledger gives its bytes back at once: its protocols read nothing more.
 //!
 //! Nothing here protects a protocol from messages it should not trust.
@@ -32,16 +32,8 @@ use bytes::BytesMut;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-
-/// How long the goodbye, with what is queued before it, may take, unless a wire's rules say otherwise.
-pub const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
-/// How long protocols may take to finish once their inboxes are closed.
-pub const PROTOCOL_GRACE: Duration = Duration::from_secs(3);
-/// How long we keep reading after our goodbye, so that the peer reads it before the socket is reset.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// A protocol about to run.
 pub(crate) struct Task {
@@ -254,13 +246,13 @@ impl Running {
             said = tokio::time::timeout(half, writing.done()).await;
         }
         if said.is_ok() && end.by == By::Us {
-            let _ = tokio::time::timeout(LINGER, reading.done()).await;
+            let _ = tokio::time::timeout(rules.linger, reading.done()).await;
         }
         writing.end().await;
         reading.end().await;
         outgoing.abandon();
         let finish = async { while protocols.join_next().await.is_some() {} };
-        if tokio::time::timeout(PROTOCOL_GRACE, finish).await.is_err() {
+        if tokio::time::timeout(rules.finish_within, finish).await.is_err() {
             tracing::debug!(target: "switchboard::session", peer = %peer.id(), "a protocol did not finish in time: aborted");
             protocols.shutdown().await;
         }

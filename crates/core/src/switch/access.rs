@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 /// Slots and what goes around them.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Limits {
     /// Sessions others opened, on each wire.
     pub inbound: usize,
@@ -54,6 +55,15 @@ pub struct Limits {
     pub bytes_total: usize,
 }
 
+impl Limits {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -80,6 +90,7 @@ impl Default for Limits {
 /// Networks that may, or may not, connect and be dialled. A denied network wins over an allowed one;
 /// with no allowed network everything not denied may.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct AccessList {
     /// Only these, if there are any.
     pub allow: Vec<IpNet>,
@@ -88,6 +99,19 @@ pub struct AccessList {
 }
 
 impl AccessList {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Only `allow`, if it names any, and never `deny`.
+    #[must_use]
+    pub fn new(allow: Vec<IpNet>, deny: Vec<IpNet>) -> Self {
+        Self { allow, deny }
+    }
+
     /// Whether an address may connect or be dialled.
     #[must_use]
     pub fn permits(&self, ip: IpAddr) -> bool {

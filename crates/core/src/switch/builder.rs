@@ -3,7 +3,7 @@
 use super::actor::{Actor, Command, Made, Served};
 use super::connect::Context;
 use super::filter::Filter;
-use super::handle::{PeerSet, Shared, Switch, tokio_stop::Stop};
+use super::handle::{PeerSet, ProtocolStatus, Shared, Switch, tokio_stop::Stop};
 use super::score::{MAX_BANS, ScoreBook};
 use super::source::{Resolver, Source, Wake};
 use crate::candidate::Candidate;
@@ -33,6 +33,7 @@ const COMMAND_BACKLOG: usize = 256;
 
 /// An address to listen on and the wires served there (all of the Switch's when empty).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ListenSpec {
     /// The address; port 0 takes a free one.
     pub addr: SocketAddr,
@@ -269,7 +270,7 @@ impl SwitchBuilder {
         self.sources.extend(service.source());
         self.resolvers.extend(service.resolver());
         if let Some((protocol, only)) = service.protocol() {
-            self = self.register(protocol, only, Placement::Native);
+            self = self.register(protocol, only, service.placement());
         }
         self.services.push(service);
         self
@@ -333,6 +334,14 @@ impl SwitchBuilder {
             wire.check(&offer).map_err(StartError::Unfit)?;
             offers.insert(wire.name(), Arc::new(offer));
         }
+        let status = |registered: &Registered| {
+            let Registered { protocol, only, offered } = registered;
+            let wires = self.wires.iter().map(|wire| wire.name());
+            let wires = wires.filter(|wire| only.is_none_or(|only| only == *wire)).collect();
+            let (name, version) = (offered.name.clone(), offered.version);
+            (Arc::clone(protocol), ProtocolStatus { name, version, wires, info: None })
+        };
+        let protocols = self.protocols.iter().map(status).collect();
         let mut listeners: Vec<Served> = Vec::new();
         for ListenSpec { addr, wires } in &self.listen {
             let listener = self.env.net().listen(*addr).await;
@@ -389,6 +398,7 @@ impl SwitchBuilder {
         tokio::spawn(actor.run(inbox, stopped, halted));
         let services = Services::default();
         let shared = Shared {
+            protocols,
             commands,
             peers: peers.clone(),
             events,

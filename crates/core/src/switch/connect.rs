@@ -1,6 +1,7 @@
 //! From a socket to a session: accept and dial tasks, the sniffing listener, and the questions they
 //! ask the Switch's task.
 
+use super::access::is_lan;
 use super::actor::{Admission, Command, Proven, Ticket};
 use super::dial::Miss;
 use super::filter::{self, Filter, Newcomer};
@@ -30,10 +31,6 @@ use tokio::time::Instant;
 
 /// No handshake is given up earlier for want of an identity.
 const LEAST_IDENTITY: Duration = Duration::from_secs(5);
-/// How long an initiator may take to send its first bytes.
-const FIRST_BYTES_LIMIT: Duration = Duration::from_secs(5);
-/// How long a port with several wires stays silent before it offers the wire whose listener speaks first.
-const SPEAK_FIRST_AFTER: Duration = Duration::from_millis(400);
 /// Addresses of one host that are tried.
 const MAX_ADDRS: usize = 16;
 /// Pause after the system refused to accept.
@@ -179,15 +176,16 @@ impl Context {
     fn upgrade(
         self: &Arc<Self>,
         wire: WireName,
-        remote: SocketAddr,
+        Ends { remote, local }: Ends,
         candidate: Option<Candidate>,
         pending: Option<Number>,
     ) -> Upgrade {
+        let ours = self.listening.iter().find(|(_, wires)| wires.contains(&wire));
         Upgrade {
             env: self.env.clone(),
             offer: self.offers.get(wire).cloned().unwrap_or_default(),
             gate: Arc::new(SwitchGate { context: Arc::clone(self), remote, candidate, pending }),
-            listen: self.listening.iter().find(|(_, wires)| wires.contains(&wire)).map(|(addr, _)| *addr),
+            listen: ours.map(|(addr, _)| reachable(*addr, local, remote)),
         }
     }
 
@@ -291,19 +289,24 @@ pub(crate) async fn inbound(
     let longest = |pick: fn(&HandshakeRules) -> Duration| wires.iter().filter_map(rules).map(pick).max();
     let whole = longest(|rules| rules.whole_within).unwrap_or_default();
     let identity = longest(|rules| rules.identity_within).unwrap_or_default().max(LEAST_IDENTITY);
+    // The wire whose listener speaks first says how long it waits for others to speak.
+    let talker = wires.iter().find(|wire| wire.listener_speaks_first()).and_then(rules);
+    let first_bytes = talker.map(|rules| rules.first_bytes_within);
+    let first_bytes = first_bytes.or(longest(|rules| rules.first_bytes_within)).unwrap_or_default();
     let (identity, whole) = (accepted + identity.min(whole), accepted + whole);
     let mut wire_name = None;
     let handshake = async {
         let allowed = context.filtered(remote, Direction::Inbound, None).await;
         allowed.map_err(HandshakeError::RefusedByUs)?;
-        let (wire, connection) = choose(connection, &wires).await?;
+        let (wire, connection) = choose(connection, &wires, first_bytes).await?;
         wire_name = Some(wire.name());
         if wires.len() > 1 {
             let wire = wire.name();
             let asked = context.ask(|reply| Command::Throttle { wire, remote, reply }).await;
             asked.unwrap_or(Err(Reason::Quitting)).map_err(HandshakeError::RefusedByUs)?;
         }
-        wire.accept(connection, context.upgrade(wire.name(), remote, None, ticket.number())).await
+        wire.accept(connection, context.upgrade(wire.name(), Ends { remote, local }, None, ticket.number()))
+            .await
     };
     let unproven = async {
         tokio::time::sleep_until(identity).await;
@@ -338,13 +341,13 @@ pub(crate) async fn inbound(
 async fn choose(
     mut connection: Connection,
     wires: &[Arc<dyn Wire>],
+    patience: Duration,
 ) -> Result<(&Arc<dyn Wire>, Connection), HandshakeError> {
     if let [only] = wires {
         return Ok((only, connection));
     }
     let mut first = BytesMut::with_capacity(16);
     let talker = wires.iter().find(|w| w.listener_speaks_first());
-    let patience = if talker.is_some() { SPEAK_FIRST_AFTER } else { FIRST_BYTES_LIMIT };
     let reading = async {
         loop {
             let n = connection
@@ -374,6 +377,17 @@ async fn choose(
         Err(_) => talker.ok_or(HandshakeError::Timeout(Stage::Connect))?,
     };
     Ok((wire, connection.unread(first)))
+}
+
+/// Where a peer may dial us: a node that listens on every address is reached at the one this connection has. From
+/// outside our network a local address is of no use, so the peer has to go by where it sees us.
+fn reachable(listen: SocketAddr, local: SocketAddr, remote: SocketAddr) -> SocketAddr {
+    let (ip, theirs) = (local.ip().to_canonical(), remote.ip().to_canonical());
+    let useful = !is_lan(ip) || is_lan(theirs);
+    if listen.ip().is_unspecified() && !ip.is_unspecified() && useful {
+        return SocketAddr::new(ip, listen.port());
+    }
+    listen
 }
 
 /// The two ends of a connection.
@@ -522,7 +536,7 @@ async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Op
         reached = Some(ends.remote.ip());
         let allowed = context.filtered(ends.remote, Direction::Outbound, None).await;
         allowed.map_err(HandshakeError::RefusedByUs)?;
-        let upgrade = context.upgrade(candidate.wire, ends.remote, Some(candidate.clone()), None);
+        let upgrade = context.upgrade(candidate.wire, ends, Some(candidate.clone()), None);
         let handshake = wire.dial(connection, whom, upgrade);
         let session = tokio::time::timeout(preset.handshake.whole_within, handshake).await;
         let session =
@@ -573,5 +587,28 @@ async fn admit(
             Err(reason)
         }
         None => Err(Reason::Quitting),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn an_unspecified_address_becomes_that_of_the_connection() {
+        for (listen, local, remote, told) in [
+            ("0.0.0.0:1", "203.0.113.7:9", "198.51.100.1:5", "203.0.113.7:1"),
+            ("0.0.0.0:1", "192.168.0.7:9", "192.168.0.8:5", "192.168.0.7:1"),
+            ("[::]:1", "[2001:db8::7]:9", "[2001:db8::8]:5", "[2001:db8::7]:1"),
+            ("0.0.0.0:1", "192.168.0.7:9", "198.51.100.1:5", "0.0.0.0:1"),
+            ("10.0.0.1:1", "192.168.0.7:9", "192.168.0.8:5", "10.0.0.1:1"),
+        ] {
+            let addr = |text: &str| text.parse().unwrap();
+            assert_eq!(
+                reachable(addr(listen), addr(local), addr(remote)),
+                addr(told),
+                "{listen} {local} {remote}"
+            );
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::candidate::Candidate;
 use crate::event::{Change, Events, PeerFeed, Publisher};
 use crate::id::{Direction, PeerId, WireName};
 use crate::protocol::channel::ChannelId;
+use crate::protocol::{Info, Protocol};
 use crate::reason::Reason;
 use crate::service::ServiceStatus;
 use crate::service::run::Services;
@@ -104,7 +105,42 @@ impl PeerSet {
     }
 }
 
+/// A registered protocol, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProtocolStatus {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// The wires it is offered on.
+    pub wires: Vec<WireName>,
+    /// What it has to tell of itself.
+    pub info: Option<Info>,
+}
+
 /// A running Switch. Cheap to clone; when the last handle is dropped the Switch stops, [`Switch::stop`] waits for it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use switchboard::net::memory::{MEMORY, MemoryNetwork, MemoryWire};
+/// use switchboard::{Env, Switch, SwitchBuilder};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// # runtime.block_on(async {
+/// let net = Arc::new(MemoryNetwork::default());
+/// let node = |id: u8| {
+///     let env = Env::seeded(Arc::<MemoryNetwork>::clone(&net), 1_800_000_000, u64::from(id));
+///     SwitchBuilder::new(env).wire(Arc::new(MemoryWire::new(&[id]))).listen(([127, 0, 0, 1], 0).into(), &[])
+/// };
+/// let (alice, bob): (Switch, Switch) = (node(1).start().await?, node(2).start().await?);
+/// let peer = bob.connect(&alice.own_url(MEMORY).expect("it listens")).await?;
+/// assert_eq!(Some(peer.id()), alice.local_id(MEMORY));
+/// bob.stop().await;
+/// alice.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Switch {
     pub(super) inner: Arc<Shared>,
@@ -116,6 +152,7 @@ pub(super) struct Shared {
     pub(super) events: Arc<Publisher>,
     pub(super) context: std::sync::Weak<Context>,
     pub(super) services: Services,
+    pub(super) protocols: Vec<(Arc<dyn Protocol>, ProtocolStatus)>,
     pub(super) wires: Vec<Arc<dyn Wire>>,
     pub(super) listening: Vec<(SocketAddr, Vec<WireName>)>,
     pub(super) ledger: Arc<Ledger>,
@@ -161,6 +198,17 @@ impl Switch {
     #[must_use]
     pub fn services(&self) -> Vec<ServiceStatus> {
         self.inner.services.status()
+    }
+
+    /// The registered protocols, in order of registration, with what each has to tell of itself
+    /// ([`Protocol::node_info`]). What they tell of a peer: [`Peer::protocol_infos`].
+    #[must_use]
+    pub fn protocols(&self) -> Vec<ProtocolStatus> {
+        let told = |(protocol, status): &(Arc<dyn Protocol>, ProtocolStatus)| ProtocolStatus {
+            info: protocol.node_info(),
+            ..status.clone()
+        };
+        self.inner.protocols.iter().map(told).collect()
     }
 
     /// The peer at an address as users write it; dialled when it is not connected. It counts against the slots.

@@ -48,7 +48,7 @@ pub mod source;
 
 pub use builder::{ListenSpec, StartError, SwitchBuilder};
 pub use connect::ConnectError;
-pub use handle::{PeerSet, Switch};
+pub use handle::{PeerSet, ProtocolStatus, Switch};
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ pub struct SessionChannel {
 
 /// How a session shows it is alive. Any received byte counts as life for `idle_limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Liveness {
     /// Send a ping at this interval.
     pub ping_every: Option<Duration>,
@@ -41,6 +42,13 @@ pub struct Liveness {
 }
 
 impl Liveness {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// A ping at this interval, which must be answered within this time.
     #[must_use]
     pub fn ping(every: Duration, pong_within: Duration) -> Self {
@@ -67,6 +75,7 @@ pub enum WhenDone {
 
 /// How long a message or frame may stay incomplete: `base`, and the time its bytes take at `rate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Incomplete {
     /// Time every message has.
     pub base: Duration,
@@ -82,6 +91,12 @@ impl Default for Incomplete {
 }
 
 impl Incomplete {
+    /// `base`, and the time that the bytes take at `rate` a second (0 gives none).
+    #[must_use]
+    pub const fn new(base: Duration, rate: u64) -> Self {
+        Self { base, rate }
+    }
+
     /// How long something may take of which `bytes` have come.
     #[must_use]
     pub fn allowed(&self, bytes: usize) -> Duration {
@@ -100,6 +115,10 @@ pub struct Rules {
     pub write_within: Duration,
     /// How long the goodbye, with what is queued before it, may take.
     pub goodbye_within: Duration,
+    /// How long we read on after our goodbye, so that the peer has it before the connection is reset.
+    pub linger: Duration,
+    /// How long protocols may take to finish once their inboxes are closed.
+    pub finish_within: Duration,
     /// How long a send waits for room.
     pub send_within: Duration,
     /// How often what a lane sent recently fades by a fifth.
@@ -117,7 +136,9 @@ impl Default for Rules {
         Self {
             liveness: Liveness::default(),
             write_within: Duration::from_secs(20),
-            goodbye_within: crate::session::GOODBYE_LIMIT,
+            goodbye_within: Duration::from_secs(1),
+            linger: Duration::from_millis(500),
+            finish_within: Duration::from_secs(3),
             send_within: crate::session::outgoing::SEND_TIMEOUT,
             fade_every: crate::session::scheduler::DECAY_EVERY,
             starved_after: Duration::from_secs(2),
@@ -145,6 +166,20 @@ impl Rules {
     #[must_use]
     pub fn goodbye_within(mut self, limit: Duration) -> Self {
         self.goodbye_within = limit;
+        self
+    }
+
+    /// Sets how long we read on after our goodbye.
+    #[must_use]
+    pub fn linger(mut self, limit: Duration) -> Self {
+        self.linger = limit;
+        self
+    }
+
+    /// Sets how long protocols may take to finish.
+    #[must_use]
+    pub fn finish_within(mut self, limit: Duration) -> Self {
+        self.finish_within = limit;
         self
     }
 

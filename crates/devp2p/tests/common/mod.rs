@@ -301,7 +301,10 @@ pub fn open_limits() -> Limits {
     // One hostile identity breaks many rules in these tests; bans have tests of their own.
     let mut score = ScoreRules::default();
     score.breach = 0;
-    Limits { per_ip_interval: Some(Duration::ZERO), score, ..Limits::default() }
+    Limits::default().with(|limits| {
+        limits.per_ip_interval = Some(Duration::ZERO);
+        limits.score = score;
+    })
 }
 
 async fn node(net: &MemoryNetwork, seed: u8, echo: Echo, limits: Limits) -> Switch {

@@ -97,6 +97,7 @@ impl Bootnode {
 
 /// What discovery is set up with.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DiscoveryConfig {
     /// The node's key.
     pub key: Arc<NodeKey>,
@@ -121,6 +122,13 @@ pub struct DiscoveryConfig {
 }
 
 impl DiscoveryConfig {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Both versions, nobody to start from.
     #[must_use]
     pub fn new(key: Arc<NodeKey>, listen: SocketAddr) -> Self {

@@ -58,6 +58,7 @@ const RECORDS_HELD: usize = 1024;
 
 /// How a node works. The defaults are go-ethereum's.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// How many nodes of one subnet the table takes.
     pub limits: TableLimits,
@@ -69,6 +70,15 @@ pub struct Config {
     pub tell_unchecked: bool,
     /// Only addresses in these networks are used; empty: all.
     pub restrict: Vec<IpNet>,
+}
+
+impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for Config {

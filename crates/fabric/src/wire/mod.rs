@@ -164,11 +164,7 @@ fn holder(proven: &Proven) -> PeerId {
 
 /// What sessions keep to: pings are HTTP/2's, as often as peers take them.
 fn rules(keepalive: KeepAlive) -> Rules {
-    Rules::living(Liveness {
-        ping_every: Some(keepalive.every()),
-        pong_within: Some(keepalive.within()),
-        idle_limit: None,
-    })
+    Rules::living(Liveness::ping(keepalive.every(), keepalive.within()))
 }
 
 /// What TLS said of the other side; nothing without TLS.

@@ -75,17 +75,25 @@ impl Kits {
         crate::config::SETTINGS.iter().chain(self.settings()).copied().collect()
     }
 
+    /// The kit whose address or record this text looks like.
+    ///
+    /// # Errors
+    /// A sentence that says what is expected.
+    pub fn claiming(&self, url: &str) -> Result<&'static dyn Kit, NodeError> {
+        self.iter().find(|kit| kit.claims(url)).ok_or_else(|| {
+            let shown = switchboard::text::printable(url);
+            let forms: Vec<_> = self.iter().map(Kit::forms).collect();
+            let hint = format!("expected {}", forms.join(", "));
+            NodeError::usage(format!("{shown:?} is not the address of a node: {hint}"))
+        })
+    }
+
     /// Reads an address of any wire.
     ///
     /// # Errors
     /// A sentence that says what is wrong and what is expected.
     pub fn parse(&self, url: &str) -> Result<(&'static dyn Kit, Candidate), NodeError> {
-        let Some(kit) = self.iter().find(|kit| kit.claims(url)) else {
-            let shown = switchboard::text::printable(url);
-            let forms: Vec<_> = self.iter().map(Kit::forms).collect();
-            let hint = format!("expected {}", forms.join(", "));
-            return Err(NodeError::usage(format!("{shown:?} is not the address of a node: {hint}")));
-        };
+        let kit = self.claiming(url)?;
         Ok((kit, kit.parse(url).map_err(NodeError::usage)?))
     }
 }

@@ -87,6 +87,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How the exchange behaves.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// Answer and hang up, crawl.
     pub seed_mode: bool,
@@ -98,6 +99,15 @@ pub struct Config {
     pub seed_wait: Duration,
     /// How trust is counted.
     pub trust: trust::Config,
+}
+
+impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for Config {

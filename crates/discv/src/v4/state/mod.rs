@@ -95,6 +95,7 @@ impl Debug for Allow {
 
 /// What a node is set up with.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// Nodes to begin with.
     pub bootstrap: Vec<Node>,
@@ -111,6 +112,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The network's usual numbers.
     #[must_use]
     pub fn new(bootstrap: Vec<Node>, seed: [u8; 32]) -> Self {

@@ -113,14 +113,16 @@ pub(super) fn configure(values: &Values, config: &mut CometConfig) -> Result<(),
         let usual = FuzzConfig::default();
         let chance = |name| Ok::<_, NodeError>(values.parse::<Chance>(name)?.map(|chance| chance.0));
         let time = |name, usual: Duration| Ok::<_, NodeError>(values.duration(name)?.unwrap_or(usual));
-        config.test_fuzz = Some(FuzzConfig {
-            mode,
-            max_delay: time("test-fuzz-max-delay", usual.max_delay)?,
-            drop_rw: chance("test-fuzz-drop-rw")?.unwrap_or(usual.drop_rw),
-            drop_conn: chance("test-fuzz-drop-conn")?.unwrap_or(usual.drop_conn),
-            start_after: time("test-fuzz-start-after", usual.start_after)?,
-            ..usual
-        });
+        let (max_delay, start_after) = (
+            time("test-fuzz-max-delay", usual.max_delay)?,
+            time("test-fuzz-start-after", usual.start_after)?,
+        );
+        let (drop_rw, drop_conn) = (chance("test-fuzz-drop-rw")?, chance("test-fuzz-drop-conn")?);
+        config.test_fuzz = Some(usual.with(|fuzz| {
+            (fuzz.mode, fuzz.max_delay, fuzz.start_after) = (mode, max_delay, start_after);
+            fuzz.drop_rw = drop_rw.unwrap_or(fuzz.drop_rw);
+            fuzz.drop_conn = drop_conn.unwrap_or(fuzz.drop_conn);
+        }));
     }
     Ok(())
 }

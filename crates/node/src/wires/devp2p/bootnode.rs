@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 /// What a bootnode is told.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BootnodeConfig {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -37,6 +38,22 @@ pub struct BootnodeConfig {
     pub external: Option<External>,
     /// How it is reached.
     pub nat: NatSpec,
+}
+
+impl BootnodeConfig {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// A bootnode at an address, with both versions and nobody to start from.
+    #[must_use]
+    pub fn new(listen: SocketAddr, key: KeySource) -> Self {
+        let (versions, nat) = (Versions { v4: true, v5: true }, NatSpec::default());
+        Self { listen, versions, data: None, key, bootnodes: Vec::new(), external: None, nat }
+    }
 }
 
 /// A running bootnode.

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use switchboard::service::Service;
+use switchboard::text::{printable, printable_bytes};
 use switchboard::wire::AddressError;
 use switchboard::{Candidate, Env, WireName};
 use switchboard_cast::ChannelMap;
@@ -41,6 +42,26 @@ fn key(source: &KeySource, env: &Env) -> Result<NodeKey, NodeError> {
 
 fn config(request: &BuildRequest<'_>) -> Result<Devp2pConfig, NodeError> {
     Ok(Devp2pConfig::new(Arc::new(key(request.key, request.env)?)))
+}
+
+/// A record's entries: those everybody knows by their value, the others in hexadecimal.
+fn record(record: &Record) -> Value {
+    let (entries, key) = (record.entries(), record.key());
+    let raw: serde_json::Map<_, _> =
+        entries.iter().map(|(name, value)| (printable_bytes(name), hex::encode(value).into())).collect();
+    let mut fields = json!({"id": hex::encode(key.node_id()), "public_key": format!("{key:?}"),
+        "compressed": hex::encode(key.compressed()), "seq": record.seq(), "entries": raw});
+    for (name, endpoint) in
+        [("tcp", entries.tcp_endpoint()), ("udp", entries.udp_endpoint()), ("quic", entries.quic_endpoint())]
+    {
+        if let Some(at) = endpoint {
+            fields[name] = at.to_string().into();
+        }
+    }
+    if let Some(at) = entries.tcp_endpoint() {
+        (fields["host"], fields["port"]) = (at.ip().to_string().into(), at.port().into());
+    }
+    fields
 }
 
 fn enode(wire: &Devp2p, at: &External, udp: u16) -> Enode {
@@ -125,10 +146,17 @@ impl Kit for Devp2pKit {
     }
 
     fn decode(&self, url: &str) -> Result<Value, AddressError> {
-        let candidate = self.parse(url)?;
-        Ok(
-            json!({"id": candidate.id.map(|id| id.to_string()), "host": candidate.host, "port": candidate.port}),
-        )
+        let wrong = |error: &dyn std::fmt::Display| AddressError(format!("{}: {error}", printable(url)));
+        if url.starts_with("enr:") {
+            return Ok(record(&Record::parse(url).map_err(|error| wrong(&error))?));
+        }
+        let Enode { key, endpoint } = Enode::parse(url).map_err(|error| wrong(&error))?;
+        let mut fields = json!({"id": hex::encode(key.node_id()), "public_key": format!("{key:?}"),
+            "compressed": hex::encode(key.compressed())});
+        if let Some(Endpoint { host, tcp, udp }) = endpoint {
+            (fields["host"], fields["port"], fields["udp"]) = (host.into(), tcp.into(), udp.into());
+        }
+        Ok(fields)
     }
 
     fn bench_client(&self) -> Option<BenchClient> {

@@ -29,19 +29,14 @@ pub const DEFAULT_ORG: &str = "Org1MSP";
 /// Folder of the organisation made in a data folder.
 const OWN_ORG: &str = "fabric";
 
+/// A setting of this wire with one value.
+const fn one(name: &'static str, form: Form, help: &'static str) -> Setting {
+    Setting::one(FABRIC, name, form, help)
+}
+
 const SETTINGS: &[Setting] = &[
-    Setting::one(
-        FABRIC,
-        "org",
-        Form::Text,
-        "MSP id of our organisation on the fabric wire (default: Org1MSP)",
-    ),
-    Setting::one(
-        FABRIC,
-        "channel",
-        Form::Text,
-        "Gossip channel that casts ride on, on the fabric wire (default: cast)",
-    ),
+    one("org", Form::Text, "MSP id of our organisation on the fabric wire (default: Org1MSP)"),
+    one("channel", Form::Text, "Gossip channel that casts ride on, on the fabric wire (default: cast)"),
 ];
 
 fn org(values: &Values) -> &str {

@@ -7,110 +7,94 @@
 //! ```
 //! Durations are written as Go writes them. What has a flag of its own (bootstrap, election, external endpoint) is not here twice.
 
+use super::one;
 use crate::error::NodeError;
 use crate::settings::{Form, Setting, Values};
 use serde_json::{Map, Value};
-use switchboard_fabric::FABRIC;
 use switchboard_fabric_gossip::Config;
-
-const fn option(name: &'static str, form: Form, help: &'static str) -> Setting {
-    Setting::one(FABRIC, name, form, help)
-}
 
 /// The options.
 pub const OPTIONS: &[Setting] = &[
-    option("membershipTrackerInterval", Form::Text, "How often a channel's members are compared (5s)"),
-    option("endpoint", Form::Text, "Endpoint inside the organisation (default: the address listened on)"),
-    option("maxBlockCountToStore", Form::Number, "Blocks kept in memory per channel (10)"),
-    option(
+    one("membershipTrackerInterval", Form::Text, "How often a channel's members are compared (5s)"),
+    one("endpoint", Form::Text, "Endpoint inside the organisation (default: the address listened on)"),
+    one("maxBlockCountToStore", Form::Number, "Blocks kept in memory per channel (10)"),
+    one(
         "maxPropagationBurstLatency",
         Form::Text,
         "How long messages are gathered before they are gossiped (10ms)",
     ),
-    option("maxPropagationBurstSize", Form::Number, "How many messages are gathered (10)"),
-    option("propagateIterations", Form::Number, "How often a message is gossiped; 0 turns pushing off (1)"),
-    option("propagatePeerNum", Form::Number, "To how many peers a message is gossiped (3)"),
-    option("pullInterval", Form::Text, "How often blocks, identities and the membership are pulled (4s)"),
-    option("pullPeerNum", Form::Number, "From how many peers (3)"),
-    option("requestStateInfoInterval", Form::Text, "How often StateInfo is pulled (4s)"),
-    option("publishStateInfoInterval", Form::Text, "How often a changed StateInfo is published (4s)"),
-    option("stateInfoRetentionInterval", Form::Text, "Stands in Fabric's file; not read, as in Fabric"),
-    option("publishCertPeriod", Form::Text, "How long alive messages carry the identity (10s)"),
-    option("skipBlockVerification", Form::Switch, "Take gossiped blocks without verification (false)"),
-    option("dialTimeout", Form::Text, "How long a dial may take (3s)"),
-    option("connTimeout", Form::Text, "How long a Ping or a first message may take (2s)"),
-    option("recvBuffSize", Form::Number, "Messages received and not yet handled, per connection (20)"),
-    option("sendBuffSize", Form::Number, "Messages to be sent, per connection (200)"),
-    option("digestWaitTime", Form::Text, "How long digests are gathered (1s)"),
-    option("requestWaitTime", Form::Text, "How long a digest's receiver may ask for items (1500ms)"),
-    option("responseWaitTime", Form::Text, "How long items asked for are accepted (2s)"),
-    option("aliveTimeInterval", Form::Text, "How often this node says that it is alive (5s)"),
-    option("aliveExpirationTimeout", Form::Text, "A member not heard of for this long is dead (25s)"),
-    option("reconnectInterval", Form::Text, "How often dead members are tried (25s)"),
-    option("maxConnectionAttempts", Form::Number, "How often a bootstrap or anchor peer is tried (120)"),
-    option(
+    one("maxPropagationBurstSize", Form::Number, "How many messages are gathered (10)"),
+    one("propagateIterations", Form::Number, "How often a message is gossiped; 0 turns pushing off (1)"),
+    one("propagatePeerNum", Form::Number, "To how many peers a message is gossiped (3)"),
+    one("pullInterval", Form::Text, "How often blocks, identities and the membership are pulled (4s)"),
+    one("pullPeerNum", Form::Number, "From how many peers (3)"),
+    one("requestStateInfoInterval", Form::Text, "How often StateInfo is pulled (4s)"),
+    one("publishStateInfoInterval", Form::Text, "How often a changed StateInfo is published (4s)"),
+    one("stateInfoRetentionInterval", Form::Text, "Stands in Fabric's file; not read, as in Fabric"),
+    one("publishCertPeriod", Form::Text, "How long alive messages carry the identity (10s)"),
+    one("skipBlockVerification", Form::Switch, "Take gossiped blocks without verification (false)"),
+    one("dialTimeout", Form::Text, "How long a dial may take (3s)"),
+    one("connTimeout", Form::Text, "How long a Ping or a first message may take (2s)"),
+    one("recvBuffSize", Form::Number, "Messages received and not yet handled, per connection (20)"),
+    one("sendBuffSize", Form::Number, "Messages to be sent, per connection (200)"),
+    one("digestWaitTime", Form::Text, "How long digests are gathered (1s)"),
+    one("requestWaitTime", Form::Text, "How long a digest's receiver may ask for items (1500ms)"),
+    one("responseWaitTime", Form::Text, "How long items asked for are accepted (2s)"),
+    one("aliveTimeInterval", Form::Text, "How often this node says that it is alive (5s)"),
+    one("aliveExpirationTimeout", Form::Text, "A member not heard of for this long is dead (25s)"),
+    one("reconnectInterval", Form::Text, "How often dead members are tried (25s)"),
+    one("maxConnectionAttempts", Form::Number, "How often a bootstrap or anchor peer is tried (120)"),
+    one(
         "msgExpirationFactor",
         Form::Number,
         "A dead member is forgotten after aliveExpirationTimeout times this (20)",
     ),
-    option(
+    one(
         "nonBlockingCommitMode",
         Form::Switch,
         "Refuse blocks of the own source when the buffer is full (false)",
     ),
-    option(
-        "election.startupGracePeriod",
-        Form::Text,
-        "How long the membership may take to become stable (15s)",
-    ),
-    option("election.membershipSampleInterval", Form::Text, "How often it is sampled for that (1s)"),
-    option(
-        "election.leaderAliveThreshold",
-        Form::Text,
-        "A leader not heard of for this long is replaced (10s)",
-    ),
-    option("election.leaderElectionDuration", Form::Text, "How long proposals are gathered (5s)"),
-    option(
-        "pvtData.pullRetryThreshold",
-        Form::Text,
-        "How long missing private data is pulled at commit (60s)",
-    ),
-    option(
+    one("election.startupGracePeriod", Form::Text, "How long the membership may take to become stable (15s)"),
+    one("election.membershipSampleInterval", Form::Text, "How often it is sampled for that (1s)"),
+    one("election.leaderAliveThreshold", Form::Text, "A leader not heard of for this long is replaced (10s)"),
+    one("election.leaderElectionDuration", Form::Text, "How long proposals are gathered (5s)"),
+    one("pvtData.pullRetryThreshold", Form::Text, "How long missing private data is pulled at commit (60s)"),
+    one(
         "pvtData.transientstoreMaxBlockRetention",
         Form::Number,
         "Blocks after which unused private data is dropped (20000)",
     ),
-    option("pvtData.pushAckTimeout", Form::Text, "How long acknowledgements of a push are waited for (3s)"),
-    option(
+    one("pvtData.pushAckTimeout", Form::Text, "How long acknowledgements of a push are waited for (3s)"),
+    one(
         "pvtData.btlPullMargin",
         Form::Number,
         "Private data that expires within so many blocks is not pulled (10)",
     ),
-    option("pvtData.reconcileBatchSize", Form::Number, "Blocks looked at per reconciliation (10)"),
-    option("pvtData.reconcileSleepInterval", Form::Text, "How often missing private data is reconciled (1m)"),
-    option("pvtData.reconciliationEnabled", Form::Switch, "Whether it is (true)"),
-    option(
+    one("pvtData.reconcileBatchSize", Form::Number, "Blocks looked at per reconciliation (10)"),
+    one("pvtData.reconcileSleepInterval", Form::Text, "How often missing private data is reconciled (1m)"),
+    one("pvtData.reconciliationEnabled", Form::Switch, "Whether it is (true)"),
+    one(
         "pvtData.skipPullingInvalidTransactionsDuringCommit",
         Form::Switch,
         "Leave private data of invalid transactions to reconciliation (false)",
     ),
-    option(
+    one(
         "pvtData.implicitCollectionDisseminationPolicy.requiredPeerCount",
         Form::Number,
         "Acknowledgements that an implicit collection needs (0)",
     ),
-    option(
+    one(
         "pvtData.implicitCollectionDisseminationPolicy.maxPeerCount",
         Form::Number,
         "Peers that an implicit collection is pushed to (1)",
     ),
-    option("state.enabled", Form::Switch, "Transfer blocks from peers that are ahead (false)"),
-    option("state.checkInterval", Form::Text, "How often heights are compared (10s)"),
-    option("state.responseTimeout", Form::Text, "How long a batch may take (3s)"),
-    option("state.batchSize", Form::Number, "Blocks per batch (10)"),
-    option("state.blockBufferSize", Form::Number, "Blocks that may wait for an earlier one (20)"),
-    option("state.maxRetries", Form::Number, "How often a batch is asked for (3)"),
-    option("state.channelSize", Form::Number, "Requests that wait to be answered (100)"),
+    one("state.enabled", Form::Switch, "Transfer blocks from peers that are ahead (false)"),
+    one("state.checkInterval", Form::Text, "How often heights are compared (10s)"),
+    one("state.responseTimeout", Form::Text, "How long a batch may take (3s)"),
+    one("state.batchSize", Form::Number, "Blocks per batch (10)"),
+    one("state.blockBufferSize", Form::Number, "Blocks that may wait for an earlier one (20)"),
+    one("state.maxRetries", Form::Number, "How often a batch is asked for (3)"),
+    one("state.channelSize", Form::Number, "Requests that wait to be answered (100)"),
 ];
 
 fn put(into: &mut Map<String, Value>, path: &str, value: Value) {

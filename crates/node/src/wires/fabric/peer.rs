@@ -8,7 +8,7 @@
 //! Everything is checked before anything starts; what is wrong is named with its flag.
 
 use super::options::gossip_config;
-use super::{DEFAULT_ORG, folder};
+use super::{DEFAULT_ORG, folder, one};
 use crate::config::{ListenAt, NodeConfig};
 use crate::data::DataFolder;
 use crate::error::NodeError;
@@ -33,10 +33,6 @@ use switchboard_fabric_gossip::shell::{
 };
 use switchboard_fabric_gossip::{Channel, Config, Endpoint, JoinConfig, Org};
 use tokio::sync::broadcast::Receiver;
-
-const fn one(name: &'static str, form: Form, help: &'static str) -> Setting {
-    Setting::one(FABRIC, name, form, help)
-}
 
 const fn list(name: &'static str, form: Form, help: &'static str) -> Setting {
     Setting::list(FABRIC, name, form, help)
@@ -89,7 +85,7 @@ pub const STORE_SETTINGS: &[Setting] = &[
 ];
 
 /// Settings of the node that these roles have, too.
-const OF_NODE: [&str; 9] = [
+const OF_NODE: [&str; 10] = [
     "listen",
     "key-file",
     "data",
@@ -99,6 +95,7 @@ const OF_NODE: [&str; 9] = [
     "recv-rate",
     "access-allow",
     "access-deny",
+    "strict-addresses",
 ];
 
 /// All settings of a role.
@@ -394,6 +391,12 @@ impl FabricPeer {
                 "a peer must be reached: say where it listens with --listen HOST:PORT",
             ));
         }
+        if node.listen.iter().all(|at| at.addr.ip().is_unspecified()) && !values.has("endpoint") {
+            let at = node.listen.first().map(|at| at.addr.to_string()).unwrap_or_default();
+            return Err(NodeError::usage(format!(
+                "--listen {at} is no address that members can dial: tell them one with --endpoint HOST:PORT"
+            )));
+        }
         let own = values.text("org").unwrap_or(DEFAULT_ORG);
         let own_org = Org::parse(own).ok_or_else(|| usage("org", own, "no MSP id"))?;
         let data = node.data.as_deref().map(DataFolder::take).transpose()?;
@@ -424,15 +427,15 @@ impl FabricPeer {
         let events = Mutex::new(Some(shell.events()));
         let beginning = Beginning { config: plan.config, external: plan.external, channels: joining };
         let service = GossipService::new(Arc::clone(&shell), beginning);
-        let limits = Limits {
-            inbound: node.max_peers,
-            outbound: node.max_peers.max(1),
+        let limits = Limits::default().with(|limits| {
+            limits.inbound = node.max_peers;
+            limits.outbound = node.max_peers.max(1);
             // A whole organisation may start at once, and each member probes before it connects.
-            pending_inbound: PENDING_INBOUND,
-            send_rate: node.send_rate,
-            recv_rate: node.recv_rate,
-            ..Limits::default()
-        };
+            limits.pending_inbound = PENDING_INBOUND;
+            limits.send_rate = node.send_rate;
+            limits.recv_rate = node.recv_rate;
+            limits.strict_addresses = node.strict_addresses;
+        });
         let mut builder = SwitchBuilder::new(env).limits(limits).access(node.access.clone());
         builder = builder.wire(wire).service(service);
         for ListenAt { wire, addr } in &node.listen {
