@@ -371,7 +371,7 @@ async fn a_channel_that_starves_is_an_event() {
     let (_, net) = net();
     let channels = vec![ChannelSpec::new(0, 10_000), ChannelSpec::new(1, 1)];
     let (protocol, mut handed) = handed("p", channels.clone());
-    let limits = switchboard::Limits { send_rate: std::num::NonZeroU64::new(100_000), ..open_limits() };
+    let limits = open_limits().with(|limits| limits.send_rate = std::num::NonZeroU64::new(100_000));
     let here = builder(&net, 1).limits(limits).protocol(protocol).start().await.unwrap();
     let there = builder(&net, 2).protocol(sink("p", channels)).start().await.unwrap();
     let mut events = here.events();

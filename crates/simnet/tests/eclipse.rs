@@ -86,7 +86,7 @@ fn started(net: &SimNet, n: u16, slots: (usize, usize)) -> SwitchBuilder {
     config.allow_duplicate_ip = n >= EVIL.start;
     SwitchBuilder::new(net.host(ip(n)).env())
         .wire(Arc::new(Comet::new(config).unwrap()))
-        .limits(Limits { wires: BTreeMap::from([(COMET, slots)]), ..Limits::default() })
+        .limits(Limits::default().with(|limits| limits.wires = BTreeMap::from([(COMET, slots)])))
         .listen(SocketAddr::new(ip(n), PORT), &[])
 }
 
