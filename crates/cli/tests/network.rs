@@ -160,7 +160,7 @@ fn bench_ends_with_the_reason_of_a_peer_that_refuses() {
         for (wire, reason) in reasons {
             let to = url(&ready, wire);
             let args = [&["bench", "echo", &to][..], &key(wire, &theirs)].concat();
-            let began = std::time::Instant::now();
+            let began = tokio::time::Instant::now();
             let said = failed(&run(&args), &args, 1, reason);
             assert!(began.elapsed().as_secs() < 10, "{wire}: {:?}: {said}", began.elapsed());
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use switchboard::net::memory::{MEMORY, MemoryWire};
 use switchboard::preset::{Keep, Preset};
 use switchboard::switch::score::{Banned, Misbehaviour};
-use switchboard::{Event, Limits, PeerId, Reason, Switch, SwitchBuilder};
+use switchboard::{Event, PeerId, Reason, Switch, SwitchBuilder};
 
 /// Node `host` whose identity is number `number` of the holder `holder`.
 fn node(net: &Net, host: u8, (holder, number): (u8, u8)) -> SwitchBuilder {

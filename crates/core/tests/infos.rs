@@ -1,5 +1,5 @@
 //! What protocols tell of themselves and of a peer, for an operator.
-#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 use common::net::Net;

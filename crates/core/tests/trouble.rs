@@ -15,9 +15,7 @@ use switchboard::net::memory::MemoryWire;
 use switchboard::protocol::channel::{ChannelId, ChannelSpec, Overflow};
 use switchboard::protocol::reactor::Adapter;
 use switchboard::protocol::{ProtocolError, ProtocolSpec};
-use switchboard::{
-    BoxFuture, Candidate, End, Env, Event, Limits, Peer, Reactor, Reason, Switch, SwitchBuilder,
-};
+use switchboard::{BoxFuture, Candidate, End, Env, Event, Peer, Reactor, Reason, Switch, SwitchBuilder};
 
 const NODES: u8 = 5;
 const ROUNDS: u64 = 1000;

@@ -28,8 +28,8 @@ use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::preset::Preset;
 use switchboard::wire::{
-    AddressError, Established, HandshakeError, InFrame, Incomplete, Lanes, Liveness, Offer, OutFrame, Read,
-    RemoteInfo, Rules, SessionChannel, Sniff, Stage, Upgrade, WhenDone, Wire,
+    AddressError, Established, Fault, HandshakeError, InFrame, Incomplete, Lanes, Liveness, Offer, OutFrame,
+    Read, RemoteInfo, Rules, SessionChannel, Sniff, Stage, Upgrade, WhenDone, Wire,
 };
 use switchboard::{BoxFuture, Candidate, Direction, Env, PeerId, Reason, WireName};
 use switchboard_enr::enode::{Endpoint, Enode};
@@ -485,10 +485,8 @@ impl Secure {
         }
         // Their hello was read, as ours was: from here on they expect snappy.
         self.say_goodbye(&Reason::WrongIdentity, has_snappy(theirs)).await;
-        let fault = switchboard::wire::Fault {
-            reason: Reason::WrongIdentity,
-            detail: "the key in hello is not the one proven".into(),
-        };
+        let fault =
+            Fault { reason: Reason::WrongIdentity, detail: "the key in hello is not the one proven".into() };
         Err(HandshakeError::Peer { stage: Stage::Protocol, fault })
     }
 

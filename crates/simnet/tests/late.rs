@@ -1,6 +1,6 @@
 //! A port that serves three wires: a dialler whose first bytes are late is still heard on its own wire, one that speaks
 //! at once waits for nothing, and one that waits for the listener's word is offered comet in the end.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -132,12 +132,13 @@ async fn prompt_dialler(net: SimNet) -> [Duration; 2] {
 }
 
 /// CometBFT's dialler writes its key at once, while it reads (`p2p/conn/secret_connection.go`, `shareEphPubKey`), and so
-/// does ours. A listener that waits for it answers half a round trip later than one that speaks first.
+/// does ours. A listener that has to hear it first answers a round trip later than one that speaks at once; how long it
+/// would have waited costs nothing.
 #[test]
-fn a_prompt_comet_dialler_pays_at_most_half_a_round_trip() {
+fn a_prompt_comet_dialler_pays_one_round_trip_and_no_wait() {
     let [own, shared] = run::once(32, prompt_dialler).0;
     assert!(
-        shared <= own + Duration::from_millis(26),
+        shared <= own + Duration::from_millis(51),
         "{own:?} on a port of its own, {shared:?} on a shared one"
     );
 }
