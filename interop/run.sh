@@ -11,7 +11,7 @@ export SWITCHBOARD_BIN="$(cd "$target/release" && pwd)/switchboard"
 export SWITCHBOARD_GO_BIN="$PWD/interop/bin"
 suites=(--test devp2p --test discovery --test discovery_speed --test comet --test pex --test cast)
 if [ -x interop/bin/fabricpeer ]; then
-    suites+=(--test fabric --test gossip --test state)
+    suites+=(--test fabric --test gossip --test gossip_rules --test state)
 else
     echo "interop: there is no fabricpeer yet, so the fabric suite is left out"
 fi

@@ -38,7 +38,8 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use switchboard_fabric::message::{
-    AliveMessage, Content, Envelope, GossipMessage, Member as WireMember, Secret, SecretContent, Tag,
+    AliveMessage, Content, Envelope, GossipMessage, Member as WireMember, PeerTime, Secret, SecretContent,
+    Tag,
 };
 
 /// Members known, dead and forgotten ones too.
@@ -243,13 +244,13 @@ impl Membership {
         }
     }
 
-    /// Whether exactly these bytes are the newest of their member: told without decoding them.
-    fn is_held(&self, envelope: &Envelope) -> bool {
+    /// Whether an envelope may tell more than is known: not when it holds an alive message that is no newer than the one held. Told
+    /// without decoding it.
+    pub(crate) fn is_news(&self, envelope: &Envelope) -> bool {
         let id = nested(&envelope.payload, &[5, 1, 3]).and_then(PkiId::parse);
-        let entry = id.and_then(|id| self.members.get(&id));
-        entry.is_some_and(|entry| {
-            entry.standing != Standing::Forgotten && entry.message.envelope().payload == envelope.payload
-        })
+        let Some(entry) = id.and_then(|id| self.members.get(&id)) else { return true };
+        let time = nested(&envelope.payload, &[5, 2]).and_then(|time| PeerTime::decode(time).ok());
+        time.is_none_or(|time| Stamp::from(time) > entry.stamp)
     }
 
     /// An alive message came by gossip.

@@ -36,6 +36,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use switchboard_fabric::message::Envelope;
 
 /// Channels joined at a time.
 pub const MAX_CHANNELS: usize = 1_024;
@@ -262,6 +263,13 @@ impl Gossip {
         for emitted in batch {
             self.gossip(&emitted, out);
         }
+    }
+
+    /// Whether an envelope that came may tell more than is known here. Told without decoding it, so that signatures of what will be
+    /// passed over need not be checked.
+    #[must_use]
+    pub fn is_news(&self, envelope: &Envelope) -> bool {
+        self.members.is_news(envelope) && !self.channels.values().any(|channel| channel.is_held(envelope))
     }
 
     /// When [`Input::Tick`] is due next, in the time of [`Now::mono`].

@@ -5,8 +5,11 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // tests
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use switchboard::Env;
+use switchboard_fabric_gossip::Event;
 use switchboard_fabric_gossip::shell::ShellEvent;
 use switchboard_node::settings::{Source, Values};
 use switchboard_node::wires::fabric::FabricPeer;
@@ -41,6 +44,25 @@ async fn stored(events: &mut Receiver<ShellEvent>, wanted: u64) -> Instant {
     }
 }
 
+/// Processor time and memory of this process so far, for each node.
+fn cost(nodes: usize) -> String {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let stat = read("/proc/self/stat");
+    // After the name, which is in brackets: user and system time are fields 14 and 15, in hundredths of a second.
+    let fields: Vec<u64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(|f| f.parse().unwrap_or(0))
+        .collect();
+    let millis = 10 * (fields.get(11).unwrap_or(&0) + fields.get(12).unwrap_or(&0)) / nodes as u64;
+    let resident = read("/proc/self/status");
+    let resident = resident.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let kib = resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / nodes as u64;
+    format!("{millis} ms of processor and {kib} KiB a node")
+}
+
 async fn all_meet(nodes: usize) {
     let dir = tempfile::tempdir().unwrap();
     let env = Env::system().unwrap();
@@ -65,6 +87,17 @@ async fn all_meet(nodes: usize) {
         }
         peers.push(FabricPeer::start(&values, true, env.clone()).await.unwrap());
     }
+    let lost = Arc::new(AtomicUsize::new(0));
+    for peer in &peers {
+        let (mut events, lost) = (peer.events(), Arc::clone(&lost));
+        tokio::spawn(async move {
+            while let Ok(event) = events.recv().await {
+                if matches!(event, ShellEvent::Gossip(Event::MemberDead(_))) {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
     let started = began.elapsed();
     for peer in &peers {
         loop {
@@ -76,6 +109,8 @@ async fn all_meet(nodes: usize) {
         }
     }
     let met = began.elapsed();
+    eprintln!("{nodes} nodes: started in {started:?}, full membership after {met:?} ({})", cost(nodes));
+    eprintln!("members that were thought dead meanwhile: {}", lost.load(Ordering::Relaxed));
     // Everybody's StateInfo is everywhere.
     let channel = switchboard_fabric_gossip::Channel::parse(CHANNEL.as_bytes()).unwrap();
     for peer in &peers {
@@ -84,6 +119,7 @@ async fn all_meet(nodes: usize) {
         }
     }
     let informed = began.elapsed();
+    eprintln!("full StateInfo after {informed:?} ({})", cost(nodes));
     let mut previous = vec![7; 32];
     let mut spreads = Vec::new();
     for number in 1..=BLOCKS {
@@ -104,11 +140,7 @@ async fn all_meet(nodes: usize) {
     }
     spreads.sort();
     let median = spreads[spreads.len() / 2];
-    eprintln!(
-        "{nodes} nodes: started in {started:?}, full membership after {met:?}, full StateInfo after {informed:?}, \
-         block at all nodes: median {median:?}, worst {:?}",
-        spreads.last().unwrap()
-    );
+    eprintln!("block at all nodes: median {median:?}, worst {:?} ({})", spreads.last().unwrap(), cost(nodes));
     let mut stops = tokio::task::JoinSet::new();
     for peer in peers {
         stops.spawn(async move { peer.stop().await });

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How long any single wait may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,8 +106,11 @@ impl Program {
 
     /// Waits up to `limit` for a line that satisfies `wanted`.
     pub fn try_wait(&mut self, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        // As counted by the system's clock: a program that keeps talking does not prolong the wait.
+        let elapsed = || UNIX_EPOCH.elapsed().unwrap_or_default();
+        let end = elapsed() + limit;
         loop {
-            match self.lines.recv_timeout(limit) {
+            match self.lines.recv_timeout(end.saturating_sub(elapsed())) {
                 Ok(value) => {
                     self.seen.push(value.clone());
                     if wanted(&value) {
@@ -140,6 +143,16 @@ impl Program {
     pub fn stop(mut self) -> i32 {
         drop(self.stdin.take());
         self.exit_code()
+    }
+
+    /// Stops it in the middle of whatever it does: its sockets stay open, and nobody answers on them.
+    ///
+    /// # Panics
+    /// When that cannot be done.
+    pub fn hold(&self) {
+        let id = self.child.id().to_string();
+        let held = Command::new("kill").args(["-STOP", &id]).status();
+        assert!(held.is_ok_and(|status| status.success()), "{} cannot be held", self.name);
     }
 
     /// Waits for its end; gives the exit code.

@@ -139,7 +139,7 @@ impl Membership {
         }
         let mut wrong = 0;
         for (envelope, standing) in alive.chain(dead) {
-            if self.is_held(envelope) {
+            if !self.is_news(envelope) {
                 continue;
             }
             let Ok(message) = SignedMessage::from_envelope(envelope) else {

@@ -13,17 +13,25 @@ use crate::privdata::{self, Subject};
 use crate::types::{Channel, Org, PkiId};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use switchboard_fabric::Fabric;
-use switchboard_fabric::identity::Identity;
+use switchboard_fabric::identity::{Identity, pki_id};
+use switchboard_fabric::message::SerializedIdentity;
 use switchboard_fabric::msp::Role;
 use switchboard_fabric::policy::PeerPolicy;
 
 fn refusal(why: impl std::fmt::Display) -> Refusal {
     Refusal(switchboard::text::printable(&why.to_string()))
+}
+
+/// The PKI-ID of a serialized identity, whose certificate is not read for it.
+fn named(identity: &Bytes) -> Option<PkiId> {
+    let SerializedIdentity { mspid, id_bytes } = SerializedIdentity::decode(identity.clone()).ok()?;
+    Some(PkiId(pki_id(&mspid, &id_bytes)))
 }
 
 /// One key of parts: each with its length, so that no two lists of parts are alike.
@@ -114,6 +122,8 @@ impl MspCrypto {
     }
 
     fn decode(&self, id: Option<PkiId>, identity: &Bytes) -> Result<Arc<Identity>, Refusal> {
+        // Reading the certificate takes far longer than naming it.
+        let id = id.or_else(|| named(identity));
         let known = id.and_then(|id| self.known.get(&id)).map(|known| known.identity);
         match known.filter(|known| known.serialized() == identity) {
             Some(known) => Ok(known),

@@ -7,7 +7,7 @@
 //! ```
 //! Nothing is waited for under the lock: what takes time is a task, and its result comes back as an input.
 //!
-//! Limits: [`MAX_TASKS`] handshakes, pings and acknowledged sends under way, more are answered as failed at once; an outbox's own; a
+//! Limits: [`MAX_DIALS`] dials under way, more wait; [`MAX_TASKS`] handshakes, pings and acknowledged sends under way, more are answered as failed at once; an outbox's own; a
 //! program that falls [`EVENTS`] events behind loses the oldest and is told how many.
 
 use super::channel::{ChannelJob, ChannelSetup, JobInput};
@@ -30,13 +30,16 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::{BoxFuture, Env, ProtocolError, Reason};
 use switchboard_fabric::gossip::{self, GossipPeer, Handler, Received};
+use switchboard_fabric::message::Envelope;
 use switchboard_fabric::policy::PeerPolicy;
 use switchboard_fabric::{Fabric, probe};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Handshakes, pings and acknowledged sends under way.
 pub const MAX_TASKS: usize = 1_024;
+/// Dials under way; more wait. A node that meets a whole network at once would otherwise have every handshake run out of time.
+pub const MAX_DIALS: usize = 8;
 /// Events kept for a program that is slow to take them.
 pub const EVENTS: usize = 8_192;
 /// The first and last contents that gossip takes: all but `conn` and `ack`.
@@ -166,6 +169,8 @@ pub struct Shell {
     jobs: RwLock<BTreeMap<Channel, Arc<ChannelJob>>>,
     events: broadcast::Sender<ShellEvent>,
     tasks: AtomicUsize,
+    /// Turns to dial.
+    pub(super) dials: Semaphore,
     overflow: AtomicU64,
     send_buffer: AtomicUsize,
     /// The state's next deadline may have changed.
@@ -198,6 +203,7 @@ impl Shell {
             jobs: RwLock::default(),
             events: broadcast::channel(EVENTS).0,
             tasks: AtomicUsize::new(0),
+            dials: Semaphore::new(MAX_DIALS),
             overflow: AtomicU64::new(0),
             send_buffer: AtomicUsize::new(0),
             wake: Notify::new(),
@@ -711,7 +717,11 @@ impl Shell {
         if !*self.started.borrow() {
             let _ = self.started.subscribe().wait_for(|started| *started).await;
         }
-        precheck(&self.crypto, &message, self.now().wall);
+        let news = |envelopes: &[Envelope]| {
+            let news = |gossip: &Gossip| envelopes.iter().filter(|e| gossip.is_news(e)).cloned().collect();
+            self.look(news).unwrap_or_default()
+        };
+        precheck(&self.crypto, &message, self.now().wall, &news);
         self.input(Input::Received { from, stream: stream.0, message });
         Ok(())
     }

@@ -25,6 +25,8 @@ pub const IDLE: Duration = Duration::from_secs(60);
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// How long after a dial its session may take to be told.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// How long after a dial that failed a session may come that the peer dialled.
+const CROSSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// One message on its way.
 #[derive(Debug)]
@@ -134,20 +136,32 @@ impl Shell {
             return Some(live);
         }
         let candidate = super::links::candidate(Some(id), endpoint?)?;
+        let turn = self.dials.acquire().await.ok()?;
+        if let Some(live) = self.live(&id) {
+            return Some(live);
+        }
         if let Err(why) = self.links()?.connect(&candidate).await {
             tracing::debug!(target: "switchboard::fabric", "{id:?} at {candidate}: {why}");
-            // They may have dialled us meanwhile.
-            return self.live(&id);
+            drop(turn);
+            // They may have dialled us meanwhile: of two dials that cross one is refused, maybe before the other is told here.
+            return self.begun(&id, CROSSED_WITHIN).await;
         }
+        self.begun(&id, TOLD_WITHIN).await
+    }
+
+    /// The session with a peer, waited for if there is none yet.
+    async fn begun(&self, id: &PkiId, within: Duration) -> Option<GossipPeer> {
         let told = async {
             loop {
-                let began = self.began.notified();
-                if let Some(live) = self.live(&id) {
+                let mut began = std::pin::pin!(self.began.notified());
+                // Counted from here: what begins between the look and the wait is not missed.
+                began.as_mut().enable();
+                if let Some(live) = self.live(id) {
                     return live;
                 }
                 began.await;
             }
         };
-        tokio::time::timeout(TOLD_WITHIN, told).await.ok()
+        tokio::time::timeout(within, told).await.ok()
     }
 }

@@ -1,7 +1,8 @@
 //! Signatures of a received message, checked before the state's lock is taken.
 //!
 //! Nothing is decided here: the verdicts are remembered by the host, and the state asks for them again in its own order. What the
-//! state will not look at may be checked in vain, so at most [`MOST`] signatures of a message are.
+//! state will not look at because it knows as much is left out; what it passes over for another reason may be checked in vain, so
+//! at most [`MOST`] signatures of a message are.
 
 use super::crypto::MspCrypto;
 use crate::host::CryptoService;
@@ -17,11 +18,20 @@ struct Ahead<'a> {
     crypto: &'a MspCrypto,
     left: usize,
     wall: u64,
+    news: &'a dyn Fn(&[Envelope]) -> Vec<Envelope>,
 }
 
-/// Checks what of a message the state is likely to ask for.
-pub(super) fn precheck(crypto: &MspCrypto, message: &SignedMessage, wall: u64) {
-    Ahead { crypto, left: MOST, wall }.message(message);
+/// Checks what of a message the state is likely to ask for. `news` are those of some envelopes that may tell it more than it knows.
+pub(super) fn precheck(
+    crypto: &MspCrypto,
+    message: &SignedMessage,
+    wall: u64,
+    news: &dyn Fn(&[Envelope]) -> Vec<Envelope>,
+) {
+    let alone = matches!(message.content(), Some(Content::AliveMsg(_) | Content::StateInfo(_)));
+    if !alone || !news(std::slice::from_ref(message.envelope())).is_empty() {
+        Ahead { crypto, left: MOST, wall, news }.message(message);
+    }
 }
 
 impl Ahead<'_> {
@@ -61,7 +71,10 @@ impl Ahead<'_> {
     }
 
     fn inner(&mut self, envelopes: &[Envelope]) {
-        for envelope in envelopes {
+        if envelopes.is_empty() {
+            return;
+        }
+        for envelope in &(self.news)(envelopes) {
             if self.left == 0 {
                 return;
             }

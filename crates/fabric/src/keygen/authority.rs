@@ -8,7 +8,7 @@ use crate::msp::authority::Authority as CaCertificate;
 use crate::msp::files::{PUBLIC, SECRET, certificates, private_key};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -88,6 +88,15 @@ fn new_key() -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
 }
 
+/// A random serial number: positive, 16 bytes.
+fn serial() -> SerialNumber {
+    let mut bytes: [u8; 16] = rand::random();
+    if let Some(first) = bytes.first_mut() {
+        *first = *first & 0x7f | 0x40;
+    }
+    SerialNumber::from_slice(&bytes)
+}
+
 impl Authority {
     pub(super) fn root(name: &str, org: &str, span: (SystemTime, SystemTime)) -> Result<Self, KeygenError> {
         let (key, mut params) = (new_key()?, authority_params(name, org, span));
@@ -110,13 +119,15 @@ impl Authority {
         Ok(Self { pem, key_pem, issuer: Issuer::new(params, key) })
     }
 
-    /// Issues a certificate for `key`, or for a new one.
+    /// Issues a certificate for `key`, or for a new one. Its serial number is its own: one made from the key would be that of each
+    /// renewal, and a revocation list that names the old certificate would name the new one.
     pub(super) fn issue(
         &self,
         params: &mut CertificateParams,
         key: Option<KeyPair>,
     ) -> Result<Issued, rcgen::Error> {
         let key = key.map_or_else(new_key, Ok)?;
+        params.serial_number = Some(serial());
         let certificate = low(params.signed_by(&key, &self.issuer)?.der());
         Ok(Issued { certificate, key: Zeroizing::new(key.serialize_pem()) })
     }

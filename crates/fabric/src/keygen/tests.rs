@@ -118,6 +118,9 @@ fn a_revoked_certificate_is_refused_and_the_others_are_not() {
         let refused = msp.validate(load(0).identity.identity(), now()).unwrap_err();
         assert!(refused.to_string().contains("revoked"), "{refused}");
         assert_eq!(msp.validate(load(1).identity.identity(), now()), Ok(Role::Member));
+        // Renewed over the same key it is another certificate, with a serial number of its own.
+        renew(&ca, &made.peers[0], Renewal::default(), now()).unwrap();
+        assert_eq!(msp.validate(load(0).identity.identity(), now()), Ok(Role::Member));
         // A list that another CA signed counts for nothing, even if it names this one.
         let other =
             Plan::new("Org1MSP", 1).make(&dir.path().join(format!("other{intermediate}")), now()).unwrap();
