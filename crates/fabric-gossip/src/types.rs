@@ -17,8 +17,21 @@ pub const MAX_CHANNEL: usize = 249;
 pub const MAX_ORG: usize = 256;
 
 /// A peer's id: SHA-256 over its serialized identity's parts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PkiId(pub [u8; 32]);
+
+/// By its bytes. The first eight nearly always decide, and maps by PKI-ID are looked up for every message.
+impl Ord for PkiId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.head().cmp(&other.head()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PkiId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl PkiId {
     /// An id as it travels; `None` unless it has 32 bytes.
