@@ -5,6 +5,8 @@ use switchboard_interop::{Program, line, must, text};
 
 /// The field of a case that is a network of its own.
 const CATCH_UP: &str = "catch-up";
+/// The same, with the time until the first block.
+const CATCH_UP_WHOLE: &str = "whole catch-up";
 
 /// One comparison.
 pub(crate) struct Case {
@@ -87,7 +89,15 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         case(Fabric, "echo 1 KiB, 1 in flight", "/s", "rate", Some(1.5), &echo(10_000, 1_024, 1)),
         case(Fabric, "echo 1 KiB, 64 in flight", "/s", "rate", Some(1.5), &echo(50_000, 1_024, 64)),
         case(Fabric, "bulk 64 KiB random", "MB/s", "mb_per_s", None, &bulk(400, 65_536, "random")),
-        case(Fabric, "catch-up by state transfer", "blocks/s", CATCH_UP, Some(3.0), &n(5_000).to_string()),
+        case(
+            Fabric,
+            "catch-up, from the start",
+            "blocks/s",
+            CATCH_UP_WHOLE,
+            Some(3.0),
+            &n(5_000).to_string(),
+        ),
+        case(Fabric, "catch-up, first to last block", "blocks/s", CATCH_UP, Some(3.0), &n(5_000).to_string()),
     ]
 }
 
@@ -111,10 +121,11 @@ fn keys() -> Keys {
 }
 
 impl Case {
-    /// How many blocks a catch-up has, where it is one.
-    fn catch_up(&self) -> Option<usize> {
-        let count = self.job.first().filter(|_| self.field == CATCH_UP)?;
-        count.parse().ok()
+    /// How many blocks a catch-up has, where it is one, and whether the time before the first counts.
+    fn catch_up(&self) -> Option<(usize, bool)> {
+        let whole = self.field == CATCH_UP_WHOLE;
+        let count = self.job.first().filter(|_| whole || self.field == CATCH_UP)?;
+        Some((count.parse().ok()?, whole))
     }
 
     fn number(&self, lines: &[serde_json::Value]) -> f64 {
@@ -125,8 +136,8 @@ impl Case {
 
     /// Both ends ours.
     pub(crate) fn ours(&self) -> f64 {
-        if let Some(count) = self.catch_up() {
-            return catch_up::rate(false, count);
+        if let Some((count, whole)) = self.catch_up() {
+            return catch_up::rate(false, count, whole);
         }
         let keys = (self.wire == Wire::Fabric).then(keys);
         let key = |n: usize| keys.as_ref().map(|k| format!("fabric={}", k.peers[n]));
@@ -155,8 +166,8 @@ impl Case {
 
     /// Both ends Go.
     pub(crate) fn theirs(&self) -> f64 {
-        if let Some(count) = self.catch_up() {
-            return catch_up::rate(true, count);
+        if let Some((count, whole)) = self.catch_up() {
+            return catch_up::rate(true, count, whole);
         }
         let keys = (self.wire == Wire::Fabric).then(keys);
         let key = |n: usize| keys.as_ref().map(|k| k.peers[n].clone());
