@@ -215,9 +215,10 @@ impl State {
         if self.round.few_groups { max_outbound.div_ceil(2).max(1) } else { (max_outbound / 10).max(1) }
     }
 
-    /// The newest outbound peer of a group that holds more than its share, when that leaves no room for others.
+    /// The newest outbound peer of a group that holds more than its share, when others have no room, or are enough
+    /// by themselves.
     pub(super) fn crowding(&self, slots: Slots) -> Option<NodeId> {
-        if !self.book.strict() || self.config.seed_mode || slots.free() > 0 {
+        if !self.book.strict() || self.config.seed_mode {
             return None;
         }
         let mut groups = BTreeMap::<Group, Vec<(Instant, NodeId)>>::new();
@@ -226,9 +227,11 @@ impl State {
                 groups.entry(Group::of(state.peer.ip, true)).or_default().push((state.since, *id));
             }
         }
+        let all: usize = groups.values().map(Vec::len).sum();
         let share = self.share(slots.max_outbound);
         let largest = groups.into_values().filter(|peers| peers.len() > share).max_by_key(Vec::len)?;
-        largest.into_iter().max().map(|(_, id)| id)
+        let alone = all - largest.len() < slots.max_outbound / 2;
+        if slots.free() > 0 && alone { None } else { largest.into_iter().max().map(|(_, id)| id) }
     }
 
     /// Whom dials are under way to.

@@ -21,8 +21,8 @@
 //!
 //! The guard against an eclipse: what a peer tells counts as told by the address we see it at, not by the one it
 //! claims; and in a strict book one network group gets at most a tenth of the outbound slots (at least one). While the book
-//! has too few groups to fill the slots so, one gets half of them; once it has enough, and all slots are taken, a
-//! round ends the newest session of a group that has more than its share.
+//! has too few groups to fill the slots so, one gets half of them; once it has enough, and others hold half
+//! of the slots or all are taken, a round ends the newest session of a group that has more than its share.
 //!
 //! Where this differs from the Go code: a failed dial is replaced within the round; a session that ends within
 //! [`SHORT_SESSION`] counts as a failed dial; an outbound peer becomes good after [`GOOD_AFTER`] or, for a seed, by its

@@ -597,7 +597,7 @@ fn a_book_with_too_few_groups_is_not_starved() {
     assert_eq!(dials, 5, "half of the slots, and the others stay for whoever is learnt of");
 }
 
-/// Who was there before others were known gives its slots back when all are taken, one a round, but for its share.
+/// Who was there before others were known gives its slots back once others are there, one a round, but for its share.
 #[test]
 fn a_group_that_came_first_gives_its_slots_back() {
     let (mut clock, mut rng) = (Clock::new(), rng(22));
@@ -608,9 +608,6 @@ fn a_group_that_came_first_gives_its_slots_back() {
         state.connected(Peer { persistent, ..peer(first(n), Direction::Outbound) }, clock.0, &mut rng);
         clock.secs(1);
     }
-    for n in 0..5 {
-        state.connected(peer(at(n), Direction::Outbound), clock.0, &mut rng);
-    }
     let crowding = |actions: Vec<Action>| -> Vec<NodeId> {
         let hung_up = |action| match action {
             Action::HangUp { peer, why: HangUp::Crowding, .. } => Some(peer),
@@ -618,11 +615,20 @@ fn a_group_that_came_first_gives_its_slots_back() {
         };
         actions.into_iter().filter_map(hung_up).collect()
     };
-    let now = clock.secs(40);
-    assert_eq!(crowding(state.tick(slots(9), now, &mut rng)), [], "a slot is free");
-    for n in [4, 3, 2] {
+    for (others, outbound) in [(0..4, 9), (4..5, 10)] {
         let now = clock.secs(40);
-        assert_eq!(crowding(state.tick(slots(10), now, &mut rng)), [first(n).id], "the newest first");
+        assert_eq!(
+            crowding(state.tick(slots(outbound - 1), now, &mut rng)),
+            [],
+            "there is room, and few others"
+        );
+        for n in others {
+            state.connected(peer(at(n), Direction::Outbound), now, &mut rng);
+        }
+    }
+    for (n, outbound) in [(4, 10), (3, 9), (2, 8)] {
+        let now = clock.secs(40);
+        assert_eq!(crowding(state.tick(slots(outbound), now, &mut rng)), [first(n).id], "the newest first");
         state.disconnected(&first(n).id, now);
     }
     let now = clock.secs(40);
