@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 use switchboard_comet::pex::{Book, PeerAddress, Stamp};
-use switchboard_comet::secret_connection::{Handshake, Secured};
+use switchboard_comet::secret_connection::{FRAME, Handshake, Secured};
 use switchboard_comet::{NodeId, NodeKey};
 use switchboard_interop::{line, must};
 
@@ -87,16 +87,21 @@ fn secret(bytes: usize) -> f64 {
     let at = listener.local_addr().unwrap_or_else(|e| panic!("no loopback: {e}"));
     let far = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap_or_else(|e| panic!("accept: {e}"));
-        let (mut secured, mut src) = secure(&mut stream, 2);
-        let mut got = secured.plain.len();
-        secured.plain.clear();
+        let (mut secured, src) = secure(&mut stream, 2);
+        // As a session does it: whole frames are opened where they lie.
+        let (mut buffer, mut end, mut got) = (vec![0; 4 * WRITE], src.len(), secured.plain.len());
+        buffer.get_mut(..end).unwrap_or_default().copy_from_slice(&src);
         while got < bytes {
-            if secured.opener.open_next(&mut src, &mut secured.plain).unwrap_or_else(|e| panic!("{e}")) {
-                got += secured.plain.len();
-                secured.plain.clear();
-            } else {
-                more(&mut stream, &mut src);
+            let room = buffer.get_mut(end..).unwrap_or_default();
+            let read = stream.read(room).unwrap_or_else(|e| panic!("read: {e}"));
+            assert!(read > 0, "closed");
+            end += read;
+            let whole = end / FRAME * FRAME;
+            for frame in buffer.get_mut(..whole).unwrap_or_default().chunks_exact_mut(FRAME) {
+                got += secured.opener.open(frame).unwrap_or_else(|e| panic!("{e}")).len();
             }
+            buffer.copy_within(whole..end, 0);
+            end -= whole;
         }
     });
     let mut stream = TcpStream::connect(at).unwrap_or_else(|e| panic!("no loopback: {e}"));
