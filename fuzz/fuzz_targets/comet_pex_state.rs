@@ -21,7 +21,7 @@ const PEERS: u8 = 16;
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((first, mut rest)) = bytes.split_first() else { return };
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
-    let config = Config { seed_mode: first & 1 == 1, ..Config::default() };
+    let config = Config::default().with(|config| config.seed_mode = first & 1 == 1);
     let mut now = Now { at: tokio::time::Instant::now(), wall: Stamp::from_secs(1_795_000_000) };
     let trust = Store::new(config.trust, now.at);
     let mut state = State::new(config, Book::new(first & 2 == 0, &mut rng), trust, now);
