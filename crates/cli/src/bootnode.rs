@@ -1,16 +1,21 @@
 //! `bootnode`: discovery only, until told to stop.
 
+use crate::config;
 use crate::fail::Fail;
-use crate::node::stop_signal;
+use crate::node::{either, stop_signal};
+use crate::operate;
 use crate::output::{self, Output};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use switchboard::Env;
 use switchboard_discv::udp::{Bootnode as StartNode, Versions};
 use switchboard_nat::NatSpec;
 use switchboard_node::config::KeyFile;
 use switchboard_node::kit::{External, KeySource};
+use switchboard_node::operate::{AdminSettings, Operated};
+use switchboard_node::settings::{Source, Values};
 use switchboard_node::wires::devp2p::bootnode::{Bootnode, BootnodeConfig};
 
 /// Run a bootnode: discovery of Ethereum nodes and nothing else.
@@ -39,6 +44,15 @@ pub(crate) struct Args {
     /// How this node is reached: none, any, extip:IP, upnp, pmp[:GATEWAY], pcp[:GATEWAY] or stun[:HOST[:PORT]].
     #[arg(long, default_value = "none")]
     nat: NatSpec,
+    /// Where HTTP for administration and metrics is served, as 127.0.0.1:PORT; off: no socket in the data folder either.
+    #[arg(long, env = "SWITCHBOARD_ADMIN")]
+    admin: Option<String>,
+    /// File with the token that HTTP asks for, readable by its owner only.
+    #[arg(long, env = "SWITCHBOARD_ADMIN_TOKEN")]
+    admin_token: Option<PathBuf>,
+    /// Names of metrics: own, or native for those of geth beside them.
+    #[arg(long)]
+    metric_names: Option<String>,
     /// Stop when standard input ends.
     #[arg(long)]
     stdin_stop: bool,
@@ -59,6 +73,15 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         (None, Some(data)) => KeySource::Data(data.clone()),
         (None, None) => KeySource::Throwaway,
     };
+    let mut values = Values::default();
+    let data = args.data.as_ref().map(|data| data.display().to_string());
+    let token = args.admin_token.as_ref().map(|token| token.display().to_string());
+    let given =
+        [("data", data), ("admin", args.admin), ("admin-token", token), ("metric-names", args.metric_names)];
+    for (name, text) in given.into_iter().filter_map(|(name, text)| Some((name, text?))) {
+        values.set(name, vec![text], Source::Flag);
+    }
+    let settings = AdminSettings::read(&values).map_err(|error| config::named(error, "bootnode"))?;
     let env = Env::system().map_err(Fail::job)?;
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
@@ -70,15 +93,31 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         config.external = args.external;
         config.nat = args.nat;
     });
-    let node = Bootnode::start(config, &env).await?;
+    let node = Arc::new(Bootnode::start(config, &env).await?);
+    let operated = Arc::clone(&node) as Arc<dyn Operated>;
+    let again = values.clone();
+    let operating = match operate::start(
+        operated,
+        values,
+        settings,
+        Box::new(move || Ok(again.clone())),
+        *output,
+    )
+    .await
+    {
+        Ok(operating) => operating,
+        Err(fail) => {
+            node.stop().await;
+            return Err(fail);
+        }
+    };
     output.event(&node.ready(), &node.ready_text());
-    stop.await;
+    operating.ready(*output);
+    either(stop, operating.stop_asked()).await;
     let counters = node.discovery().counters().await.ok();
-    node.stop().await;
     let known = counters.map_or([0, 0], |counters| counters.tables.map(|(all, _)| all));
-    output.event(
-        &json!({"event": "stopped", "known": {"v4": known[0], "v5": known[1]}, "lines_dropped": output::dropped()}),
-        "stopped",
-    );
+    let text = format!("knew {} nodes by v4, {} by v5", known[0], known[1]);
+    output.told(&json!({"event": "known", "v4": known[0], "v5": known[1]}), &text);
+    operating.stop(node.stop(), *output).await;
     Ok(())
 }

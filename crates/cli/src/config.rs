@@ -17,6 +17,17 @@ pub(crate) const DEFAULT_ORG: &str = switchboard_node::wires::fabric::DEFAULT_OR
 /// Other names of flags.
 const ALIASES: [(&str, &str); 3] = [("access-allow", "allow"), ("access-deny", "deny"), ("seed", "seeds")];
 
+/// A duration of a flag: more than nothing, a day at most.
+pub(crate) fn span(text: &str) -> Result<std::time::Duration, String> {
+    let day = std::time::Duration::from_secs(86_400);
+    let given = switchboard_node::settings::parse_duration(text)?;
+    if given.is_zero() || given > day {
+        Err(format!("{text:?} is not between 1ms and 1d"))
+    } else {
+        Ok(given)
+    }
+}
+
 /// What was given as flags and variables, and the file to read beneath them.
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
@@ -147,6 +158,15 @@ impl Args {
     /// Reads the file and lays environment and flags over it.
     pub(crate) fn values(self) -> Result<Values, Fail> {
         self.given.values(&Kits::builtin().all_settings())
+    }
+
+    /// Reads the file anew and lays over it what was given at the start.
+    pub(crate) fn reread(&self) -> crate::operate::Reread {
+        let args = self.clone();
+        Box::new(move || {
+            let (_, values) = args.clone().decide().map_err(|fail| fail.to_string())?;
+            Ok(values)
+        })
     }
 
     /// Decides everything, or says what is wrong and where to look.

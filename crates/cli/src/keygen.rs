@@ -6,7 +6,7 @@ use crate::wires::Kind;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use switchboard::Env;
-use switchboard_node::kit::KeyPlan;
+use switchboard_node::kit::{KeyPlan, RenewPlan};
 
 /// Make a node key, or for fabric an organisation: a CA and peers' folders. Never writes over anything.
 ///
@@ -18,8 +18,20 @@ pub(crate) struct Args {
     #[arg(long)]
     wire: Kind,
     /// The file or, for fabric, the folder to make.
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "renew")]
+    out: Option<PathBuf>,
+    /// Renew the certificates of this member in place, from the CA that issued them (fabric).
+    #[arg(long, value_name = "MEMBER-FOLDER", conflicts_with_all = ["out", "org", "peers", "users", "admins", "host", "node_ous"])]
+    renew: Option<PathBuf>,
+    /// The organisation's folder with its CAs (default: the one above the member's).
+    #[arg(long, requires = "renew", value_name = "FOLDER")]
+    authority: Option<PathBuf>,
+    /// Make new keys, too.
+    #[arg(long, requires = "renew")]
+    new_key: bool,
+    /// Renew the TLS certificate only: the identity stays the same.
+    #[arg(long, requires = "renew")]
+    tls_only: bool,
     /// MSP id of the organisation (fabric; default: Org1MSP).
     #[arg(long)]
     org: Option<String>,
@@ -53,17 +65,22 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         ("--host", !args.host.is_empty()),
         ("--node-ous", args.node_ous),
         ("--days", args.days.is_some()),
+        ("--renew", args.renew.is_some()),
     ];
     if let Some((flag, _)) = fabrics.iter().find(|(_, given)| *given && !args.wire.0.has_organisations()) {
         return Err(Fail::usage(format!("{flag} is for wire fabric: leave it out for {}", args.wire)));
     }
-    if args.out.exists() {
-        let out = args.out.display();
+    if let Some(member) = &args.renew {
+        return renew(args, member, &env, output);
+    }
+    let Some(place) = &args.out else { return Err(Fail::usage("say where with --out")) };
+    if place.exists() {
+        let out = place.display();
         return Err(Fail::usage(format!(
             "{out} is there already: choose another --out, or remove it yourself"
         )));
     }
-    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
         let folder = folder.display();
         return Err(Fail::usage(format!("there is no folder {folder}: make it, or choose another --out")));
@@ -80,17 +97,41 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         Ok(args.wire.0.keygen(&plan, &env)?)
     };
     // An organisation's folder is put in its place whole by its maker.
-    let mut made =
-        if args.wire.0.has_organisations() { make(&args.out)? } else { placed(folder, &args.out, make)? };
+    let mut made = if args.wire.0.has_organisations() { make(place)? } else { placed(folder, place, make)? };
     let id = made["id"].as_str().unwrap_or(org).to_owned();
     if let Some(fields) = made.as_object_mut() {
         fields.insert("event".into(), "key".into());
         fields.insert("wire".into(), args.wire.name().into());
-        fields.insert("file".into(), Value::from(args.out.display().to_string()));
+        fields.insert("file".into(), Value::from(place.display().to_string()));
     }
     let peers = made["peers"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let folders = peers.map(|peer| format!("\npeer folder {peer}")).collect::<String>();
-    output.event(&json!(made), &format!("{} key {} for {id}{folders}", args.wire, args.out.display()));
+    output.event(&json!(made), &format!("{} key {} for {id}{folders}", args.wire, place.display()));
+    Ok(())
+}
+
+/// Renews a member's certificates in place.
+fn renew(args: &Args, member: &Path, env: &Env, output: &Output) -> Result<(), Fail> {
+    let plan = RenewPlan {
+        member: member.to_owned(),
+        authority: args.authority.clone(),
+        new_key: args.new_key,
+        tls_only: args.tls_only,
+        days: args.days,
+    };
+    let mut renewed = args.wire.0.renew(&plan, env)?;
+    let what: Vec<_> =
+        renewed["renewed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let text = format!(
+        "{} of {} renewed: a running node takes it over with `switchboard reload`, or SIGHUP",
+        what.join(" and "),
+        member.display()
+    );
+    if let Some(fields) = renewed.as_object_mut() {
+        fields.insert("event".into(), "renewed".into());
+        fields.insert("wire".into(), args.wire.name().into());
+    }
+    output.event(&renewed, &text);
     Ok(())
 }
 

@@ -3,26 +3,31 @@
 //! Exit codes: 0 the job was done, 1 it failed, 2 bad use. Results go to standard output (with `--json`
 //! one object a line), logs to standard error.
 
+mod admin;
 mod bench;
 mod bootnode;
 mod comet;
+mod completions;
 mod config;
+mod configuration;
 mod discv4;
 mod discv5;
 mod dns;
-mod events;
 mod fabric;
 mod fail;
 mod id;
 mod keygen;
+mod log;
 mod nat;
 mod node;
 mod nodeset;
+mod operate;
 mod output;
 mod ping;
 mod ring;
 mod rlpx;
 mod seek;
+mod testnet;
 mod up;
 mod wires;
 
@@ -30,7 +35,6 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use fail::Fail;
 use output::Output;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// One peer-to-peer stack for Ethereum devp2p, CometBFT and Hyperledger Fabric networks.
@@ -41,8 +45,18 @@ struct Args {
     #[arg(long, global = true)]
     json: bool,
     /// What to log to standard error, as in `info` or `switchboard::session=debug`.
-    #[arg(long, global = true, env = "SWITCHBOARD_LOG", default_value = "warn")]
-    log: String,
+    /// Counts over RUST_LOG (default: warn).
+    #[arg(long, global = true, env = "SWITCHBOARD_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look.
+    #[arg(
+        long,
+        global = true,
+        env = "SWITCHBOARD_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    log_format: log::Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +82,47 @@ enum Command {
         A configuration file has the same names: wire = [\"comet\"], listen = [\"0.0.0.0:26656\"], max-peers = 40"
     )]
     Node(Box<config::Args>),
+    /// Look at configurations: write one down, check one, see what counts.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  switchboard config default > node.toml\n  \
+        switchboard config check node.toml\n  switchboard config show --config node.toml"
+    )]
+    Config(configuration::Command),
+    /// Print a shell's completions.
+    #[command(after_help = "Example: switchboard completions bash > /etc/bash_completion.d/switchboard")]
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages.
+    #[command(after_help = "Examples:\n  switchboard man --out man1\n  switchboard man | man -l -")]
+    Man(completions::ManArgs),
+    /// Write folders, keys, configuration files and a start script for a local network of several processes.
+    #[command(after_help = "Example: switchboard testnet --nodes 4 --wire comet --out ./net")]
+    Testnet(testnet::Args),
+    /// Say how a running node does.
+    #[command(
+        after_help = "Examples:\n  switchboard status --data ./data\n  switchboard status --admin 127.0.0.1:6060 --json"
+    )]
+    Status(admin::status::Args),
+    /// List the peers of a running node.
+    #[command(
+        after_help = "Examples:\n  switchboard peers --data ./data\n  switchboard peers --data ./data --watch --every 2s"
+    )]
+    Peers(admin::peers::Args),
+    /// Change whom a running node keeps, trusts and bans.
+    #[command(subcommand, after_help = "Example: switchboard peer ban 203.0.113.7 --for 7d --data ./data")]
+    Peer(admin::peer::Command),
+    /// Follow what happens in a running node.
+    #[command(after_help = "Example: switchboard events --data ./data --json")]
+    Events(admin::events::Args),
+    /// Set what a running node logs, or show it.
+    #[command(after_help = "Example: switchboard log switchboard::switch=debug --data ./data")]
+    Log(admin::log::Args),
+    /// Let a running node read keys, certificates, trust, access lists and limits anew.
+    #[command(after_help = "Example: switchboard reload --data ./data")]
+    Reload(admin::reload::Args),
+    /// Stop a running node.
+    #[command(after_help = "Example: switchboard stop --data ./data")]
+    Stop(admin::stop::Args),
     /// Run a seed node of a CometBFT network: answer whoever asks, hang up, crawl.
     #[command(
         after_help = "Example:\n  switchboard seed --network my-chain --listen 0.0.0.0:26656 --data ./seed --seeds ID@203.0.113.7:26656"
@@ -141,7 +196,7 @@ fn main() -> ExitCode {
         Err(error) => return bad_arguments(&error),
     };
     let output = Output::new(args.json);
-    if let Err(fail) = start_log(&args.log) {
+    if let Err(fail) = log::start(args.log.as_deref(), args.log_format) {
         return output.failed(&fail);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -168,6 +223,17 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Keygen(args) => keygen::run(&args, output),
         Command::Id(args) => id::run(&args, output),
         Command::Node(args) => node::run(*args, output).await,
+        Command::Config(command) => configuration::run(command, output),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
+        Command::Testnet(args) => testnet::run(&args, output),
+        Command::Status(args) => admin::status::run(&args, output).await,
+        Command::Peers(args) => admin::peers::run(&args, output).await,
+        Command::Peer(command) => admin::peer::run(command, output).await,
+        Command::Events(args) => admin::events::run(&args, output).await,
+        Command::Log(args) => admin::log::run(&args, output).await,
+        Command::Reload(args) => admin::reload::run(&args, output).await,
+        Command::Stop(args) => admin::stop::run(&args, output).await,
         Command::Seed(args) => node::run(args.seed(), output).await,
         Command::Comet(command) => comet::run(command, output).await,
         Command::Nat(command) => nat::run(command, output).await,
@@ -232,16 +298,4 @@ fn command_of(given: &[String]) -> String {
         }
     }
     path
-}
-
-fn start_log(filter: &str) -> Result<(), Fail> {
-    let wrong =
-        |e| Fail::usage(format!("--log {filter:?} is no log filter ({e}): try info or switchboard=debug"));
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(wrong)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(output::Log)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
 }

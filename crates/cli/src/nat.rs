@@ -27,9 +27,9 @@ pub(crate) struct Args {
     /// The port to map (default: one the system gives).
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Seconds the router may take.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
-    timeout: u64,
+    /// How long the router may take, as in 15s.
+    #[arg(long, default_value = "15s", value_parser = crate::config::span)]
+    timeout: std::time::Duration,
 }
 
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Fail> {
@@ -55,10 +55,10 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         let ip = mapper.external_ip().wait_for(Option::is_some).await.ok().and_then(|ip| *ip);
         ip.zip(outside)
     };
-    let found = timeout(Duration::from_secs(args.timeout), probe).await.ok().flatten();
+    let found = timeout(args.timeout, probe).await.ok().flatten();
     let Some((ip, outside)) = found else {
         mapper.stop().await;
-        return Err(Fail::job(format!("no router answered within {} s", args.timeout)));
+        return Err(Fail::job(format!("no router answered within {:?}", args.timeout)));
     };
     let external = SocketAddr::new(ip, outside);
     output.event(

@@ -1,53 +1,81 @@
 //! `node`: run until told to stop.
 
 use crate::config::Args;
-use crate::events::{cast_event, switch_event};
 use crate::fail::Fail;
+use crate::operate;
 use crate::output::{self, Output};
 use serde_json::{Value, json};
 use std::io::Read;
+use std::sync::Arc;
 use switchboard::{Event, Events};
+use switchboard_admin::event::switch_event;
 use switchboard_cast::{Cast, CastEvent};
 use switchboard_node::Node;
+use switchboard_node::events::cast_event;
+use switchboard_node::operate::AdminSettings;
+use switchboard_node::operate::Operated;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let command = args.command();
+    let reread = args.reread();
     let (config, values) = args.decide()?;
+    let settings = AdminSettings::read(&values)?;
     // From here on a terminal that nobody reads holds up nothing.
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(config.stdin_stop)?;
-    let started = Node::builder().values(values).start().await;
-    let node = started.map_err(|error| crate::config::named(error, command))?;
+    let started = Node::builder().values(values.clone()).start().await;
+    let node = Arc::new(started.map_err(|error| crate::config::named(error, command))?);
+    let operated = Arc::clone(&node) as Arc<dyn Operated>;
+    let operating = match operate::start(operated, values, settings, reread, *output).await {
+        Ok(operating) => operating,
+        Err(fail) => {
+            node.stop().await;
+            return Err(fail);
+        }
+    };
     let (switch_events, cast_events) = (node.switch().events(), node.cast().map(Cast::events));
     output.event(&node.ready(), &node.ready_text());
+    operating.ready(*output);
     if let Some(cast) = node.cast() {
         for path in &config.cast {
             cast.start_soon(path);
         }
     }
+    let stop = either(stop, operating.stop_asked());
     let mut switch_events = report(switch_events, cast_events, stop, *output).await;
-    node.stop().await;
-    while let Ok(event) = switch_events.try_recv() {
-        print(switch_event(&event), *output);
-    }
-    for service in node.switch().services() {
-        let figures: serde_json::Map<_, _> =
-            service.figures.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        let text: Vec<_> = service.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let value = json!({"event": "figures", "service": service.name, "figures": figures});
-        output.event(&value, &format!("{}: {}", service.name, text.join(", ")));
-    }
-    output.event(&json!({"event": "stopped", "lines_dropped": output::dropped()}), "stopped");
+    let role = async {
+        node.stop().await;
+        while let Ok(event) = switch_events.try_recv() {
+            print(switch_event(&event), *output);
+        }
+        for service in node.switch().services() {
+            let figures: serde_json::Map<_, _> =
+                service.figures.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            let text: Vec<_> =
+                service.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            let value = json!({"event": "figures", "service": service.name, "figures": figures});
+            output.told(&value, &format!("{}: {}", service.name, text.join(", ")));
+        }
+    };
+    operating.stop(role, *output).await;
     Ok(())
+}
+
+/// Resolves with the first.
+pub(crate) async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+    }
 }
 
 fn print(event: Option<(Value, String)>, output: Output) {
     if let Some((value, text)) = event {
-        output.event(&value, &text);
+        output.told(&value, &text);
     }
 }
 
@@ -59,8 +87,7 @@ async fn report(
     output: Output,
 ) -> Events {
     let missed = |n: u64| {
-        output
-            .event(&json!({"event": "missed", "count": n}), &format!("{n} events came too fast to be told"));
+        output.told(&json!({"event": "missed", "count": n}), &format!("{n} events came too fast to be told"));
     };
     tokio::pin!(stop);
     loop {

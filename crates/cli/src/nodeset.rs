@@ -63,7 +63,7 @@ enum Job {
         /// At most so many, those of the highest score.
         #[arg(long)]
         limit: Option<usize>,
-        /// Where to write them.
+        /// Where to write them: a file, or - for standard output.
         #[arg(long)]
         out: PathBuf,
     },
@@ -247,6 +247,11 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             chosen.sort_by_key(|(_, node)| std::cmp::Reverse(node.score));
             chosen.truncate(limit.unwrap_or(usize::MAX));
             let set = NodeSet { nodes: chosen.into_iter().collect() };
+            if out.as_os_str() == "-" {
+                let text = serde_json::to_string_pretty(&set).map_err(Fail::job)?;
+                output.event(&json!({"event": "nodes", "nodes": set}), &text);
+                return Ok(());
+            }
             set.write(out)?;
             let after = set.nodes.len();
             output.event(

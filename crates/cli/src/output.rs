@@ -19,11 +19,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
+use switchboard_admin::time::rfc3339;
 
 /// Lines that may wait for their reader.
 const QUEUE: usize = 4_096;
 /// How long a node that stops waits for its last lines to be read.
-const LAST_LINES: Duration = Duration::from_millis(750);
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The first result that could not be written.
 static LOST: OnceLock<std::io::Error> = OnceLock::new();
@@ -157,6 +158,56 @@ impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
     }
 }
 
+/// What the clock shows.
+#[allow(clippy::disallowed_methods)] // the place where a program's output meets the system's clock
+fn now() -> String {
+    rfc3339(std::time::SystemTime::now())
+}
+
+/// An event with its time, where it has none.
+fn stamped(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(fields) = value.as_object_mut() {
+        fields.entry("time").or_insert_with(|| now().into());
+    }
+    value
+}
+
+/// Whether text on a stream may be coloured: a terminal whose user does not mind (<https://no-color.org>).
+pub(crate) fn coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
+/// Colours of words for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// On a terminal.
+    Always,
+    /// Elsewhere, or where nobody wants them.
+    Never,
+}
+
+impl Colour {
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Always => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Never => text.to_owned(),
+        }
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub(crate) fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+}
+
 /// Where results go, and in which form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -177,15 +228,42 @@ impl Output {
         !self.json && std::io::stderr().is_terminal()
     }
 
-    /// An event: its JSON, or its text where it has one.
+    /// Whether results go to a terminal that can be drawn on.
+    pub(crate) fn is_screen(self) -> bool {
+        !self.json && std::io::stdout().is_terminal()
+    }
+
+    /// Columns of the terminal that results go to; elsewhere there is no end.
+    pub(crate) fn width(self) -> usize {
+        let size = console::Term::stdout().size_checked();
+        size.filter(|_| self.is_screen()).map_or(usize::MAX, |(_, columns)| usize::from(columns))
+    }
+
+    /// Whether words may be coloured.
+    pub(crate) fn colour(self) -> Colour {
+        if !self.json && coloured(&std::io::stdout()) { Colour::Always } else { Colour::Never }
+    }
+
+    /// An event of a role that runs: as [`Output::event`], its text with its time, too.
+    pub(crate) fn told(self, value: &Value, text: &str) {
+        if self.json || text.is_empty() {
+            self.event(value, text);
+        } else {
+            self.event(value, &format!("{} {text}", now()));
+        }
+    }
+
+    /// An event: its JSON with its time, or its text where it has one.
     pub(crate) fn event(self, value: &Value, text: &str) {
         let line = match (self.json, text.is_empty()) {
-            (true, _) => format!("{value}\n"),
+            (true, _) => format!("{}\n", stamped(value)),
             (false, true) => return,
             (false, false) => format!("{text}\n"),
         };
         let missed = |gone: u64| match self.json {
-            true => format!("{}\n", json!({"event": "missed", "count": gone, "why": "output"})).into(),
+            true => {
+                format!("{}\n", stamped(&json!({"event": "missed", "count": gone, "why": "output"}))).into()
+            }
             false => format!("{gone} lines were dropped: nobody read them\n").into(),
         };
         RESULTS.line(line.into(), missed);

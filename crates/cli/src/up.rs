@@ -33,9 +33,9 @@ pub(crate) struct Args {
     /// Leave the network running until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// Seconds all casts together may take.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    /// How long all casts together may take, as in 5m.
+    #[arg(long, default_value = "300s", value_parser = crate::config::span)]
+    timeout: Duration,
 }
 
 /// Most nodes of one wire: one process has so many files.
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             "file": file.display().to_string(), "bytes": bytes, "sha256": hex::encode(sha256)}),
         &format!("{} nodes on each wire are up; casting {} ({bytes} bytes)", args.nodes, file.display()),
     );
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let deadline = Instant::now() + args.timeout;
     let job = work(&rings, args.nodes, &file, (sha256, bytes), deadline, *output);
     let result = tokio::select! {
         result = job => result,
@@ -219,7 +219,7 @@ impl View {
     fn new(wire: Kind, nodes: usize, output: Output) -> Self {
         let bars = output.is_live().then(|| {
             let all = MultiProgress::new();
-            let style = ProgressStyle::with_template("{prefix:>14} [{bar:40}] {pos}/{len} chunks {elapsed}");
+            let style = ProgressStyle::with_template("{prefix:>14} [{wide_bar}] {pos}/{len} {elapsed}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = |n: usize| {
                 let bar = all.add(ProgressBar::new(1).with_style(style.clone()));

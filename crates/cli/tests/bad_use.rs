@@ -109,9 +109,12 @@ fn addresses() {
 fn a_busy_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let said = bad(&["node", "--wire", "comet", "--listen", &addr], "choose another with --listen");
-    assert!(said.contains(&addr), "{said}");
-    bad(&["bench", "serve", "--wire", "comet", "--listen", &addr], "choose another with --listen");
+    // Nothing that was given is wrong by itself: the same start goes well when the port is free.
+    for command in [&["node"][..], &["bench", "serve"]] {
+        let args = [command, &["--wire", "comet", "--listen", &addr]].concat();
+        let said = failed(&run(&args), &args, 1, "choose another with --listen");
+        assert!(said.contains(&addr), "{said}");
+    }
 }
 
 #[test]
@@ -182,8 +185,26 @@ fn failed_jobs_are_one_line_and_one_object() {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands =
-        ["keygen", "id", "node", "seed", "comet", "nat", "ping", "bench", "up"].map(|c| vec![c]).into_iter();
+    let commands = [
+        "keygen",
+        "id",
+        "node",
+        "seed",
+        "comet",
+        "nat",
+        "ping",
+        "bench",
+        "up",
+        "config",
+        "completions",
+        "man",
+        "testnet",
+    ]
+    .into_iter()
+    .chain(["status", "peers", "peer", "events", "log", "reload", "stop"])
+    .map(|c| vec![c]);
+    let peer = ["add", "remove", "trust", "ban", "unban", "bans"].map(|c| vec!["peer", c]);
+    let commands = commands.chain(peer).chain(["default", "check", "show"].map(|c| vec!["config", c]));
     let books = ["show", "check", "import", "export"].map(|c| vec!["comet", "addrbook", c]);
     let comet = ["status", "pex", "crawl", "addrbook"].map(|c| vec!["comet", c]);
     let commands = commands.chain(comet).chain(books).chain([vec!["nat", "probe"]]);

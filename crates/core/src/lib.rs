@@ -33,10 +33,12 @@
 //! | Wire | a network's handshake, framing and identity | [`wire::Wire`] |
 //! | Session | the running connection with a peer | [`session`] |
 //! | Ledger | bytes held, for each peer and in all | [`session::ledger::Ledger`] |
+//! | Census | what a Switch counts, by fixed words | [`census`] |
 //! | Reason | why something happened | [`Reason`] |
 //! | Event | what the Switch tells the program | [`Event`] |
 
 pub mod candidate;
+pub mod census;
 pub mod env;
 pub mod event;
 pub mod id;

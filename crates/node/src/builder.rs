@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchboard::service::Service;
+use switchboard::switch::StartError;
 use switchboard::text::printable;
 use switchboard::wire::Probe;
 use switchboard::{Candidate, Env, Limits, Peer, Protocol, Switch, SwitchBuilder, WireName};
@@ -177,6 +178,7 @@ impl NodeBuilder {
             if let Some(slots) = part.roles.slots.filter(|_| !config.values.has("max-peers")) {
                 limits.wires.insert(part.wire.name(), slots);
             }
+            limits.trusted.extend(config.trusted.iter().copied());
             limits.unconditional.extend(part.roles.unconditional.iter().copied());
         }
         let mut builder = SwitchBuilder::new(env.clone()).limits(limits).access(config.access.clone());
@@ -217,18 +219,38 @@ impl NodeBuilder {
         for ListenAt { wire, addr } in &config.listen {
             builder = builder.listen(*addr, wire.as_slice());
         }
-        let switch = builder.start().await.map_err(NodeError::usage)?;
+        let switch = builder.start().await.map_err(not_started)?;
         if let Some(cast) = cast.as_ref().filter(|_| has_earlier_casts) {
             // What an earlier run left is checked while the node listens already.
             cast.resume_soon();
         }
         let mapper = tokio::sync::Mutex::new(reached.map(|reached| reached.mapper));
-        let node = Node { env, switch, built, cast, config, mapper, _data: data, _scratches: scratches };
+        let node = Node {
+            env,
+            switch,
+            built,
+            cast,
+            config,
+            keys: self.keys,
+            mapper,
+            _data: data,
+            _scratches: scratches,
+        };
         for peer in &node.config.peers {
             let (_, candidate) = node.config.kits.parse(peer)?;
             node.switch.add_static(candidate).await;
         }
         Ok(node)
+    }
+}
+
+/// A port that another program uses is no wrong setting by itself: the same start goes well later.
+pub(crate) fn not_started(error: StartError) -> NodeError {
+    match &error {
+        StartError::Listen { error: why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => {
+            NodeError::job(error)
+        }
+        _ => NodeError::usage(error),
     }
 }
 
@@ -279,6 +301,7 @@ pub struct Node {
     built: Vec<Built>,
     cast: Option<Cast>,
     config: NodeConfig,
+    keys: Vec<(WireName, KeySource)>,
     mapper: tokio::sync::Mutex<Option<switchboard_nat::Mapper>>,
     _data: Option<DataFolder>,
     /// Removed at the end, where nobody named a folder.
@@ -331,6 +354,31 @@ impl Node {
     #[must_use]
     pub fn cast(&self) -> Option<&Cast> {
         self.cast.as_ref()
+    }
+
+    /// Its wires.
+    #[must_use]
+    pub fn built(&self) -> &[Built] {
+        &self.built
+    }
+
+    /// Reads keys and certificates anew, and takes over those that may change while the node runs; says what changed.
+    ///
+    /// # Errors
+    /// What cannot be read, or does not fit together.
+    pub fn reload_keys(&self, config: &NodeConfig) -> Result<Vec<String>, NodeError> {
+        let mut changes = Vec::new();
+        for built in &self.built {
+            let name = built.wire.name();
+            let given = self.keys.iter().rev().find(|(wire, _)| *wire == name).map(|(_, key)| key.clone());
+            let key = given.unwrap_or_else(|| config.key(name));
+            let external = self.config.external.iter().find(|(wire, _)| *wire == name).map(|(_, at)| at);
+            let request = BuildRequest { values: &config.values, key: &key, external, env: &self.env };
+            if let Some(upkeep) = &built.upkeep {
+                changes.extend(upkeep.reload(&request)?);
+            }
+        }
+        Ok(changes)
     }
 
     /// Its settings.

@@ -4,11 +4,12 @@ use crate::error::NodeError;
 use crate::kit::{External, KeySource, Kit};
 use crate::settings::{Form, Setting, Values};
 use crate::wires::Kits;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
-use switchboard::{AccessList, WireName};
+use switchboard::{AccessList, PeerId, WireName};
 
 /// The node's own settings and its limits; each wire's stand in its folder.
 pub const SETTINGS: &[Setting] = &[
@@ -31,6 +32,24 @@ pub const SETTINGS: &[Setting] = &[
         "data",
         Form::Path,
         "Folder for keys and received files; without it keys are thrown away at the end",
+    ),
+    Setting::one(
+        "node",
+        "admin",
+        Form::Text,
+        "Where HTTP for administration and metrics is served, as 127.0.0.1:PORT; off: no socket in the data folder either (default: only that socket)",
+    ),
+    Setting::one(
+        "node",
+        "admin-token",
+        Form::Path,
+        "File with the token that HTTP asks for, readable by its owner only; other addresses than loopback need one",
+    ),
+    Setting::one(
+        "node",
+        "metric-names",
+        Form::Text,
+        "Names of metrics: own, or native for those of geth, CometBFT and Fabric beside them (default: own)",
     ),
     Setting::list("node", "peer", Form::Text, "A peer to keep connected, by URL; may be repeated"),
     Setting::list(
@@ -77,6 +96,12 @@ pub const SETTINGS: &[Setting] = &[
         "cast-max-bytes",
         Form::Bytes,
         "Bytes of disk for all received files together, as in 10GB; the oldest make room (default: 64 GiB)",
+    ),
+    Setting::list(
+        "limits",
+        "trusted",
+        Form::Text,
+        "Peers let in beyond the slots and never banned, as WIRE:ID or an address with an identity; may be repeated",
     ),
     Setting::list(
         "limits",
@@ -156,6 +181,22 @@ impl FromStr for ListenAddr {
     }
 }
 
+/// Whom a text names: `WIRE:ID`, or an address with an identity.
+fn whom(kits: &Kits, text: &str) -> Result<PeerId, String> {
+    let named = text.split_once(':').and_then(|(wire, digits)| {
+        let wire = kits.get(wire)?.name();
+        PeerId::new(wire, &hex::decode(digits).ok()?)
+    });
+    if let Some(id) = named {
+        return Ok(id);
+    }
+    let (_, candidate) = kits.parse(text).map_err(|error| error.to_string())?;
+    let shown = switchboard::text::printable(text);
+    candidate
+        .id
+        .ok_or_else(|| format!("{shown:?} names no identity: write WIRE:ID, or an address that has one"))
+}
+
 /// A network in CIDR form; a plain address is a network of one.
 #[derive(Debug, Clone)]
 struct Net(ipnet::IpNet);
@@ -212,6 +253,8 @@ pub struct NodeConfig {
     pub send_rate: Option<NonZeroU64>,
     /// Bytes a second from one peer.
     pub recv_rate: Option<NonZeroU64>,
+    /// Peers let in beyond the slots and never banned.
+    pub trusted: BTreeSet<PeerId>,
     /// Who may connect and be dialled.
     pub access: AccessList,
     /// Whether rules by address hold for loopback and private addresses, too.
@@ -235,6 +278,14 @@ const CAST_MAX_BYTES: u64 = 64 << 30;
 fn readable(path: &std::path::Path) -> std::io::Result<()> {
     let kind = std::fs::File::open(path)?.metadata()?;
     if kind.is_file() { Ok(()) } else { Err(std::io::Error::other("not a file")) }
+}
+
+/// Whether two paths lead to one file.
+fn same_file(one: &std::path::Path, other: &std::path::Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 impl NodeConfig {
@@ -287,6 +338,7 @@ impl NodeConfig {
             max_peers: usize::try_from(max_peers).unwrap_or(usize::MAX),
             send_rate: values.bytes("send-rate")?.and_then(NonZeroU64::new),
             recv_rate: values.bytes("recv-rate")?.and_then(NonZeroU64::new),
+            trusted: values.read("trusted", |text| whom(&kits, text))?.into_iter().collect(),
             access: AccessList::new(nets("access-allow")?, nets("access-deny")?),
             strict_addresses: values.switch("strict-addresses")?,
             nat: values.parse("nat")?.unwrap_or_default(),
@@ -335,6 +387,16 @@ impl NodeConfig {
             return Err(NodeError::usage(format!(
                 "--key-file names wire {wire}, which --wire does not serve"
             )));
+        }
+        for (n, (wire, path)) in self.key_files.iter().enumerate() {
+            let same = |other: &PathBuf| other == path || same_file(other, path);
+            let twice = self.key_files.iter().take(n).find(|(other, at)| other != wire && same(at));
+            if let Some((other, _)) = twice {
+                let path = path.display();
+                return Err(NodeError::usage(format!(
+                    "--key-file gives {other} and {wire} one key, {path}: give each wire a key of its own (switchboard keygen)"
+                )));
+            }
         }
         for peer in &self.peers {
             let (kit, _) = self.kits.parse(peer)?;

@@ -16,6 +16,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use switchboard::service::Service;
 use switchboard::wire::{AddressError, Wire};
 use switchboard::{BoxFuture, Candidate, Env, PeerId, Protocol, WireName};
@@ -91,6 +92,21 @@ impl KeyPlan {
     }
 }
 
+/// What is to be renewed by `keygen --renew`.
+#[derive(Debug, Clone)]
+pub struct RenewPlan {
+    /// The member's folder.
+    pub member: PathBuf,
+    /// The organisation's folder, with its CAs; where none is given, that above the member's.
+    pub authority: Option<PathBuf>,
+    /// Whether the member gets new keys, too.
+    pub new_key: bool,
+    /// Whether only the TLS certificate is renewed, so that the identity stays the same.
+    pub tls_only: bool,
+    /// Days that certificates are valid; `None` for ten years.
+    pub days: Option<u64>,
+}
+
 /// Everything the front door needs to know of one wire.
 pub trait Kit: Send + Sync {
     /// The wire's name, as in flags, events and URLs.
@@ -137,6 +153,15 @@ pub trait Kit: Send + Sync {
     /// # Errors
     /// A place that cannot be written, a name that cannot be.
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError>;
+
+    /// Renews certificates in place, from the CA that issued them; says what was renewed.
+    ///
+    /// # Errors
+    /// A wire without certificates, folders that cannot be used, another CA.
+    fn renew(&self, plan: &RenewPlan, env: &Env) -> Result<Value, NodeError> {
+        let _ = (plan, env);
+        Err(NodeError::usage(format!("{} has no certificates: nothing of it expires", self.name())))
+    }
 
     /// Keys for nodes of one network that must accept one another, kept below `data`.
     ///
@@ -236,6 +261,55 @@ impl std::str::FromStr for External {
 /// What a wire shows of itself at an address, or without one.
 pub type Ready = Box<dyn Fn(Option<&External>) -> Value + Send + Sync>;
 
+/// A certificate that a node shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The wire.
+    pub wire: WireName,
+    /// `identity`, `tls` or `tls-client`.
+    pub what: &'static str,
+    /// Its subject.
+    pub subject: String,
+    /// From when it counts.
+    pub not_before: SystemTime,
+    /// When it expires.
+    pub expires: SystemTime,
+}
+
+/// A number that a part of a node tells its operator.
+#[derive(Debug, Clone)]
+pub struct Gauge {
+    /// Its name, as in `discovery_table_nodes`.
+    pub name: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub grows: bool,
+    /// Labels, of which only few values exist.
+    pub labels: Vec<(&'static str, String)>,
+    /// The number.
+    pub value: f64,
+}
+
+/// What is done with a wire while it runs.
+pub trait Upkeep: Send + Sync {
+    /// Certificates that it shows.
+    fn certificates(&self) -> Vec<Certificate> {
+        Vec::new()
+    }
+
+    /// Reads keys and certificates anew, and takes them over where that goes; says what changed.
+    ///
+    /// # Errors
+    /// What cannot be read or does not fit; then nothing has changed.
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError>;
+
+    /// Figures for metrics.
+    fn gauges(&self) -> BoxFuture<'_, Vec<Gauge>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
 /// A wire that was made, with what the front door shows of it.
 #[non_exhaustive]
 pub struct Built {
@@ -251,6 +325,8 @@ pub struct Built {
     pub cast: CastPlace,
     /// What it brings beyond the wire itself.
     pub roles: Roles,
+    /// What is done with it while it runs.
+    pub upkeep: Option<Box<dyn Upkeep>>,
 }
 
 /// Where the protocol `cast` rides on a wire.
@@ -285,7 +361,15 @@ impl Built {
             Some(at) => json!({"id": id, "url": shown(at)}),
             None => json!({"id": id}),
         });
-        Self { wire, ready, url: Box::new(url), bench: None, cast: CastPlace::Plain, roles: Roles::default() }
+        Self {
+            wire,
+            ready,
+            url: Box::new(url),
+            bench: None,
+            cast: CastPlace::Plain,
+            roles: Roles::default(),
+            upkeep: None,
+        }
     }
 
     /// Sets what it shows of itself.
@@ -313,6 +397,13 @@ impl Built {
     #[must_use]
     pub fn roles(mut self, roles: Roles) -> Self {
         self.roles = roles;
+        self
+    }
+
+    /// Sets what is done with it while it runs.
+    #[must_use]
+    pub fn upkeep(mut self, upkeep: impl Upkeep + 'static) -> Self {
+        self.upkeep = Some(Box::new(upkeep));
         self
     }
 }

@@ -19,6 +19,8 @@
 //! | [`kit`] | what the front door needs of a wire |
 //! | [`wires`] | the wires, one folder each |
 //! | [`nat`] | ports mapped at a router before the start |
+//! | `operate` | a node that an operator can ask and tell (feature `admin`) |
+//! | [`events`] | events as JSON and as text |
 //! | [`data`], [`store`] | the data folder, its lock, what survives a restart |
 //!
 //! What the command `switchboard` uses is what an embedding program uses. No protocol logic lives here.
@@ -27,8 +29,11 @@ pub mod builder;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod events;
 pub mod kit;
 pub mod nat;
+#[cfg(feature = "admin")]
+pub mod operate;
 pub mod settings;
 pub mod store;
 pub mod wires;

@@ -4,20 +4,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/cast.md",
+    "docs/admin.md",
     "docs/dependencies.md",
     "docs/facts/devp2p.md",
+    "docs/metrics.md",
+    "ops/README.md",
     "fuzz/README.md",
     "interop/README.md",
 ];
 /// Folders of the repository: what is quoted and starts so is a path.
-const FOLDERS: [&str; 7] = ["crates/", "docs/", "interop/", "fuzz/", "benches/", "examples/", ".ci/"];
+const FOLDERS: [&str; 8] = ["crates/", "docs/", "ops/", "interop/", "fuzz/", "benches/", "examples/", ".ci/"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -7,7 +7,6 @@ use crate::fail::Fail;
 use crate::output::Output;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 use switchboard::text::printable;
 use switchboard::{Candidate, Env, PeerId};
 use switchboard_comet::COMET;
@@ -25,9 +24,9 @@ pub(crate) struct Args {
     /// Most addresses to try.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     most: u32,
-    /// Seconds the crawl may take.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    /// How long the crawl may take, as in 60s.
+    #[arg(long, default_value = "60s", value_parser = crate::config::span)]
+    timeout: std::time::Duration,
 }
 
 /// What one node said.
@@ -69,7 +68,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let first = whom(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
     let most = args.most as usize;
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    let deadline = Instant::now() + args.timeout;
     let (mut waiting, mut tried) = (VecDeque::from([first.clone()]), BTreeSet::from([first.to_string()]));
     let (mut under_way, mut reached, mut failed) = (JoinSet::new(), BTreeMap::new(), 0_usize);
     let mut late = false;

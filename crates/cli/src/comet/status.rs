@@ -12,13 +12,17 @@ use switchboard_node::kit::KeySource;
 pub(crate) struct Args {
     /// The node, as ID@HOST:PORT.
     url: String,
+    /// How long it may take, as in 500ms.
+    #[arg(long, default_value = "10s", value_parser = crate::config::span)]
+    timeout: std::time::Duration,
 }
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let whom = whom(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
     let client = Client::new(KeySource::Throwaway, &[]);
-    let probe = client.probe(&whom, 0, &env).await?;
+    let probe = tokio::time::timeout(args.timeout, client.probe(&whom, 0, &env)).await;
+    let probe = probe.map_err(|_| Fail::job(format!("{whom}: no answer within {:?}", args.timeout)))??;
     let mut status = wires::describe(&probe);
     let pex =
         status["capabilities"].as_array().is_some_and(|all| all.iter().any(|channel| channel == "0x00"));

@@ -1,19 +1,22 @@
 //! `fabric peer` and `fabric observe`: a member that runs until it is told to stop.
 
-use super::events;
 use super::view::Views;
 use crate::config;
-use crate::events::switch_event;
 use crate::fail::Fail;
-use crate::node::stop_signal;
+use crate::node::{either, stop_signal};
+use crate::operate;
 use crate::output::{self, Output};
 use clap::ArgMatches;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Env;
+use switchboard_admin::event::switch_event;
 use switchboard_fabric_gossip::shell::ShellEvent;
+use switchboard_node::operate::{AdminSettings, Operated};
 use switchboard_node::settings::Values;
 use switchboard_node::wires::fabric::FabricPeer;
+use switchboard_node::wires::fabric::events;
 use switchboard_node::wires::fabric::peer::settings;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -48,22 +51,34 @@ impl<const STORES: bool> clap::Args for Args<STORES> {
 
 pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output) -> Result<(), Fail> {
     let command = if STORES { "fabric peer" } else { "fabric observe" };
+    let again = args.given.clone();
+    let reread = Box::new(move || again.clone().values(&settings(STORES)).map_err(|fail| fail.to_string()));
     let values = args.given.values(&settings(STORES))?;
+    let admin = AdminSettings::read(&values).map_err(|error| config::named(error, command))?;
     let stdin_stop = values.switch("stdin-stop").map_err(|error| config::named(error, command))?;
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(stdin_stop)?;
-    let peer = start(&values, STORES, command).await?;
+    let peer = Arc::new(start(&values, STORES, command).await?);
+    let operated = Arc::clone(&peer) as Arc<dyn Operated>;
+    let operating = match operate::start(operated, values, admin, reread, *output).await {
+        Ok(operating) => operating,
+        Err(fail) => {
+            peer.stop().await;
+            return Err(fail);
+        }
+    };
     output.event(peer.ready(), &ready_text(peer.ready()));
+    operating.ready(*output);
     let events = peer.events();
-    report(&peer, events, stop, (!STORES).then(Views::default), *output).await;
+    let views = (!STORES).then(Views::default);
+    report(&peer, events, either(stop, operating.stop_asked()), views, *output).await;
     let channels: Vec<String> = peer
         .shell()
         .look(|gossip| gossip.channels().map(|(name, _)| name.to_string()).collect())
         .unwrap_or_default();
-    output.event(&json!({"event": "leaving", "channels": channels}), "leaving");
-    peer.stop().await;
-    output.event(&json!({"event": "stopped", "lines_dropped": output::dropped()}), "stopped");
+    output.told(&json!({"event": "leaving", "channels": channels}), "leaving");
+    operating.stop(peer.stop(), *output).await;
     Ok(())
 }
 
@@ -80,7 +95,7 @@ fn ready_text(ready: &Value) -> String {
 
 fn print(event: Option<(Value, String)>, output: Output) {
     if let Some((value, text)) = event {
-        output.event(&value, &text);
+        output.told(&value, &text);
     }
 }
 
@@ -105,7 +120,7 @@ async fn report(
             }
             event = gossip.recv() => match event {
                 Ok(event) => print(events::shell_event(&event), output),
-                Err(RecvError::Lagged(count)) => output.event(
+                Err(RecvError::Lagged(count)) => output.told(
                     &json!({"event": "missed", "count": count}),
                     &format!("{count} events came too fast to be told"),
                 ),

@@ -1,6 +1,5 @@
 //! `fabric`: a member of a Fabric network, and what can be seen of one.
 
-mod events;
 mod inspect;
 mod ledger;
 mod member;

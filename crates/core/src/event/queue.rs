@@ -12,6 +12,7 @@
 //! Limits: the sums have one entry a cause; causes are made of fixed words, so there are few.
 
 use super::{Cause, Event};
+use crate::census::Tally;
 use crate::id::PeerId;
 use crate::switch::handle::PeerSet;
 use crate::switch::peer::{End, Peer};
@@ -148,6 +149,7 @@ struct Reader<Q> {
 pub(crate) struct Publisher {
     readers: Mutex<Vec<Weak<Reader<Queue>>>>,
     feeds: Mutex<Vec<Weak<Reader<Changes>>>>,
+    pub(crate) tally: Tally,
     closed: Arc<AtomicBool>,
 }
 
@@ -169,6 +171,7 @@ impl Publisher {
 
     /// Tells all readers. Sessions are told through [`Publisher::change`] as well, under the lock of the peer set.
     pub(crate) fn emit(&self, event: &Event) {
+        self.tally.event(event);
         let now = Instant::now();
         self.readers.lock().retain(|reader| {
             let Some(reader) = reader.upgrade() else { return false };

@@ -7,6 +7,7 @@
 //!
 //! A channel that was negotiated but not registered is left out. Nothing is started here.
 
+use super::flow::Flow;
 use super::inbox::Inboxes;
 use super::ledger::Ledger;
 use super::outgoing::{Outgoing, Route};
@@ -77,7 +78,16 @@ pub(crate) fn assemble<'a>(
         let route = Route { lane, wire_id, max_message: encoder.max_message(wire_id) };
         protocols.entry(protocol).or_default().push((route, spec));
     }
-    let outgoing = Arc::new(Outgoing::new(&lanes, Arc::clone(&ledger), rules));
+    let mut flows = Vec::new();
+    for (index, channels) in &protocols {
+        let Some((_, offered)) = registered(*index) else { continue };
+        let name: Arc<str> = offered.name.as_str().into();
+        let flow = |(route, spec): &(Route, ChannelSpec)| {
+            Flow::new(Arc::clone(&name), spec.id, route.lane, route.wire_id)
+        };
+        flows.extend(channels.iter().map(flow));
+    }
+    let outgoing = Arc::new(Outgoing::new(&lanes, Arc::clone(&ledger), rules).counting(flows));
     let (mut tasks, mut recv, mut listed) = (Vec::new(), Vec::new(), Vec::new());
     for (index, channels) in protocols {
         let Some((protocol, offered)) = registered(index) else { continue };

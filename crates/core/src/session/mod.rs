@@ -20,11 +20,13 @@
 //! | `buffers` | read and write buffers, lent for as long as there is something in them |
 //! | `pace` | bytes a second |
 //! | [`tap`] | sees every frame |
+//! | [`flow`] | messages and bytes by channel |
 //!
 //! An idle session is three tasks and one for each protocol; it holds no buffer.
 
 pub(crate) mod assemble;
 pub(crate) mod buffers;
+pub mod flow;
 pub mod inbox;
 pub mod ledger;
 mod liveness;

@@ -14,6 +14,7 @@
 //! longer than the rules allow while others were sent. The first time a lane starves is told as an event.
 
 use crate::reason::Reason;
+use crate::session::flow::Flow;
 use crate::session::ledger::Ledger;
 use crate::session::scheduler::{Pick, Scheduler};
 use crate::wire::{Encoder, Rules};
@@ -123,6 +124,8 @@ pub struct ChannelStats {
 struct LaneGate {
     slots: Semaphore,
     delays: [AtomicU32; DELAY_BOUNDS.len() + 1],
+    /// All of them together, in microseconds.
+    delayed: AtomicU64,
     late: AtomicU64,
     starved: AtomicU64,
 }
@@ -132,6 +135,7 @@ impl LaneGate {
         Self {
             slots: Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)),
             delays: Default::default(),
+            delayed: AtomicU64::new(0),
             late: AtomicU64::new(0),
             starved: AtomicU64::new(0),
         }
@@ -143,6 +147,7 @@ impl LaneGate {
         if let Some(count) = self.delays.get(place) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        self.delayed.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
@@ -160,6 +165,7 @@ pub(crate) struct Route {
 pub(crate) struct Outgoing {
     state: Mutex<State>,
     lanes: Vec<LaneGate>,
+    flows: Vec<Flow>,
     pub(crate) wake: Notify,
     /// Lanes that starve for the first time, and how long; told in `alarm`.
     starving: Mutex<Vec<(usize, Duration)>>,
@@ -199,7 +205,41 @@ impl Outgoing {
         let state = State { scheduler, control, closed: false, decayed: now, watched: now, served };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
         let (wake, alarm, shut) = (Notify::new(), Notify::new(), Notify::new());
-        Self { state, lanes, wake, starving: Mutex::default(), alarm, shut, ledger, rules, messages }
+        let flows = Vec::new();
+        Self { state, lanes, flows, wake, starving: Mutex::default(), alarm, shut, ledger, rules, messages }
+    }
+
+    /// Counts by channel.
+    pub(crate) fn counting(mut self, flows: Vec<Flow>) -> Self {
+        self.flows = flows;
+        self
+    }
+
+    /// The channels with what went over each.
+    pub(crate) fn flows(&self) -> &[Flow] {
+        &self.flows
+    }
+
+    /// The channel of this number on the wire.
+    pub(crate) fn flow(&self, wire_id: u64) -> Option<&Flow> {
+        self.flows.iter().find(|flow| flow.wire_id == wire_id)
+    }
+
+    /// How many lanes there are.
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// How long all messages of a lane have waited together.
+    pub(crate) fn delayed(&self, lane: usize) -> Duration {
+        self.lanes
+            .get(lane)
+            .map_or(Duration::ZERO, |gate| Duration::from_micros(gate.delayed.load(Ordering::Relaxed)))
+    }
+
+    /// Bytes held for the peer, in both directions.
+    pub(crate) fn held(&self) -> usize {
+        self.ledger.held()
     }
 
     fn gate(&self, route: Route, len: usize) -> Result<&LaneGate, SendError> {
@@ -413,6 +453,9 @@ impl Outgoing {
     /// Gives back what a sent slice held.
     pub(crate) fn sent(&self, pick: &Pick) {
         self.ledger.give(pick.data.len());
+        if let Some(flow) = self.flow(pick.wire_id) {
+            flow.sent(pick.data.len(), pick.last);
+        }
         if pick.last {
             self.messages.fetch_add(1, Ordering::Relaxed);
             if let Some(lane) = self.lanes.get(pick.lane) {

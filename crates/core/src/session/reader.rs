@@ -316,6 +316,7 @@ impl Reading {
                 Step::Wait { lane, message, limit } => {
                     let Some(state) = self.lanes.get(lane) else { continue };
                     let (inboxes, index) = (Arc::clone(&state.inboxes), state.index);
+                    let bytes = message.data.len();
                     let began = Instant::now();
                     self.pulse.hold(true);
                     let waited = wait_for_room(&inboxes, index, message, limit, &self.ledger).await;
@@ -323,7 +324,7 @@ impl Reading {
                     self.pulse.hold(false);
                     waited?;
                     self.excuse(began.elapsed());
-                    self.peer.inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
+                    self.received(lane, bytes);
                 }
             }
         }
@@ -387,12 +388,23 @@ impl Reading {
         self.deliver(lane, message).map(Some)
     }
 
+    /// A message is in its inbox.
+    fn received(&self, lane: usize, bytes: usize) {
+        let inner = &self.peer.inner;
+        inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
+        let wire_id = self.lanes.get(lane).map(|lane| lane.wire_id);
+        if let Some(flow) = wire_id.and_then(|wire_id| inner.outgoing.flow(wire_id)) {
+            flow.received(bytes);
+        }
+    }
+
     fn deliver(&self, lane: usize, message: Incoming) -> Result<Step, End> {
         let stats = &self.peer.inner.stats;
         let Some(state) = self.lanes.get(lane) else { return Ok(Step::Done) };
+        let bytes = message.data.len();
         match state.inboxes.deliver(state.index, message) {
             Delivery::Queued { pressed } => {
-                stats.messages_in.fetch_add(1, Ordering::Relaxed);
+                self.received(lane, bytes);
                 Ok(if pressed { Step::Pressed } else { Step::Done })
             }
             Delivery::Ignored => Ok(Step::Done),

@@ -34,6 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// A protocol about to run.
 pub(crate) struct Task {
@@ -123,6 +124,18 @@ impl Drop for EndsWith {
     }
 }
 
+/// Says how a protocol ended with a peer, whatever ended it.
+struct Told<'a> {
+    name: &'a str,
+    how: &'static str,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        tracing::trace!(target: "switchboard::protocol", protocol = self.name, "{}", self.how);
+    }
+}
+
 /// Runs a session to its end.
 pub(crate) async fn run(parts: Parts) -> End {
     // The parts move into their tasks here, so that what waits for the end holds none of them.
@@ -139,14 +152,25 @@ fn begin(parts: Parts) -> Running {
     let outgoing = Arc::clone(&peer.inner.outgoing);
     let pulse = Arc::new(Pulse::new(peer.inner.since));
     let inboxes: Vec<_> = tasks.iter().map(|t| Arc::clone(&t.io.inboxes)).collect();
+    let span = tracing::info_span!(target: "switchboard::session", "peer", id = %peer.id(), wire = peer.id().wire(),
+        direction = peer.direction().as_str());
     let mut protocols = JoinSet::new();
     for Task { name, protocol, io } in prepare(&peer, tasks) {
         let (peer, inboxes) = (peer.clone(), Arc::clone(&io.inboxes));
-        protocols.spawn(async move {
+        let runs = async move {
+            tracing::trace!(target: "switchboard::protocol", protocol = &*name, "starts");
+            let mut told = Told { name: &name, how: "failed: it panicked or was aborted" };
             let result = protocol.run(peer, io).await;
+            told.how = if result.is_ok() { "returned" } else { "failed" };
+            if let Err(error) = &result {
+                let error = printable(&error.to_string());
+                tracing::trace!(target: "switchboard::protocol", protocol = &*name, %error);
+            }
+            drop(told);
             inboxes.deafen();
             (name, result)
-        });
+        };
+        protocols.spawn(runs.instrument(span.clone()));
     }
     let writing = Writing {
         peer: peer.clone(),
@@ -177,8 +201,8 @@ fn begin(parts: Parts) -> Running {
         ledger,
         rules,
         protocols,
-        writing: Worker::spawn(writing.run()),
-        reading: Worker::spawn(reading.run()),
+        writing: Worker::spawn(writing.run().instrument(span.clone())),
+        reading: Worker::spawn(reading.run().instrument(span)),
         events,
     }
 }

@@ -87,6 +87,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Slots of a wire: inbound and outbound.
+    #[must_use]
+    pub fn slots(&self, wire: WireName) -> (usize, usize) {
+        self.wires.get(wire).copied().unwrap_or((self.inbound, self.outbound))
+    }
+}
+
 /// Networks that may, or may not, connect and be dialled. A denied network wins over an allowed one;
 /// with no allowed network everything not denied may.
 #[derive(Debug, Clone, Default)]

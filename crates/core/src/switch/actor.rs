@@ -2,7 +2,7 @@
 
 use super::builder::Registered;
 use super::connect::{ConnectError, Context, Ends, Failure, accept_loop};
-use super::dial::{self, DialPlan, Key};
+use super::dial::{self, CandidateStatus, DialPlan, Key};
 use super::handle::PeerSet;
 use super::pending::Number;
 use super::score::{Ban, Banned, Misbehaviour, ScoreBook, Stored};
@@ -38,6 +38,9 @@ pub(crate) type Admitted = Result<(), (Reason, Box<Admission>)>;
 
 /// Who waits for a dial.
 pub(super) type Asking = oneshot::Sender<Result<Peer, ConnectError>>;
+
+/// A change of the limits.
+pub(crate) type LimitsChange = Box<dyn FnOnce(&mut Limits) + Send>;
 
 /// What tasks and handles ask of the Switch.
 pub(crate) enum Command {
@@ -79,6 +82,11 @@ pub(crate) enum Command {
         inbound: usize,
         outbound: usize,
     },
+    Limits(oneshot::Sender<Limits>),
+    SetLimits(LimitsChange),
+    Access(oneshot::Sender<AccessList>),
+    SetAccess(AccessList),
+    Candidates(oneshot::Sender<Vec<CandidateStatus>>),
     Mark(Candidate, Mark),
     Report {
         id: Option<PeerId>,
@@ -391,6 +399,7 @@ impl Actor {
         for (id, entry) in std::mem::take(&mut self.entries) {
             // Aborted above: a protocol that does not yield held its session.
             let end = entry.peer.end_so_far();
+            self.context.events.tally.fold(&entry.peer);
             self.peers.drop_peer(&id, &entry.peer, &end, &self.context.events, false);
             self.context.emit(Event::PeerDropped { peer: entry.peer, end });
         }
@@ -466,6 +475,18 @@ impl Actor {
             Command::Slots { wire, inbound, outbound } => {
                 self.limits.wires.insert(wire, (inbound, outbound));
             }
+            Command::Limits(reply) => drop(reply.send(self.limits.clone())),
+            Command::SetLimits(change) => {
+                change(&mut self.limits);
+                self.remark();
+            }
+            Command::Access(reply) => drop(reply.send(self.access.clone())),
+            Command::SetAccess(access) => self.set_access(access),
+            Command::Candidates(reply) => {
+                let now = Instant::now();
+                let all = self.nets.values().flat_map(|net| net.plan.status(now)).collect();
+                let _ = reply.send(all);
+            }
             Command::Mark(candidate, mark) => self.mark(&candidate, mark),
             Command::Report { id, ip, wrong } => self.report(id, ip, &wrong),
             Command::Breach { id, ip, rule } => {
@@ -489,7 +510,7 @@ impl Actor {
 
     /// Slots of a wire: inbound and outbound.
     pub(super) fn most(&self, wire: WireName) -> (usize, usize) {
-        self.limits.wires.get(wire).copied().unwrap_or((self.limits.inbound, self.limits.outbound))
+        self.limits.slots(wire)
     }
 
     /// Whether slots, addresses and bans do not concern an identity.

@@ -281,6 +281,7 @@ impl Actor {
         if let Some(net) = self.nets.get_mut(id.wire()) {
             net.plan.lost(candidate.as_ref(), id, peer.lifetime(), Instant::now(), jitter);
         }
+        self.context.events.tally.fold(&peer);
         let succeeded = successor.as_ref().is_some_and(|next| next.admission.session.peer == id);
         self.peers.drop_peer(&id, &peer, &end, &self.context.events, succeeded);
         if let (None, Some(slot)) = (&successor, slot) {

@@ -1,5 +1,6 @@
 //! The Switch's scores and bans.
 
+use super::access::AccessList;
 use super::actor::Actor;
 use super::score::{Ban, Banned, Misbehaviour, Stored};
 use crate::event::Event;
@@ -50,6 +51,16 @@ impl Actor {
             }
         }
         self.context.emit(Event::BanAdded(ban));
+    }
+
+    /// Other networks may connect from now on. Sessions with addresses that may not any more end, trusted peers stay.
+    pub(super) fn set_access(&mut self, access: AccessList) {
+        self.access = access;
+        for entry in self.entries.values().filter(|entry| !entry.peer.is_trusted()) {
+            if !self.access.permits(entry.peer.remote_addr().ip()) {
+                entry.peer.disconnect(Reason::AccessDenied);
+            }
+        }
     }
 
     /// Lifts a ban and forgets the points. `false` when there was none.

@@ -23,7 +23,7 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
@@ -179,12 +179,14 @@ impl Context {
         Ends { remote, local }: Ends,
         candidate: Option<Candidate>,
         pending: Option<Number>,
+        proven: &Arc<OnceLock<Instant>>,
     ) -> Upgrade {
+        let proven = Arc::clone(proven);
         let ours = self.listening.iter().find(|(_, wires)| wires.contains(&wire));
         Upgrade {
             env: self.env.clone(),
             offer: self.offers.get(wire).cloned().unwrap_or_default(),
-            gate: Arc::new(SwitchGate { context: Arc::clone(self), remote, candidate, pending }),
+            gate: Arc::new(SwitchGate { context: Arc::clone(self), remote, candidate, pending, proven }),
             listen: ours.map(|(addr, _)| reachable(*addr, local, remote)),
         }
     }
@@ -206,6 +208,14 @@ impl Context {
         self.emit(Event::HandshakeFailed { remote, direction, wire, reason, detail });
     }
 
+    /// Counts the stages of a handshake that led to a session.
+    fn stages(&self, wire: WireName, direction: Direction, since: Instant, proven: &OnceLock<Instant>) {
+        let (now, tally) = (Instant::now(), &self.events.tally);
+        let proven = proven.get().copied().unwrap_or(now);
+        tally.stage(wire, direction, Stage::Secure, proven.saturating_duration_since(since));
+        tally.stage(wire, direction, Stage::Protocol, now.saturating_duration_since(proven));
+    }
+
     /// Misbehaviour in a handshake, on an address that may be scored.
     async fn judge(&self, remote: SocketAddr, error: &HandshakeError) {
         if let HandshakeError::Peer { fault: Fault { reason: Reason::Breach(rule), .. }, .. } = error {
@@ -220,6 +230,8 @@ struct SwitchGate {
     remote: SocketAddr,
     candidate: Option<Candidate>,
     pending: Option<Number>,
+    /// When the identity was proven.
+    proven: Arc<OnceLock<Instant>>,
 }
 
 impl Gate for SwitchGate {
@@ -234,6 +246,7 @@ impl Gate for SwitchGate {
         direction: Direction,
     ) -> BoxFuture<'_, Result<(), Reason>> {
         Box::pin(async move {
+            let _ = self.proven.set(Instant::now());
             let who =
                 Proven { id, holder, direction, remote: self.remote, candidate: self.candidate.clone() };
             let asked = self.context.ask(|reply| Command::Identity { who, reply }).await;
@@ -283,7 +296,7 @@ pub(crate) async fn inbound(
     ticket: Ticket,
 ) {
     let (remote, local) = (connection.remote, connection.local);
-    let accepted = Instant::now();
+    let (accepted, proven) = (Instant::now(), Arc::default());
     let rules = |wire: &Arc<dyn Wire>| context.presets.get(wire.name()).map(|preset| &preset.handshake);
     // Until the wire is known, the longest of those served here.
     let longest = |pick: fn(&HandshakeRules) -> Duration| wires.iter().filter_map(rules).map(pick).max();
@@ -305,8 +318,8 @@ pub(crate) async fn inbound(
             let asked = context.ask(|reply| Command::Throttle { wire, remote, reply }).await;
             asked.unwrap_or(Err(Reason::Quitting)).map_err(HandshakeError::RefusedByUs)?;
         }
-        wire.accept(connection, context.upgrade(wire.name(), Ends { remote, local }, None, ticket.number()))
-            .await
+        let ends = Ends { remote, local };
+        wire.accept(connection, context.upgrade(wire.name(), ends, None, ticket.number(), &proven)).await
     };
     let unproven = async {
         tokio::time::sleep_until(identity).await;
@@ -326,6 +339,7 @@ pub(crate) async fn inbound(
     };
     match result {
         Ok(session) => {
+            context.stages(session.peer.wire(), Direction::Inbound, accepted, &proven);
             let from = Ends { remote, local };
             let _ = admit(&context, session, Direction::Inbound, from, None, ticket).await;
         }
@@ -523,6 +537,7 @@ async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Op
         let Some(wire) = context.wires.get(candidate.wire) else {
             return Err(HandshakeError::Local("no such wire on this node".into()));
         };
+        let began = Instant::now();
         let mut connected = connect(&context, &target, Instant::now() + within).await;
         if connected.is_err() && candidate.provenance == Provenance::Static && candidate.id.is_some() {
             // It may have moved.
@@ -536,13 +551,17 @@ async fn dial(context: Arc<Context>, candidate: Candidate, ticket: Ticket) -> Op
         reached = Some(ends.remote.ip());
         let allowed = context.filtered(ends.remote, Direction::Outbound, None).await;
         allowed.map_err(HandshakeError::RefusedByUs)?;
-        let upgrade = context.upgrade(candidate.wire, ends, Some(candidate.clone()), None);
+        let (connected, proven) = (Instant::now(), Arc::default());
+        let took = connected.saturating_duration_since(began);
+        let upgrade = context.upgrade(candidate.wire, ends, Some(candidate.clone()), None, &proven);
         let handshake = wire.dial(connection, whom, upgrade);
         let session = tokio::time::timeout(preset.handshake.whole_within, handshake).await;
         let session =
             session.unwrap_or(Err(HandshakeError::Timeout(Stage::Protocol))).inspect_err(|error| {
                 context.failed(ends.remote, Direction::Outbound, Some(candidate.wire), error);
             })?;
+        context.events.tally.stage(candidate.wire, Direction::Outbound, Stage::Connect, took);
+        context.stages(candidate.wire, Direction::Outbound, connected, &proven);
         Ok((session, ends))
     };
     let error = match result.await {

@@ -63,6 +63,36 @@ impl Static {
     }
 }
 
+/// Where a candidate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CandidateState {
+    /// It is dialled again after this time, when a slot is free.
+    Waiting(Duration),
+    /// A dial is under way.
+    Dialling,
+    /// It has a session.
+    Connected,
+    /// It failed too often, and is not dialled any more.
+    GivenUp,
+    /// It was offered, and waits for a slot.
+    Queued,
+}
+
+/// Somebody who is to be dialled.
+#[derive(Debug, Clone)]
+pub struct CandidateStatus {
+    /// Who, and where.
+    pub candidate: Candidate,
+    /// Who it is, or who answered there last.
+    pub id: Option<PeerId>,
+    /// Whether it is kept connected.
+    pub is_static: bool,
+    /// Where it stands.
+    pub state: CandidateState,
+    /// Dials that failed in a row.
+    pub failures: u32,
+}
+
 /// How many dials may start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DialRoom {
@@ -320,6 +350,29 @@ impl DialPlan {
             }
             entry.wait(now, jitter, &self.rules);
         }
+    }
+
+    /// Everybody the plan knows now: static peers, dials under way, those that wait.
+    pub(crate) fn status(&self, now: Instant) -> Vec<CandidateStatus> {
+        let of = |candidate: &Candidate, id, is_static, state, failures| CandidateStatus {
+            candidate: candidate.clone(),
+            id,
+            is_static,
+            state,
+            failures,
+        };
+        let kept = self.statics.values().map(|entry| {
+            let state = match entry.phase {
+                Phase::Waiting(at) => CandidateState::Waiting(at.saturating_duration_since(now)),
+                Phase::Dialling => CandidateState::Dialling,
+                Phase::Connected => CandidateState::Connected,
+                Phase::GivenUp => CandidateState::GivenUp,
+            };
+            of(&entry.candidate, entry.id(), true, state, entry.failures)
+        });
+        let offered =
+            self.queue.iter().map(|candidate| of(candidate, candidate.id, false, CandidateState::Queued, 0));
+        kept.chain(offered).collect()
     }
 
     /// When `statics` may have something new to give, of those static peers that could be dialled then.

@@ -1,10 +1,13 @@
 //! What programs hold: the Switch's handle and its view of the peers.
 
+use super::access::{AccessList, Limits};
 use super::actor::Command;
 use super::connect::{ConnectError, Context};
+use super::dial::CandidateStatus;
 use super::score::{Ban, Banned, Misbehaviour};
 use super::source::{Mark, Skip};
 use crate::candidate::Candidate;
+use crate::census::Census;
 use crate::event::{Change, Events, PeerFeed, Publisher};
 use crate::id::{Direction, PeerId, WireName};
 use crate::protocol::channel::ChannelId;
@@ -267,6 +270,56 @@ impl Switch {
     /// Sets the slots of a wire.
     pub async fn set_slots(&self, wire: WireName, inbound: usize, outbound: usize) {
         self.tell(Command::Slots { wire, inbound, outbound }).await;
+    }
+
+    /// The limits as they are now.
+    pub async fn limits(&self) -> Option<Limits> {
+        self.ask(Command::Limits).await
+    }
+
+    /// Changes limits. Slots and trust count from now on; rates and bytes of a peer for sessions that begin; the bytes of
+    /// all peers together stay as they were at the start.
+    pub async fn change_limits(&self, change: impl FnOnce(&mut Limits) + Send + 'static) {
+        self.tell(Command::SetLimits(Box::new(change))).await;
+    }
+
+    /// Exchanges the access list. Sessions with addresses that may not connect any more end.
+    pub async fn set_access(&self, access: AccessList) {
+        self.tell(Command::SetAccess(access)).await;
+    }
+
+    /// The access list as it is now.
+    pub async fn access(&self) -> Option<AccessList> {
+        self.ask(Command::Access).await
+    }
+
+    /// The wires' names, in the order they were added.
+    #[must_use]
+    pub fn wires(&self) -> Vec<WireName> {
+        self.inner.wires.iter().map(|wire| wire.name()).collect()
+    }
+
+    /// Everybody who is to be dialled, as far as the Switch knows them; sources know more.
+    pub async fn candidates(&self) -> Vec<CandidateStatus> {
+        self.ask(Command::Candidates).await.unwrap_or_default()
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.inner.events.tally.census(&self.inner.peers.list())
+    }
+
+    /// Bytes that may be held for all peers.
+    #[must_use]
+    pub fn bytes_cap(&self) -> usize {
+        self.inner.ledger.cap()
+    }
+
+    /// Inbound handshakes under way.
+    #[must_use]
+    pub fn handshaking(&self) -> usize {
+        self.inner.context.upgrade().map_or(0, |context| context.pending.lock().len())
     }
 
     /// Asks the sources again now.

@@ -7,6 +7,7 @@ use crate::protocol::info::Info;
 use crate::protocol::io::ChannelSender;
 use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
+use crate::session::flow::{Flow, Traffic};
 use crate::session::outgoing::{ChannelStats, Outgoing, SendError};
 use crate::text::printable;
 use crate::wire::RemoteInfo;
@@ -15,7 +16,7 @@ use parking_lot::RwLock;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -113,6 +114,8 @@ pub(crate) struct About {
     pub(crate) provenance: OnceLock<Provenance>,
     /// The marks below, or-ed.
     marks: AtomicU8,
+    /// What its session counted is in the census for good.
+    pub(crate) folded: AtomicBool,
 }
 
 pub(crate) const STATIC: u8 = 1;
@@ -159,6 +162,21 @@ pub struct PeerStats {
     pub dropped: u64,
     /// The last round trip of the session's own ping.
     pub rtt: Option<Duration>,
+}
+
+/// One channel of a session.
+#[derive(Debug, Clone)]
+pub struct ChannelTraffic {
+    /// The protocol's name.
+    pub protocol: String,
+    /// The channel.
+    pub channel: ChannelId,
+    /// Messages and bytes.
+    pub traffic: Traffic,
+    /// Which lane it is on.
+    pub lane_index: usize,
+    /// What its lane has seen; channels that share a lane share this.
+    pub lane: ChannelStats,
 }
 
 /// A connected peer; cheap to clone, outlives its session.
@@ -244,6 +262,26 @@ impl Peer {
     pub fn protocol_infos(&self) -> Vec<(&str, Option<Info>)> {
         let info = |shared: &Shared| shared.protocol.as_ref().and_then(|protocol| protocol.peer_info(self));
         self.inner.shared.iter().map(|shared| (shared.name.as_str(), info(shared))).collect()
+    }
+
+    /// Every shared channel with what went over it and what its lane has seen.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<ChannelTraffic> {
+        let outgoing = &self.inner.outgoing;
+        let of = |flow: &Flow| ChannelTraffic {
+            protocol: flow.protocol.to_string(),
+            channel: flow.channel,
+            traffic: flow.traffic(),
+            lane_index: flow.lane,
+            lane: outgoing.stats(flow.lane).unwrap_or_default(),
+        };
+        outgoing.flows().iter().map(of).collect()
+    }
+
+    /// Bytes held for this peer now: queued, being put together, waiting in inboxes.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.inner.outgoing.held()
     }
 
     /// The channels of a shared protocol.

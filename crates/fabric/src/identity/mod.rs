@@ -326,6 +326,15 @@ impl Identity {
     }
 }
 
+/// A certificate's subject, and from when and until when it is valid; `None` for what is no certificate.
+#[must_use]
+pub(crate) fn validity(der: &[u8]) -> Option<(String, SystemTime, SystemTime)> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let span = parsed.validity();
+    let time = |at: i64| seconds(at);
+    Some((parsed.subject().to_string(), time(span.not_before.timestamp()), time(span.not_after.timestamp())))
+}
+
 /// A secret key. The library wipes it when it is dropped.
 enum SecretKey {
     Ecdsa(EcdsaKeyPair),

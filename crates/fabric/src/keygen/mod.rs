@@ -16,7 +16,7 @@
 mod authority;
 mod revoke;
 
-pub use revoke::{Renewal, crl, renew, write_crl};
+pub use revoke::{Renewal, crl, renew, renew_tls, write_crl};
 
 use crate::msp::files::{PUBLIC, SECRET, write};
 use authority::{Authority, Issued, Subject};
@@ -279,13 +279,9 @@ impl Making<'_> {
             self.below.unwrap_or(self.root).issue(&mut member_params(&subject, self.span), None)?;
         put(&msp.join(format!("signcerts/{name}-cert.pem")), certificate.as_bytes(), PUBLIC)?;
         put(&msp.join("keystore/priv_sk"), key.as_bytes(), SECRET)?;
-        let mut params = Subject { name, org, units: &[] }.params(self.span);
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into_iter();
         let hosts: Vec<_> = names.chain(self.plan.hosts.iter().cloned()).collect();
-        params.subject_alt_names = CertificateParams::new(hosts)?.subject_alt_names;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let mut params = tls_params(&Subject { name, org, units: &[] }, hosts, self.span)?;
         let issued = self.tls.issue(&mut params, None)?;
         // As cryptogen names them: users only dial.
         let stem = if unit == "peer" { "server" } else { "client" };
@@ -294,6 +290,19 @@ impl Making<'_> {
         put(&tls.join("ca.crt"), self.tls.pem.as_bytes(), PUBLIC)?;
         Ok(certificate)
     }
+}
+
+fn tls_params(
+    subject: &Subject<'_>,
+    hosts: Vec<String>,
+    span: (SystemTime, SystemTime),
+) -> Result<CertificateParams, KeygenError> {
+    let mut params = subject.params(span);
+    params.subject_alt_names = CertificateParams::new(hosts)?.subject_alt_names;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
 }
 
 fn member_params(subject: &Subject<'_>, span: (SystemTime, SystemTime)) -> CertificateParams {

@@ -1,13 +1,15 @@
 //! What comes after a certificate was issued: it is renewed, or revoked.
 
 use super::authority::{Authority, Issued, MAX_UNITS, Subject, first};
-use super::{BACKDATED, KeygenError, VALIDITY, member_params, put};
+use super::{BACKDATED, KeygenError, VALIDITY, member_params, put, tls_params};
 use crate::identity::encoding::{Signed, pem};
 use crate::msp::files::{PUBLIC, SECRET, certificates, files, private_key};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber};
 use rustls_pki_types::CertificateDer;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const NOT_ISSUED: KeygenError = KeygenError::Request("the certificate was not issued by this CA");
@@ -93,6 +95,53 @@ pub fn renew(authority: &Path, member: &Path, renewal: Renewal, now: SystemTime)
         put(&keystore, key.as_bytes(), SECRET)?;
     }
     put(&signcert, certificate.as_bytes(), PUBLIC)
+}
+
+/// Renews a member's TLS certificate in place: the same subject and names from the same TLS CA, whose folder is `authority`
+/// (`OUT/tlsca`). The member's identity stays as it is.
+///
+/// # Errors
+/// As for [`renew`].
+pub fn renew_tls(
+    authority: &Path,
+    member: &Path,
+    renewal: Renewal,
+    now: SystemTime,
+) -> Result<(), KeygenError> {
+    let authority = Authority::load(authority)?;
+    let tls = member.join("tls");
+    let stem = if tls.join("server.crt").exists() { "server" } else { "client" };
+    let (public, secret) = (tls.join(format!("{stem}.crt")), tls.join(format!("{stem}.key")));
+    let certificate = certificates(&public)?.swap_remove(0);
+    if !issued_by(&authority, &certificate) {
+        return Err(NOT_ISSUED);
+    }
+    let old = parsed(&certificate)?;
+    let (name, org) = (first(old.subject().iter_common_name()), first(old.subject().iter_organization()));
+    let names = old.subject_alternative_name().ok().flatten();
+    let hosts = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
+            16 => Some(IpAddr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let span = (now - BACKDATED, now + renewal.valid_for);
+    let mut params = tls_params(&Subject { name: &name, org: &org, units: &[] }, hosts.collect(), span)?;
+    let key = match renewal.new_key {
+        true => None,
+        false => {
+            let key = private_key(&secret, &mut Vec::new())?;
+            Some(KeyPair::try_from(&key.0)?)
+        }
+    };
+    let Issued { certificate, key } = authority.issue(&mut params, key)?;
+    if renewal.new_key {
+        put(&secret, key.as_bytes(), SECRET)?;
+    }
+    put(&public, certificate.as_bytes(), PUBLIC)
 }
 
 /// A revocation list in PEM for certificates of the CA in the folder `authority`: all that are to be revoked, as a list

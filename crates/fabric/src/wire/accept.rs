@@ -1,8 +1,8 @@
 //! The listener's side of a handshake.
 
 use super::{
-    CONN_WITHIN, Fabric, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, holder, over, peer_id,
-    plain_refused, refused, shown, within,
+    CONN_WITHIN, Fabric, Live, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, holder, over,
+    peer_id, plain_refused, refused, shown, within,
 };
 use crate::grpc::call::{answer, greets_last, read_first};
 use crate::grpc::{STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED};
@@ -27,20 +27,22 @@ impl Fabric {
         connection: Connection,
         upgrade: Upgrade,
     ) -> Result<Established, HandshakeError> {
+        let live = self.live();
         let remote = connection.remote;
         let io = tokio::io::join(connection.reader, connection.writer);
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
-            return self.accept_over(io, Shown::default(), upgrade).await;
+            return self.accept_over(&live, io, Shown::default(), upgrade).await;
         }
-        let acceptor = tokio_rustls::TlsAcceptor::from(self.tls().server);
+        let acceptor = tokio_rustls::TlsAcceptor::from(live.tls.server.clone());
         let tls = within(TLS_WITHIN, async { acceptor.accept(io).await.map_err(tls::failed) }).await?;
         let shown = shown(tls.get_ref().1);
-        self.accept_over(tls, shown, upgrade).await
+        self.accept_over(&live, tls, shown, upgrade).await
     }
 
     async fn accept_over<T: Stream>(
         &self,
+        live: &Live,
         io: T,
         shown: Shown,
         upgrade: Upgrade,
@@ -83,7 +85,7 @@ impl Fabric {
             writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
             return Err(HandshakeError::RefusedByUs(reason));
         }
-        writer.send_first(self.first_message(self.listening_hash, false)?).map_err(h2_failed)?;
+        writer.send_first(Self::first_message(live, live.listening_hash, false)?).map_err(h2_failed)?;
         if established.probe {
             writer.end_with(STATUS_OK, "");
             // The connection's task answers further Pings; nobody can open a stream any more, so this waits for its end.

@@ -1,7 +1,8 @@
 //! The dialler's side of a handshake.
 
 use super::{
-    CONN_WITHIN, Fabric, Security, Shown, TLS_WITHIN, over, peer_id, plain_refused, refused, shown, within,
+    CONN_WITHIN, Fabric, Live, Security, Shown, TLS_WITHIN, over, peer_id, plain_refused, refused, shown,
+    within,
 };
 use crate::conn_establish::Proven;
 use crate::grpc::STREAM_PATH;
@@ -45,23 +46,24 @@ impl Fabric {
         env: &Env,
         plain: Option<&Places>,
     ) -> Result<Open, HandshakeError> {
-        let remote = connection.remote;
+        let (live, remote) = (self.live(), connection.remote);
         let io = tokio::io::join(connection.reader, connection.writer);
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
-            return self.open_over(io, Shown::default(), whom, env, plain).await;
+            return self.open_over(&live, io, Shown::default(), whom, env, plain).await;
         }
         let name = ServerName::try_from(whom.host.clone())
             .map_err(|e| HandshakeError::Local(format!("{:?} is no host name: {e}", whom.host).into()))?;
-        let connector = tokio_rustls::TlsConnector::from(self.tls().client);
+        let connector = tokio_rustls::TlsConnector::from(live.tls.client.clone());
         let tls =
             within(TLS_WITHIN, async { connector.connect(name, io).await.map_err(tls::failed) }).await?;
         let shown = shown(tls.get_ref().1);
-        self.open_over(tls, shown, whom, env, plain).await
+        self.open_over(&live, tls, shown, whom, env, plain).await
     }
 
     async fn open_over<T: Stream>(
         &self,
+        live: &Live,
         io: T,
         shown: Shown,
         whom: &Candidate,
@@ -81,7 +83,7 @@ impl Fabric {
                 }
                 requests = requests.clone().ready().await.map_err(h2_failed)?;
                 let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
-                send.send_data(self.first_message(self.dialling_hash, plain.is_none())?, false)
+                send.send_data(Self::first_message(live, live.dialling_hash, plain.is_none())?, false)
                     .map_err(h2_failed)?;
                 let response = accepted(response.await.map_err(h2_failed)?)?;
                 let settles = match response.headers().contains_key(GREETS_LAST) {

@@ -83,8 +83,8 @@ pub enum Security {
 /// How a node behaves on this wire.
 #[non_exhaustive]
 pub struct FabricConfig {
-    /// Keys and certificates.
-    pub folder: PeerFolder,
+    /// Keys and certificates, at the start.
+    pub folder: Arc<PeerFolder>,
     /// What the MSPs say; starts with trust in our own organisation.
     pub policy: Arc<MspPolicy>,
     /// Who judges peers; starts as `policy`.
@@ -125,7 +125,7 @@ impl FabricConfig {
     pub fn trusting(folder: PeerFolder, trust: Trust) -> Self {
         let policy = Arc::new(MspPolicy::new(trust));
         Self {
-            folder,
+            folder: Arc::new(folder),
             peers: Arc::clone(&policy) as Arc<dyn PeerPolicy>,
             policy,
             verify_clients: false,
@@ -143,13 +143,47 @@ impl FabricConfig {
 #[derive(Debug, Clone)]
 pub struct Fabric {
     config: Arc<FabricConfig>,
-    /// Exchanged with the organisations.
-    tls: Arc<RwLock<TlsConfigs>>,
+    /// Exchanged whole, so that a handshake never mixes two: each takes it once.
+    live: Arc<RwLock<Arc<Live>>>,
+}
+
+/// What a handshake shows, as it is now: exchanged with the organisations and when certificates are renewed.
+#[derive(Debug)]
+struct Live {
+    folder: Arc<PeerFolder>,
+    tls: TlsConfigs,
     /// Hash of the certificate we show when accepting; none without TLS.
     listening_hash: Option<[u8; 32]>,
     /// Hash of the certificate we show when dialling.
     dialling_hash: Option<[u8; 32]>,
     id: PeerId,
+}
+
+impl Live {
+    fn new(folder: Arc<PeerFolder>, trust: &Trust, config: &FabricConfig) -> Result<Self, TlsMaterial> {
+        let tls = configs(&folder, trust, config.verify_clients)?;
+        let hash = |chain: &[rustls::pki_types::CertificateDer<'_>]| match config.security {
+            Security::Tls => chain.first().map(|der| certificate_hash(der)),
+            Security::Plain => None,
+        };
+        let listening_hash = hash(&folder.tls.chain);
+        let dialling_hash = hash(&folder.tls_client.as_ref().unwrap_or(&folder.tls).chain);
+        let id = peer_id(&folder.identity.identity().pki_id());
+        Ok(Self { folder, tls, listening_hash, dialling_hash, id })
+    }
+}
+
+/// A certificate that this node shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// `identity`, `tls` or `tls-client`.
+    pub what: &'static str,
+    /// Its subject.
+    pub subject: String,
+    /// From when it counts.
+    pub not_before: std::time::SystemTime,
+    /// When it expires.
+    pub not_after: std::time::SystemTime,
 }
 
 pub(crate) fn peer_id(pki_id: &[u8; 32]) -> PeerId {
@@ -220,17 +254,8 @@ impl Fabric {
     /// # Errors
     /// When the TLS material does not fit together.
     pub fn new(config: FabricConfig) -> Result<Self, TlsMaterial> {
-        let folder = &config.folder;
-        let tls = configs(folder, &config.policy.trust(), config.verify_clients)?;
-        let hash = |chain: &[rustls::pki_types::CertificateDer<'_>]| match config.security {
-            Security::Tls => chain.first().map(|der| certificate_hash(der)),
-            Security::Plain => None,
-        };
-        let listening_hash = hash(&folder.tls.chain);
-        let dialling_hash = hash(&folder.tls_client.as_ref().unwrap_or(&folder.tls).chain);
-        let id = peer_id(&folder.identity.identity().pki_id());
-        let tls = Arc::new(RwLock::new(tls));
-        Ok(Self { config: Arc::new(config), tls, listening_hash, dialling_hash, id })
+        let live = Live::new(Arc::clone(&config.folder), &config.policy.trust(), &config)?;
+        Ok(Self { config: Arc::new(config), live: Arc::new(RwLock::new(Arc::new(live))) })
     }
 
     /// The configuration.
@@ -245,14 +270,54 @@ impl Fabric {
     /// # Errors
     /// When the TLS roots do not fit; then nothing has changed.
     pub fn set_trust(&self, trust: Trust) -> Result<(), TlsMaterial> {
-        let tls = configs(&self.config.folder, &trust, self.config.verify_clients)?;
-        *self.tls.write() = tls;
+        let live = Live::new(Arc::clone(&self.live().folder), &trust, &self.config)?;
+        *self.live.write() = Arc::new(live);
         self.config.policy.set_trust(trust);
         Ok(())
     }
 
-    fn tls(&self) -> TlsConfigs {
-        self.tls.read().clone()
+    /// Exchanges keys and certificates while the node runs: new handshakes show these; sessions go on as they began. With
+    /// another identity certificate the PKI-ID is another.
+    ///
+    /// # Errors
+    /// When the TLS material does not fit together; then nothing has changed.
+    pub fn set_folder(&self, folder: PeerFolder) -> Result<(), TlsMaterial> {
+        let live = Live::new(Arc::new(folder), &self.config.policy.trust(), &self.config)?;
+        *self.live.write() = Arc::new(live);
+        Ok(())
+    }
+
+    /// Keys and certificates as they are now.
+    #[must_use]
+    pub fn folder(&self) -> Arc<PeerFolder> {
+        Arc::clone(&self.live().folder)
+    }
+
+    /// The certificates this node shows, with their time.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<OwnCertificate> {
+        let folder = self.folder();
+        let identity = folder.identity.identity();
+        let mut found = vec![OwnCertificate {
+            what: "identity",
+            subject: identity.subject().to_owned(),
+            not_before: identity.not_before(),
+            not_after: identity.not_after(),
+        }];
+        if self.config.security == Security::Tls {
+            let client = folder.tls_client.as_ref().map(|client| ("tls-client", client));
+            for (what, material) in [("tls", &folder.tls)].into_iter().chain(client) {
+                let span = material.chain.first().and_then(|der| crate::identity::validity(der));
+                if let Some((subject, not_before, not_after)) = span {
+                    found.push(OwnCertificate { what, subject, not_before, not_after });
+                }
+            }
+        }
+        found
+    }
+
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read())
     }
 
     fn scheme(&self) -> &'static str {
@@ -262,8 +327,8 @@ impl Fabric {
         }
     }
 
-    fn first_message(&self, hash: Option<[u8; 32]>, probe: bool) -> Result<Bytes, HandshakeError> {
-        let built = build(&self.config.folder.identity, hash, probe);
+    fn first_message(live: &Live, hash: Option<[u8; 32]>, probe: bool) -> Result<Bytes, HandshakeError> {
+        let built = build(&live.folder.identity, hash, probe);
         let mut framed = BytesMut::new();
         grpc::put_message(&built.map_err(|e| HandshakeError::Local(e.into()))?, &mut framed);
         Ok(framed.freeze())
@@ -361,7 +426,7 @@ impl Wire for Fabric {
     }
 
     fn local_id(&self) -> PeerId {
-        self.id
+        self.live().id
     }
 
     /// A TLS handshake record, or without TLS the preface of HTTP/2.

@@ -85,6 +85,11 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), NodeError> {
         let Some(setting) = self.known.iter().find(|setting| setting.name == name) else {
+            if let Some((_, now)) = super::SUCCESSORS.iter().find(|(gone, _)| *gone == name) {
+                return Err(
+                    self.wrong(at, &format!("`{name}` is no setting any more, its successor is `{now}`"))
+                );
+            }
             let hint = hint(name, self.known.iter().map(|setting| setting.name));
             return Err(self.wrong(at, &format!("unknown field `{name}`{hint}")));
         };

@@ -79,6 +79,24 @@ impl Setting {
     }
 }
 
+/// Names that settings had before, or have in the programs whose configuration is brought here, with those they have now.
+pub const SUCCESSORS: [(&str, &str); 14] = [
+    ("allow", "access-allow"),
+    ("deny", "access-deny"),
+    ("seeds", "seed"),
+    ("addr_book_file", "addrbook"),
+    ("external_address", "external"),
+    ("laddr", "listen"),
+    ("persistent_peers", "persistent-peers"),
+    ("private_peer_ids", "private-peer-ids"),
+    ("recv_rate", "recv-rate"),
+    ("seed_mode", "seed-mode"),
+    ("send_rate", "send-rate"),
+    ("unconditional_peer_ids", "unconditional-peer-ids"),
+    ("max_num_inbound_peers", "max-peers"),
+    ("NetRestrict", "access-allow"),
+];
+
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@ mod roles;
 mod settings;
 
 use crate::error::NodeError;
-use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, forward};
+use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Upkeep, forward};
 use crate::settings::{Setting, Values};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use switchboard::wire::AddressError;
 use switchboard::{Candidate, Env, WireName};
 use switchboard_cast::{ChannelMap, Flow, Framing};
 use switchboard_comet::bench::Bench;
+use switchboard_comet::key::NodeId;
 use switchboard_comet::{COMET, Comet, CometConfig, NodeKey, proto};
 
 /// The kit.
@@ -66,6 +67,20 @@ impl Framing for BytesValue {
     }
 }
 
+/// The node's key while it runs: another one counts from the next start.
+struct KeptKey(NodeId);
+
+impl Upkeep for KeptKey {
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError> {
+        if matches!(request.key, KeySource::Throwaway) || key(request.key, request.env)?.id() == self.0 {
+            return Ok(Vec::new());
+        }
+        Ok(vec![
+            "the key of comet is another: the node keeps its identity until it is started again".to_owned(),
+        ])
+    }
+}
+
 impl Kit for CometKit {
     fn name(&self) -> WireName {
         COMET
@@ -100,7 +115,7 @@ impl Kit for CometKit {
 
     fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
         let config = config(request)?;
-        let node_id = config.key.id();
+        let (node_id, kept) = (config.key.id(), config.key.id());
         let id = node_id.to_string();
         let wire = Arc::new(Comet::new(config).map_err(NodeError::usage)?);
         let for_url = id.clone();
@@ -111,7 +126,8 @@ impl Kit for CometKit {
             })
             .bench(Bench::server())
             .cast(ChannelMap::wrapped(CAST_BASE, BytesValue))
-            .roles(roles::roles(request, node_id)?))
+            .roles(roles::roles(request, node_id)?)
+            .upkeep(KeptKey(kept)))
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {

@@ -7,6 +7,7 @@ use crate::data::DataFolder;
 use crate::error::NodeError;
 use crate::kit::{External, KeySource};
 use crate::store::DiskStore;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -62,7 +63,7 @@ pub struct Bootnode {
     discovery: Discovery,
     public: NodePublic,
     external: Option<External>,
-    router: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    router: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     _data: Option<DataFolder>,
 }
 
@@ -106,6 +107,7 @@ impl Bootnode {
             });
             (stop, task)
         });
+        let router = Mutex::new(router);
         Ok(Self { discovery, public, external: config.external, router, _data: data })
     }
 
@@ -151,9 +153,10 @@ impl Bootnode {
     }
 
     /// Stops; the records of nodes are saved when it returns.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.discovery.stop().await;
-        if let Some((stop, task)) = self.router {
+        let router = self.router.lock().take();
+        if let Some((stop, task)) = router {
             let _ = stop.send(());
             let _ = task.await;
         }

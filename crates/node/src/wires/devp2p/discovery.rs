@@ -10,6 +10,7 @@
 //! Limits: [`AHEAD`] candidates wait; a node without a TCP port is no candidate.
 
 use crate::error::NodeError;
+use crate::kit::Gauge;
 use crate::settings::{Form, Setting, Values};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -24,9 +25,10 @@ use switchboard::{BoxFuture, Candidate, Env};
 use switchboard_devp2p::DEVP2P;
 use switchboard_discv::Node;
 use switchboard_discv::dns::{Client, Link};
-use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, DnsNodes, Mix, Version, Versions};
+use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, DnsNodes, Event, Mix, Version, Versions};
 use switchboard_enr::{NodeKey, rlp};
 use switchboard_nat::{Mapper, Mapping, NatConfig, NatSpec, Protocol};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 /// Candidates that wait to be dialled.
@@ -306,6 +308,63 @@ fn candidate(node: &Node) -> Option<Candidate> {
     switchboard_devp2p::wire::parse(&node.to_enode()?.to_string()).ok()
 }
 
+/// How long discovery's task may take to tell its figures.
+const TELL_WITHIN: Duration = Duration::from_secs(2);
+
+/// What discovery does, in figures.
+pub(crate) async fn gauges(discovery: &Discovery) -> Vec<Gauge> {
+    let Ok(Ok(counters)) = timeout(TELL_WITHIN, discovery.counters()).await else { return Vec::new() };
+    let mut told = Vec::new();
+    let mut tell = |name, help, grows, labels: &[(&'static str, &str)], value: u64| {
+        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        told.push(Gauge { name, help, grows, labels, value: value as f64 });
+    };
+    for (version, (all, live)) in ["v4", "v5"].into_iter().zip(counters.tables) {
+        let nodes = "Nodes in the tables of discovery";
+        tell("discovery_table_nodes", nodes, false, &[("version", version), ("state", "all")], all as u64);
+        tell("discovery_table_nodes", nodes, false, &[("version", version), ("state", "live")], live as u64);
+    }
+    let datagrams = "Datagrams of discovery";
+    for (flow, count) in [
+        ("received", counters.received),
+        ("foreign", counters.foreign),
+        ("sent", counters.sent),
+        ("lost", counters.lost),
+    ] {
+        tell("discovery_datagrams", datagrams, true, &[("flow", flow)], count);
+    }
+    let (v4, v5) = (counters.v4, counters.v5);
+    let messages = "Messages of discv4 that were handled";
+    for (kind, count) in [
+        ("ping", v4.pings),
+        ("pong", v4.pongs),
+        ("find_node", v4.find_nodes),
+        ("neighbours", v4.neighbours),
+        ("enr_request", v4.enr_requests),
+        ("enr_response", v4.enr_responses),
+    ] {
+        tell("discovery_v4_messages", messages, true, &[("kind", kind)], count);
+    }
+    tell("discovery_timeouts", "Requests of discv4 without an answer", true, &[], v4.timeouts);
+    let handshakes = "Handshakes of discv5 that others completed, and challenges sent";
+    tell("discovery_v5_handshakes", handshakes, true, &[("kind", "completed")], v5.handshakes);
+    tell("discovery_v5_handshakes", handshakes, true, &[("kind", "challenged")], v5.challenges);
+    let dropped = "Packets of discovery that were dropped";
+    for (version, reason, count) in [
+        ("v4", "over_budget", v4.over_budget),
+        ("v4", "malformed", v4.malformed),
+        ("v4", "expired", v4.expired),
+        ("v4", "unproven", v4.unproven),
+        ("v4", "unsolicited", v4.unsolicited),
+        ("v5", "over_budget", v5.over_budget),
+        ("v5", "malformed", v5.malformed),
+        ("v5", "unsolicited", v5.unasked_answers),
+    ] {
+        tell("discovery_dropped", dropped, true, &[("version", version), ("reason", reason)], count);
+    }
+    told
+}
+
 impl Service for DiscoveryService {
     fn name(&self) -> &'static str {
         NAME
@@ -369,9 +428,25 @@ impl Service for DiscoveryService {
                     None => std::future::pending().await,
                 }
             };
+            let mut events = discovery.events();
+            let doubt = async {
+                loop {
+                    match events.recv().await {
+                        Ok(Event::ClockDoubt) => {
+                            tracing::warn!(target: "switchboard::discovery",
+                                "this machine's clock contradicts those of other nodes: set it, as with an NTP service");
+                            let told = "set this machine's clock, as with an NTP service";
+                            context.emit("clock_doubt", vec![("remedy", told.to_owned())]);
+                        }
+                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => std::future::pending().await,
+                    }
+                }
+            };
             tokio::select! {
                 () = feed => {}
                 () = follow => {}
+                () = doubt => {}
                 () = context.stopping() => {}
             }
             discovery.stop().await;

@@ -5,7 +5,9 @@ pub mod discovery;
 pub mod info;
 
 use crate::error::NodeError;
-use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Roles, forward};
+use crate::kit::{
+    BenchClient, BuildRequest, Built, External, Gauge, KeyPlan, KeySource, Kit, Roles, Upkeep, forward,
+};
 use crate::settings::Setting;
 use discovery::{DiscoveryService, DiscoverySettings};
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use switchboard::service::Service;
 use switchboard::text::{printable, printable_bytes};
 use switchboard::wire::AddressError;
-use switchboard::{Candidate, Env, WireName};
+use switchboard::{BoxFuture, Candidate, Env, WireName};
 use switchboard_cast::ChannelMap;
 use switchboard_devp2p::bench::Bench;
 use switchboard_devp2p::{DEVP2P, Devp2p, Devp2pConfig};
@@ -71,6 +73,33 @@ fn enode(wire: &Devp2p, at: &External, udp: u16) -> Enode {
     enode
 }
 
+/// The node's key while it runs, which another one replaces at the next start, and its discovery.
+struct Kept {
+    id: [u8; 32],
+    discovery: Option<Arc<DiscoveryService>>,
+}
+
+impl Upkeep for Kept {
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError> {
+        let same = || Ok::<_, NodeError>(key(request.key, request.env)?.public().node_id() == self.id);
+        if matches!(request.key, KeySource::Throwaway) || same()? {
+            return Ok(Vec::new());
+        }
+        Ok(vec![
+            "the key of devp2p is another: the node keeps its identity until it is started again".to_owned(),
+        ])
+    }
+
+    fn gauges(&self) -> BoxFuture<'_, Vec<Gauge>> {
+        Box::pin(async {
+            match self.discovery.as_ref().and_then(|found| found.running()) {
+                Some(running) => discovery::gauges(&running).await,
+                None => Vec::new(),
+            }
+        })
+    }
+}
+
 impl Kit for Devp2pKit {
     fn name(&self) -> WireName {
         DEVP2P
@@ -94,14 +123,15 @@ impl Kit for Devp2pKit {
 
     fn build(&self, request: &BuildRequest<'_>) -> Result<Built, NodeError> {
         let config = config(request)?;
-        let id = hex::encode(config.key.public().node_id());
+        let kept = config.key.public().node_id();
+        let id = hex::encode(kept);
         let external = request.external.and_then(External::addr);
         let found = DiscoverySettings::read(request.values)?
             .map(|settings| DiscoveryService::new(Arc::clone(&config.key), settings, external));
         let wire = Arc::new(Devp2p::new(config));
         let (for_ready, for_url) = (Arc::clone(&wire), Arc::clone(&wire));
         let service = found.clone().map(|found| -> Arc<dyn Service> { found });
-        let answering = found.clone();
+        let (answering, discovered) = (found.clone(), found.clone());
         // The UDP port where discovery answers: the external one, where that is set; 0 for none.
         let udp = move |at: &External| {
             let running = answering.as_ref().and_then(|found| found.running());
@@ -121,7 +151,8 @@ impl Kit for Devp2pKit {
             })
             .bench(Bench::server())
             .cast(ChannelMap::plain(0))
-            .roles(Roles { services: service.into_iter().collect(), ..Roles::default() }))
+            .roles(Roles { services: service.into_iter().collect(), ..Roles::default() })
+            .upkeep(Kept { id: kept, discovery: discovered }))
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {

@@ -1,12 +1,15 @@
 //! Fabric's wire for the front door: peer folders, organisations, gossip channels.
 
+pub mod events;
 pub mod options;
 pub mod peer;
 
 pub use peer::FabricPeer;
 
 use crate::error::NodeError;
-use crate::kit::{BenchClient, BuildRequest, Built, KeyPlan, KeySource, Kit, forward};
+use crate::kit::{
+    BenchClient, BuildRequest, Built, Certificate, KeyPlan, KeySource, Kit, RenewPlan, Upkeep, forward,
+};
 use crate::settings::{Form, Setting, Values};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -74,6 +77,77 @@ fn wire(request: &BuildRequest<'_>) -> Result<Fabric, NodeError> {
     Fabric::new(config).map_err(NodeError::usage)
 }
 
+/// Certificates of a wire, as what operators see.
+pub(crate) fn certificates(wire: &Fabric) -> Vec<Certificate> {
+    let shown = |own: switchboard_fabric::wire::OwnCertificate| Certificate {
+        wire: FABRIC,
+        what: own.what,
+        subject: own.subject,
+        not_before: own.not_before,
+        expires: own.not_after,
+    };
+    wire.certificates().into_iter().map(shown).collect()
+}
+
+/// Takes over a folder's keys and certificates where they changed; says what did. With `same_identity` only a folder of
+/// the identity that the wire has is taken.
+pub(crate) fn renew(
+    wire: &Fabric,
+    folder: PeerFolder,
+    same_identity: bool,
+) -> Result<Vec<String>, NodeError> {
+    let (before, id) = (certificates(wire), wire.local_id());
+    let other = folder.identity.identity().pki_id() != *id.as_bytes();
+    if other && same_identity {
+        return Ok(vec![
+            "the identity of fabric is another: gossip keeps the one it has until the peer is started again, and so do its \
+             TLS certificates"
+                .to_owned(),
+        ]);
+    }
+    wire.set_folder(folder).map_err(NodeError::usage)?;
+    let after = certificates(wire);
+    let mut changes = Vec::new();
+    for new in &after {
+        let old = before.iter().find(|old| old.what == new.what);
+        if old.is_none_or(|old| (old.expires, old.not_before) != (new.expires, new.not_before)) {
+            let days = new.expires.duration_since(new.not_before).unwrap_or_default().as_secs() / 86_400;
+            changes.push(format!(
+                "fabric {} certificate taken over: {}, for {days} days",
+                new.what, new.subject
+            ));
+        }
+    }
+    if other {
+        changes.push(format!("fabric PKI-ID is {} now: new sessions show it", wire.local_id()));
+    }
+    Ok(changes)
+}
+
+/// The wire's keys and certificates while it runs.
+struct KeptFolder {
+    wire: Arc<Fabric>,
+    org: String,
+}
+
+impl Upkeep for KeptFolder {
+    fn certificates(&self) -> Vec<Certificate> {
+        certificates(&self.wire)
+    }
+
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError> {
+        if matches!(request.key, KeySource::Throwaway) {
+            return Ok(Vec::new());
+        }
+        let folder = folder(request.key, &self.org, request.env)?;
+        // What stands in the folder may be another, such as a list of revoked certificates.
+        let trust = folder.trust();
+        let changes = renew(&self.wire, folder, false)?;
+        self.wire.set_trust(trust).map_err(NodeError::usage)?;
+        Ok(changes)
+    }
+}
+
 impl Kit for FabricKit {
     fn name(&self) -> WireName {
         FABRIC
@@ -107,13 +181,15 @@ impl Kit for FabricKit {
         }
         let wire = Arc::new(wire(request)?);
         let (pki_id, org) = (wire.local_id().to_string(), org(request.values).to_owned());
+        let (kept, own) = (Arc::clone(&wire), org.clone());
         Ok(Built::new(wire, |at| format!("fabric://{at}"))
             .ready(move |at| match at {
                 Some(at) => json!({"endpoint": at.to_string(), "pki_id": pki_id, "msp": org}),
                 None => json!({"pki_id": pki_id, "msp": org}),
             })
             .bench(server())
-            .cast(switchboard_fabric::cast::channels(&channel(request.values)?)))
+            .cast(switchboard_fabric::cast::channels(&channel(request.values)?))
+            .upkeep(KeptFolder { wire: kept, org: own }))
     }
 
     fn keygen(&self, plan: &KeyPlan, env: &Env) -> Result<Value, NodeError> {
@@ -132,6 +208,36 @@ impl Kit for FabricKit {
         };
         Ok(json!({"org": plan.org, "msp": made.msp.display().to_string(), "peers": shown(&made.peers),
             "users": shown(&made.users), "admins": shown(&made.admins)}))
+    }
+
+    fn renew(&self, plan: &RenewPlan, env: &Env) -> Result<Value, NodeError> {
+        let above = plan.member.parent().filter(|above| !above.as_os_str().is_empty());
+        let org = plan.authority.clone().unwrap_or_else(|| above.unwrap_or(Path::new(".")).to_owned());
+        let ca = if org.join("ica").is_dir() { org.join("ica") } else { org.join("ca") };
+        let tlsca = org.join("tlsca");
+        let missing = |folder: &Path| {
+            let folder = folder.display();
+            NodeError::usage(format!(
+                "there is no CA in {folder}: name the organisation's folder with --authority"
+            ))
+        };
+        if let Some(folder) = [&ca, &tlsca].into_iter().find(|folder| !folder.is_dir()) {
+            return Err(missing(folder));
+        }
+        let mut renewal = keygen::Renewal::default();
+        if plan.new_key {
+            renewal = renewal.with_new_key();
+        }
+        if let Some(days) = plan.days {
+            renewal = renewal.valid_for(Duration::from_secs(days.saturating_mul(86_400)));
+        }
+        let mut renewed = vec!["tls"];
+        keygen::renew_tls(&tlsca, &plan.member, renewal, env.wall()).map_err(NodeError::usage)?;
+        if !plan.tls_only {
+            keygen::renew(&ca, &plan.member, renewal, env.wall()).map_err(NodeError::usage)?;
+            renewed.push("identity");
+        }
+        Ok(json!({"folder": plan.member.display().to_string(), "renewed": renewed}))
     }
 
     /// One organisation, a peer's folder for each node.

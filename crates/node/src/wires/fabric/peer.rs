@@ -85,7 +85,12 @@ pub const STORE_SETTINGS: &[Setting] = &[
 ];
 
 /// Settings of the node that these roles have, too.
-const OF_NODE: [&str; 10] = [
+const OF_NODE: [&str; 15] = [
+    "admin",
+    "admin-token",
+    "metric-names",
+    "trusted",
+    "peer",
     "listen",
     "key-file",
     "data",
@@ -356,6 +361,9 @@ pub fn ledger_folder(data: &Path) -> PathBuf {
 
 /// A running member.
 pub struct FabricPeer {
+    env: Env,
+    wire: Arc<Fabric>,
+    stores: bool,
     switch: Switch,
     shell: Arc<Shell>,
     ready: Value,
@@ -372,11 +380,8 @@ impl std::fmt::Debug for FabricPeer {
 }
 
 impl FabricPeer {
-    /// Starts a member with these settings: one that stores blocks, or one that only looks on.
-    ///
-    /// # Errors
-    /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
-    pub async fn start(values: &Values, stores: bool, env: Env) -> Result<Self, NodeError> {
+    /// What of the settings is the node's.
+    pub(crate) fn decide(values: &Values) -> Result<NodeConfig, NodeError> {
         let mut of_node = Values::default();
         for (name, given) in values.iter().filter(|(name, _)| OF_NODE.contains(name)) {
             of_node.set(name, given.texts.clone(), given.source.clone());
@@ -385,7 +390,42 @@ impl FabricPeer {
         if !of_node.has("max-peers") {
             of_node.set("max-peers", vec![MAX_PEERS.to_owned()], Source::Flag);
         }
-        let node = NodeConfig::decide(of_node)?;
+        NodeConfig::decide(of_node)
+    }
+
+    /// Reads keys, certificates and organisations anew, and takes over those that may change while the member runs; says
+    /// what changed.
+    pub(crate) fn reload_keys(
+        &self,
+        node: &NodeConfig,
+        old: &Values,
+        new: &Values,
+    ) -> Result<Vec<String>, NodeError> {
+        let key = node.key(FABRIC);
+        if matches!(key, crate::kit::KeySource::Throwaway) {
+            return Ok(Vec::new());
+        }
+        let own = new.text("org").unwrap_or(DEFAULT_ORG);
+        let keys = folder(&key, own, &self.env)?;
+        let trust = trust_of(keys.trust(), new)?;
+        let names =
+            |trust: &Trust| -> Vec<String> { trust.organisations().map(|msp| msp.id().to_owned()).collect() };
+        let (was, is) = (names(&self.wire.config().policy.trust()), names(&trust));
+        let mut changes = super::renew(&self.wire, keys, true)?;
+        // What stands in the folders may be another, even where their names are the same.
+        self.wire.set_trust(trust).map_err(NodeError::usage)?;
+        if was != is || old.texts("trust") != new.texts("trust") {
+            changes.push(format!("organisations trusted now: {}", is.join(", ")));
+        }
+        Ok(changes)
+    }
+
+    /// Starts a member with these settings: one that stores blocks, or one that only looks on.
+    ///
+    /// # Errors
+    /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
+    pub async fn start(values: &Values, stores: bool, env: Env) -> Result<Self, NodeError> {
+        let node = Self::decide(values)?;
         if node.listen.is_empty() {
             return Err(NodeError::usage(
                 "a peer must be reached: say where it listens with --listen HOST:PORT",
@@ -422,7 +462,8 @@ impl FabricPeer {
             let chaincodes = chaincodes.remove(channel).unwrap_or_default();
             joining.push(Joining { channel: channel.clone(), config, setup, chaincodes });
         }
-        let (wire, crypto) = Self::wire(values, keys, trust, &env)?;
+        let (wire, crypto) = Self::made(values, keys, trust, &env)?;
+        let (kept, clock) = (Arc::clone(&wire), env.clone());
         let shell = Shell::new(env.clone(), Arc::clone(&wire), crypto);
         let events = Mutex::new(Some(shell.events()));
         let beginning = Beginning { config: plan.config, external: plan.external, channels: joining };
@@ -432,6 +473,7 @@ impl FabricPeer {
             limits.outbound = node.max_peers.max(1);
             // A whole organisation may start at once, and each member probes before it connects.
             limits.pending_inbound = PENDING_INBOUND;
+            limits.trusted.clone_from(&node.trusted);
             limits.send_rate = node.send_rate;
             limits.recv_rate = node.recv_rate;
             limits.strict_addresses = node.strict_addresses;
@@ -441,7 +483,11 @@ impl FabricPeer {
         for ListenAt { wire, addr } in &node.listen {
             builder = builder.listen(*addr, wire.as_slice());
         }
-        let switch = builder.start().await.map_err(NodeError::usage)?;
+        let switch = builder.start().await.map_err(crate::builder::not_started)?;
+        for peer in &node.peers {
+            let (_, candidate) = node.kits.parse(peer)?;
+            switch.add_static(candidate).await;
+        }
         let endpoint = shell.look(|gossip| gossip.self_info().endpoint.to_string());
         let pki_id = shell.look(|gossip| gossip.pki_id().to_string());
         let listening: Vec<_> = switch
@@ -454,7 +500,8 @@ impl FabricPeer {
             "fabric": {"endpoint": endpoint, "pki_id": pki_id, "msp": own},
             "listening": listening,
         });
-        Ok(Self { switch, shell, ready, events, stdin_stop: node.stdin_stop, _data: data })
+        let stdin_stop = node.stdin_stop;
+        Ok(Self { env: clock, wire: kept, stores, switch, shell, ready, events, stdin_stop, _data: data })
     }
 
     fn setup(
@@ -476,7 +523,7 @@ impl FabricPeer {
         })
     }
 
-    fn wire(
+    fn made(
         values: &Values,
         keys: switchboard_fabric::PeerFolder,
         trust: Trust,
@@ -504,6 +551,18 @@ impl FabricPeer {
     pub fn events(&self) -> Receiver<ShellEvent> {
         let first = self.events.lock().ok().and_then(|mut events| events.take());
         first.unwrap_or_else(|| self.shell.events())
+    }
+
+    /// Its wire.
+    #[must_use]
+    pub fn wire(&self) -> &Fabric {
+        &self.wire
+    }
+
+    /// Whether it stores blocks.
+    #[must_use]
+    pub fn stores(&self) -> bool {
+        self.stores
     }
 
     /// Its Switch.

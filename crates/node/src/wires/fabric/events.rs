@@ -6,7 +6,7 @@ use switchboard_fabric_gossip::shell::{ShellEvent, StateSaid};
 use switchboard_fabric_gossip::{Event, Member};
 
 /// A member that is alive, or dead.
-pub(super) fn member(event: &str, member: &Member) -> Option<(Value, String)> {
+pub fn member(event: &str, member: &Member) -> Option<(Value, String)> {
     let endpoint = member.preferred().map(|at| printable(at.as_str()));
     let sign = if event == "member_alive" { "+" } else { "-" };
     let text =
@@ -17,7 +17,7 @@ pub(super) fn member(event: &str, member: &Member) -> Option<(Value, String)> {
 }
 
 /// What the shell tells.
-pub(super) fn shell_event(event: &ShellEvent) -> Option<(Value, String)> {
+pub fn shell_event(event: &ShellEvent) -> Option<(Value, String)> {
     Some(match event {
         ShellEvent::Gossip(event) => return gossip_event(event),
         ShellEvent::Block { channel, number, sha256 } => (
