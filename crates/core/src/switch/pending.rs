@@ -5,8 +5,9 @@
 //!                   └─ all slots taken: the network with most pending handshakes gives its oldest
 //! ```
 //!
-//! A network is a v4 /24 or a v6 /64; on loopback each address is one. Unproven handshakes yield first. A victim is
-//! only taken when no slot is free; else the deadline of the handshake ends it, which is never before 5 s.
+//! A network is a v4 /24 or a v6 /64. Unproven handshakes yield only. A victim is only taken when no slot is free; else
+//! the deadline of the handshake ends it, which is never before 5 s. Who is alone in its network yields only when every
+//! network has one: then the oldest of all.
 //!
 //! Limits: as many entries as there are slots; choosing looks at each network once. Not protected: who has as many
 //! networks as there are slots is not told from honest strangers.
@@ -39,11 +40,6 @@ pub(crate) struct Pending {
     next: Number,
 }
 
-fn network(ip: IpAddr) -> IpNet {
-    let ip = ip.to_canonical();
-    if ip.is_loopback() { IpNet::from(ip) } else { network_of(ip, 24, 64) }
-}
-
 impl Pending {
     /// Takes a slot, if need be another's, which is told through its `Notify`. `None` when every slot is held by a
     /// proven identity.
@@ -55,7 +51,7 @@ impl Pending {
             }
             self.leave(victim);
         }
-        let (network, evicted) = (network(ip), Arc::<Notify>::default());
+        let (network, evicted) = (network_of(ip, 24, 64), Arc::<Notify>::default());
         let number = self.next;
         self.next += 1;
         self.unproven.entry(network).or_default().insert((now, number));

@@ -39,16 +39,33 @@ fn slow_strangers_of_one_network_yield_to_each_other() {
     assert!(done > 580, "{done}");
 }
 
-/// On loopback each address counts as a network.
+/// Few networks of many addresses each do not take the slot of one that is alone in its network; v6 hosts count by /64.
 #[test]
-fn an_address_of_loopback_is_fair_to_another() {
+fn who_is_alone_in_its_network_is_spared() {
     let (mut pending, now) = (Pending::default(), Instant::now());
-    let (friend, _) = pending.enter([127, 0, 0, 2].into(), 4, now).unwrap();
-    for n in 0..100 {
-        pending.enter([127, 0, 0, 1].into(), 4, now + ms(n)).unwrap();
+    let alone = ["127.9.0.1", "9.9.9.9", "2001:db8::1", "::ffff:7.7.7.7"];
+    let spared: Vec<_> = alone.map(|ip| pending.enter(ip.parse().unwrap(), 12, now).unwrap().0).into();
+    for n in 0..1_000_u32 {
+        let v4 = IpAddr::from([127, 66, (n % 4) as u8, (n / 4 % 250) as u8]);
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 7, 0, 0, (n >> 16) as u16, n as u16]);
+        let later = now + ms(n.into());
+        pending.enter(v4, 12, later).unwrap();
+        pending.enter(v6, 12, later).unwrap();
     }
-    assert!(pending.entries.contains_key(&friend));
-    assert_eq!(pending.len(), 4);
+    assert!(spared.iter().all(|number| pending.entries.contains_key(number)));
+    assert_eq!(pending.len(), 12);
+}
+
+/// When every network has one, the oldest yields: as many networks as there are slots do not keep newcomers out.
+#[test]
+fn when_all_are_alone_the_oldest_yields() {
+    let (mut pending, start) = (Pending::default(), Instant::now());
+    let mut numbers = Vec::new();
+    for n in 0..20_u8 {
+        numbers.push(pending.enter([20, 0, n, 1].into(), 8, start + ms(n.into())).unwrap().0);
+        let newest = &numbers[numbers.len().saturating_sub(8)..];
+        assert!(newest.iter().all(|number| pending.entries.contains_key(number)), "{n}");
+    }
 }
 
 #[test]
