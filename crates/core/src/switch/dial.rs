@@ -14,7 +14,7 @@
 //! A static peer's back-off starts anew only after a session that lasted [`DialRules::steady`], so that a peer
 //! that accepts and drops us is not dialled in a tight loop.
 //!
-//! Limits: [`MAX_QUEUED`] offers wait; the history forgets what is older than it has to be.
+//! Limits: [`MAX_QUEUED`] offers wait; the history has [`MAX_HISTORY`] entries, of which the oldest is forgotten first.
 
 use crate::candidate::{Candidate, Provenance};
 use crate::id::PeerId;
@@ -26,6 +26,8 @@ use tokio::time::Instant;
 
 /// Candidates that may wait.
 pub const MAX_QUEUED: usize = 1_024;
+/// Candidates that are remembered as dialled lately.
+pub const MAX_HISTORY: usize = 16_384;
 
 /// Names a candidate: by identity where it is known, else by address.
 pub(crate) type Key = String;
@@ -123,8 +125,8 @@ pub(crate) struct DialPlan {
     queue: VecDeque<Candidate>,
     /// Candidates dialled lately, until when they rest.
     history: BTreeMap<Key, Instant>,
-    /// When the history is searched for what is over.
-    sweep: Option<Instant>,
+    /// The same in the order of their ends, with entries that were renewed since.
+    order: VecDeque<(Instant, Key)>,
     under_way: BTreeSet<Key>,
     dialling: usize,
     /// Whether an offer has the next turn, or a source.
@@ -186,12 +188,30 @@ impl DialPlan {
         Ok(())
     }
 
+    /// From now on this one rests.
+    fn remember(&mut self, k: Key, now: Instant) {
+        let until = now + self.rules.history;
+        if self.history.insert(k.clone(), until) != Some(until) {
+            self.order.push_back((until, k));
+        }
+        self.forget(now);
+    }
+
+    /// Forgets whose rest is over, and the oldest of too many.
+    fn forget(&mut self, now: Instant) {
+        while let Some((until, _)) = self.order.front()
+            && (*until <= now || self.order.len() > MAX_HISTORY)
+            && let Some((until, k)) = self.order.pop_front()
+        {
+            if self.history.get(&k) == Some(&until) {
+                self.history.remove(&k);
+            }
+        }
+    }
+
     /// Why somebody is not dialled now, by what the plan knows.
     fn rests(&mut self, k: &Key, now: Instant) -> Option<Skip> {
-        if self.sweep.is_none_or(|at| at <= now) {
-            self.history.retain(|_, until| *until > now);
-            self.sweep = Some(now + self.rules.history);
-        }
+        self.forget(now);
         if self.under_way.contains(k) {
             Some(Skip::Dialling)
         } else if self.statics.contains_key(k) {
@@ -254,7 +274,7 @@ impl DialPlan {
                 told(&candidate, why);
                 continue;
             }
-            self.history.insert(k.clone(), now + self.rules.history);
+            self.remember(k.clone(), now);
             self.under_way.insert(k);
             self.dialling += 1;
             out.push(candidate);
@@ -271,7 +291,7 @@ impl DialPlan {
         if let Some(entry) = self.statics.get_mut(&k) {
             entry.phase = Phase::Dialling;
         }
-        self.history.insert(k, now + self.rules.history);
+        self.remember(k, now);
         self.dialling += 1;
         true
     }

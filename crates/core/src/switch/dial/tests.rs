@@ -144,6 +144,33 @@ fn the_queue_is_bounded() {
     assert_ok(plan.offer(at("one more", None), now));
 }
 
+/// Dials without end, each to somebody else: the oldest are forgotten first, and all when their time is over.
+#[test]
+fn the_history_is_bounded() {
+    let (mut plan, now) =
+        (DialPlan::new(DialRules { history: HISTORY, ..DialRules::default() }), Instant::now());
+    let name = |n: usize| n.to_string();
+    for n in 0..MAX_HISTORY + 100 {
+        let peer = at(&name(n), None);
+        assert!(plan.ask(&peer, now));
+        plan.failed(&peer, now, Miss::Again, 0);
+        assert!(plan.history.len() <= MAX_HISTORY && plan.order.len() <= MAX_HISTORY);
+    }
+    assert_ok(plan.offer(at(&name(99), None), now));
+    assert_err(plan.offer(at(&name(MAX_HISTORY + 99), None), now));
+    // Renewed again and again it takes one place.
+    let mut last = now;
+    for _ in 0..2 * MAX_HISTORY {
+        let peer = at("again", None);
+        last += Duration::from_nanos(1);
+        assert!(plan.ask(&peer, last));
+        plan.failed(&peer, last, Miss::Again, 0);
+    }
+    assert_eq!((plan.history.len(), plan.order.len()), (1, MAX_HISTORY));
+    assert_ok(plan.offer(at("again", None), last + HISTORY));
+    assert_eq!((plan.history.len(), plan.order.len()), (0, 0));
+}
+
 #[test]
 fn back_off_doubles_to_its_most_and_starts_anew_after_a_steady_session() {
     let (mut plan, mut now) = (DialPlan::default(), Instant::now());
