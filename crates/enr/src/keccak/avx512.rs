@@ -9,44 +9,16 @@
 //!
 //! Lanes are little-endian in memory on every processor that has AVX-512, so blocks are loaded as they are.
 //!
-//! This is the one place in the workspace with `unsafe`: a function compiled for AVX-512 may be called
+//! This and `bmi2.rs` are the places in the workspace with `unsafe`: a function compiled for AVX-512 may be called
 //! only after the processor was asked for it, which the compiler cannot see, and rows are loaded by address. Measured reason: the frame MAC hashes every
 //! byte of this wire, and sealing 64 KiB frames goes from about 155 to 540 MB/s on one core.
 
-use super::{RATE, State};
+use super::{RATE, ROUND, State};
 use std::arch::x86_64::{
     __m512i, _mm512_mask_storeu_epi64, _mm512_maskz_loadu_epi64, _mm512_permutex2var_epi64,
     _mm512_permutexvar_epi64, _mm512_rol_epi64, _mm512_rolv_epi64, _mm512_set_epi64,
     _mm512_ternarylogic_epi64, _mm512_xor_si512,
 };
-
-/// Round constants (spec: FIPS 202, 3.2.5).
-const ROUND: [u64; 24] = [
-    0x0000_0000_0000_0001,
-    0x0000_0000_0000_8082,
-    0x8000_0000_0000_808a,
-    0x8000_0000_8000_8000,
-    0x0000_0000_0000_808b,
-    0x0000_0000_8000_0001,
-    0x8000_0000_8000_8081,
-    0x8000_0000_0000_8009,
-    0x0000_0000_0000_008a,
-    0x0000_0000_0000_0088,
-    0x0000_0000_8000_8009,
-    0x0000_0000_8000_000a,
-    0x0000_0000_8000_808b,
-    0x8000_0000_0000_008b,
-    0x8000_0000_0000_8089,
-    0x8000_0000_0000_8003,
-    0x8000_0000_0000_8002,
-    0x8000_0000_0000_0080,
-    0x0000_0000_0000_800a,
-    0x8000_0000_8000_000a,
-    0x8000_0000_8000_8081,
-    0x8000_0000_0000_8080,
-    0x0000_0000_8000_0001,
-    0x8000_0000_8000_8008,
-];
 
 /// The absorbing function, if this processor can run it.
 pub(super) fn absorber() -> Option<super::Absorb> {

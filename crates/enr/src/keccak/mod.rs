@@ -5,10 +5,13 @@
 //! ```
 //!
 //! The frame MAC asks a digest of a state that goes on absorbing, so a [`Keccak256`] can be asked at any
-//! point without ending. The permutation is chosen once, at the first use: AVX-512 where the processor has it.
+//! point without ending. The permutation is chosen once, at the first use: AVX-512 where the processor has it, else
+//! BMI2, else portable.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bmi2;
 
 use std::sync::OnceLock;
 
@@ -19,6 +22,35 @@ const LANES: usize = 25;
 type State = [u64; LANES];
 /// Absorbs whole blocks, permuting after each; with no block it permutes once.
 type Absorb = fn(&mut State, &[[u8; RATE]]);
+
+/// Round constants (spec: FIPS 202, 3.2.5).
+#[cfg(target_arch = "x86_64")]
+const ROUND: [u64; 24] = [
+    0x0000_0000_0000_0001,
+    0x0000_0000_0000_8082,
+    0x8000_0000_0000_808a,
+    0x8000_0000_8000_8000,
+    0x0000_0000_0000_808b,
+    0x0000_0000_8000_0001,
+    0x8000_0000_8000_8081,
+    0x8000_0000_0000_8009,
+    0x0000_0000_0000_008a,
+    0x0000_0000_0000_0088,
+    0x0000_0000_8000_8009,
+    0x0000_0000_8000_000a,
+    0x0000_0000_8000_808b,
+    0x8000_0000_0000_008b,
+    0x8000_0000_0000_8089,
+    0x8000_0000_0000_8003,
+    0x8000_0000_0000_8002,
+    0x8000_0000_0000_0080,
+    0x0000_0000_0000_800a,
+    0x8000_0000_8000_000a,
+    0x8000_0000_8000_8081,
+    0x8000_0000_0000_8080,
+    0x0000_0000_8000_0001,
+    0x8000_0000_8000_8008,
+];
 
 fn portable(state: &mut State, blocks: &[[u8; RATE]]) {
     keccak::Keccak::new().with_f1600(|f1600| {
@@ -38,7 +70,7 @@ fn absorber() -> Absorb {
     static CHOSEN: OnceLock<Absorb> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
-        if let Some(fast) = avx512::absorber() {
+        if let Some(fast) = avx512::absorber().or_else(bmi2::absorber) {
             return fast;
         }
         portable
