@@ -3,7 +3,7 @@
 //! ```text
 //!   inbox of ack (22) ───────▶ the sender that waits for its nonce
 //!   inbox of each content ─┬─ (content, gossip channel) ─▶ the first handler that wants it
-//!                          └─ a task a content: what it has taken runs to its end before the next
+//!                          └─ one message of a content at a time: it runs to its end before the next
 //! ```
 //! A slow handler delays messages of the same content from the same peer, nothing else; it may wait for an
 //! acknowledgement. Messages of one content keep their order, those of two contents need not (Go peers send each
@@ -17,17 +17,18 @@ use crate::message::{Acknowledgement, Content, GossipMessage, Tag, decode_messag
 use crate::scan::{self, CONTENTS, Scanned};
 use crate::session::MAX_MESSAGE;
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use prost::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::{
-    BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Inbox, Overflow, Peer, Protocol,
-    ProtocolError, ProtocolSpec, SendError,
+    BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Overflow, Peer, Protocol, ProtocolError,
+    ProtocolSpec, SendError,
 };
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 
 /// The protocol's name.
 pub const GOSSIP: &str = "gossip";
@@ -239,21 +240,41 @@ impl Gossip {
 }
 
 impl Gossip {
-    /// Hands on one content's messages, in order.
-    async fn serve(self: Arc<Self>, with: GossipPeer, mut inbox: Inbox) -> Result<(), ProtocolError> {
-        while let Some(envelope) = inbox.recv().await {
+    /// Hands one message on; says of which content it was.
+    async fn serve(
+        self: Arc<Self>,
+        with: GossipPeer,
+        content: ChannelId,
+        envelope: Bytes,
+    ) -> (ChannelId, Result<(), ProtocolError>) {
+        let hand_on = async {
             let received = Received::of(&envelope)?;
             let content = received.content();
             if content == ACK {
                 with.acknowledged(received)?;
-                continue;
+                return Ok(());
             }
-            let handler = self.handlers.iter().find(|h| h.wants(content, received.head.channel));
-            if let Some(handler) = handler {
-                handler.handle(&with, received).await?;
+            match self.handlers.iter().find(|h| h.wants(content, received.head.channel)) {
+                Some(handler) => handler.handle(&with, received).await,
+                None => Ok(()),
             }
-        }
-        Ok(())
+        };
+        let done = hand_on.await;
+        (content, done)
+    }
+}
+
+/// Contents a message of which is being handled; their numbers are below 64.
+#[derive(Clone, Copy, Default)]
+struct Busy(u64);
+
+impl Busy {
+    fn bit(content: ChannelId) -> u64 {
+        1_u64.checked_shl(content.0.into()).unwrap_or(0)
+    }
+
+    fn is(self, content: ChannelId) -> bool {
+        self.0 & Self::bit(content) != 0
     }
 }
 
@@ -273,15 +294,27 @@ impl Protocol for Gossip {
             let _ending = Ending(Arc::clone(&waiting));
             let with = GossipPeer { peer, sender: io.sender(), waiting };
             self.handlers.iter().for_each(|handler| handler.started(&with));
-            // Dropped with this future, and with it every task in it.
-            let mut tasks = JoinSet::new();
-            for content in CONTENTS {
-                if let Some(inbox) = io.take(ChannelId(content as u16)) {
-                    tasks.spawn(Arc::clone(&self).serve(with.clone(), inbox));
+            // One message of each content at a time, in order: a handler that waits holds up its own content only.
+            let (mut busy, mut handling) = (Busy::default(), FuturesUnordered::new());
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    Some((content, done)) = handling.next() => {
+                        done?;
+                        busy.0 &= !Busy::bit(content);
+                        continue;
+                    }
+                    next = io.recv_of(|content| !busy.is(content)) => next,
+                };
+                if let Some((content, envelope)) = next {
+                    busy.0 |= Busy::bit(content);
+                    handling.push(Arc::clone(&self).serve(with.clone(), content, envelope));
+                    continue;
                 }
-            }
-            while let Some(ended) = tasks.join_next().await {
-                ended.map_err(|panicked| ProtocolError::Failed(panicked.into()))??;
+                // The session is over; what waits behind a message that is being handled comes after it.
+                let Some((content, done)) = handling.next().await else { break };
+                done?;
+                busy.0 &= !Busy::bit(content);
             }
             Ok(())
         })

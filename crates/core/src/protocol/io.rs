@@ -1,7 +1,7 @@
 //! What a protocol task holds: its channels to one peer, to receive and to send.
 //!
 //! ```text
-//!   ChannelIo      recv, receive, try_recv, take      one a protocol and peer
+//!   ChannelIo      recv, recv_of, receive, try_recv, take      one a protocol and peer
 //!   ChannelSender  send, try_send, send_within        cheap to clone, for other tasks
 //! ```
 //!
@@ -27,13 +27,19 @@ impl ChannelIo {
     /// The next message on any channel, in order of arrival; `None` when the session is over and all was read.
     /// Safe to drop half-way (in a `select!`).
     pub async fn recv(&mut self) -> Option<(ChannelId, Bytes)> {
-        let Received { channel, data, .. } = self.inboxes.recv().await?;
+        self.recv_of(|_| true).await
+    }
+
+    /// The next message on a wanted channel, in order of arrival; what waits on others stays there. `None` when the session
+    /// is over and nothing waits on a wanted channel. Safe to drop half-way.
+    pub async fn recv_of(&mut self, wanted: impl Fn(ChannelId) -> bool) -> Option<(ChannelId, Bytes)> {
+        let Received { channel, data, .. } = self.inboxes.recv(wanted).await?;
         Some((channel, data))
     }
 
     /// As [`ChannelIo::recv`], with when the message came.
     pub async fn receive(&mut self) -> Option<Received> {
-        self.inboxes.recv().await
+        self.inboxes.recv(|_| true).await
     }
 
     /// A message that waits already, if there is one.

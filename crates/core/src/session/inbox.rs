@@ -246,13 +246,13 @@ impl Inboxes {
         self.room.notify_one();
     }
 
-    /// The oldest message over all channels that are not read apart. `Err(true)` when closed and empty.
-    fn pop_any(&self) -> Result<Received, bool> {
+    /// The oldest message over all wanted channels that are not read apart. `Err(true)` when closed and none waits there.
+    fn pop_any(&self, wanted: impl Fn(ChannelId) -> bool) -> Result<Received, bool> {
         let mut state = self.state.lock();
         let oldest = state
             .queues
             .iter_mut()
-            .filter(|q| !q.apart)
+            .filter(|q| !q.apart && wanted(q.spec.id))
             .filter_map(|q| q.items.front().map(|item| item.arrival).map(|a| (a, q)))
             .min_by_key(|(arrival, _)| *arrival);
         let Some((_, queue)) = oldest else { return Err(state.closed) };
@@ -262,9 +262,9 @@ impl Inboxes {
         Ok(Received { channel, data, at })
     }
 
-    pub(crate) async fn recv(&self) -> Option<Received> {
+    pub(crate) async fn recv(&self, wanted: impl Fn(ChannelId) -> bool) -> Option<Received> {
         loop {
-            match self.pop_any() {
+            match self.pop_any(&wanted) {
                 Ok(found) => return Some(found),
                 Err(true) => return None,
                 Err(false) => self.wake.notified().await,
@@ -273,7 +273,7 @@ impl Inboxes {
     }
 
     pub(crate) fn try_recv(&self) -> Option<Received> {
-        self.pop_any().ok()
+        self.pop_any(|_| true).ok()
     }
 
     fn pop_one(&self, index: usize) -> Result<Received, Option<Arc<Notify>>> {

@@ -153,8 +153,8 @@ async fn what_waits_is_read_after_the_end_then_nothing() {
     assert!(queued(&inboxes, 0, 1) && queued(&inboxes, 1, 2));
     inboxes.close();
     assert_eq!(deliver(&inboxes, 0, bytes(1)), Told::Ignored);
-    assert_eq!(inboxes.recv().await.map(pair), Some((A, bytes(1))), "not what is read apart");
-    assert_eq!(inboxes.recv().await, None);
+    assert_eq!(inboxes.recv(|_| true).await.map(pair), Some((A, bytes(1))), "not what is read apart");
+    assert_eq!(inboxes.recv(|_| true).await, None);
     assert_eq!(apart.recv().await, Some(bytes(2)));
     assert_eq!(apart.recv().await, None);
     assert_eq!(apart.recv().await, None);
@@ -170,7 +170,7 @@ async fn all_readers_hear_of_the_end() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             inboxes.close();
         },
-        inboxes.recv(),
+        inboxes.recv(|_| true),
         apart.recv()
     );
     assert_eq!((any, one), (None, None));
@@ -229,7 +229,7 @@ async fn nothing_is_lost_between_threads() {
             let mut next = 0;
             loop {
                 // Dropped half-way, it loses nothing.
-                match timeout(Duration::from_micros(u64::from(next % 3) * 20), inboxes.recv()).await {
+                match timeout(Duration::from_micros(u64::from(next % 3) * 20), inboxes.recv(|_| true)).await {
                     Ok(Some(Received { data: message, .. })) => {
                         assert_eq!(message[..], u32::to_be_bytes(next))
                     }
@@ -275,4 +275,26 @@ fn a_window_as_large_as_the_ledger_is_never_over_it() {
     }
     reader.join().unwrap();
     assert_eq!(ledger.held(), 0);
+}
+
+/// What nobody wants now waits where it is, and does not hold up the rest, nor the end.
+#[tokio::test]
+async fn only_wanted_channels_are_read() {
+    let ledger = Ledger::new(1 << 20);
+    let specs = [ChannelSpec::new(0, 1), ChannelSpec::new(1, 1)];
+    let inboxes = Inboxes::new(&specs, ledger);
+    let put = |index: usize, byte: u8| {
+        let message = Incoming::new(vec![byte].into(), Instant::now());
+        assert!(matches!(inboxes.deliver(index, message), Delivery::Queued { .. }));
+    };
+    put(0, 1);
+    put(1, 2);
+    put(0, 3);
+    let byte = |received: Option<Received>| received.map(|received| received.data[0]);
+    assert_eq!(byte(inboxes.recv(|channel| channel.0 == 1).await), Some(2));
+    inboxes.close();
+    assert_eq!(byte(inboxes.recv(|channel| channel.0 == 1).await), None);
+    assert_eq!(byte(inboxes.recv(|_| true).await), Some(1));
+    assert_eq!(byte(inboxes.recv(|_| true).await), Some(3));
+    assert_eq!(byte(inboxes.recv(|_| true).await), None);
 }
