@@ -60,15 +60,15 @@ pub struct CometEncoder {
     era: Era,
     /// The shared channels and the largest message of each.
     channels: Vec<(u8, usize)>,
-    pending: Box<[u8; DATA_MAX]>,
-    filled: usize,
+    /// The data of a frame that is not full yet; empty between two writes.
+    pending: Vec<u8>,
 }
 
 impl CometEncoder {
     /// An encoder for the given channels; the number beside each is the largest message it carries.
     #[must_use]
     pub fn new(sealer: Sealer, era: Era, channels: Vec<(u8, usize)>) -> Self {
-        Self { sealer, era, channels, pending: Box::new([0; DATA_MAX]), filled: 0 }
+        Self { sealer, era, channels, pending: Vec::new() }
     }
 
     /// The wire numbers given to the core are channel bytes.
@@ -77,15 +77,12 @@ impl CometEncoder {
     }
 
     fn push(&mut self, mut bytes: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
+        self.pending.reserve_exact(DATA_MAX - self.pending.len());
         while !bytes.is_empty() {
-            let room = self.pending.get_mut(self.filled..).unwrap_or_default();
-            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
-            if let Some(place) = room.get_mut(..now.len()) {
-                place.copy_from_slice(now);
-            }
-            self.filled += now.len();
+            let (now, later) = bytes.split_at(bytes.len().min(DATA_MAX - self.pending.len()));
+            self.pending.extend_from_slice(now);
             bytes = later;
-            if self.filled == DATA_MAX {
+            if self.pending.len() == DATA_MAX {
                 self.flush(out)?;
             }
         }
@@ -93,9 +90,9 @@ impl CometEncoder {
     }
 
     fn flush(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let data = self.pending.get(..self.filled).unwrap_or_default();
-        self.filled = 0;
-        self.sealer.seal(data, out).map_err(|_| EncodeError::Exhausted)
+        let sealed = self.sealer.seal(&self.pending, out).map_err(|_| EncodeError::Exhausted);
+        self.pending.clear();
+        sealed
     }
 }
 
@@ -136,7 +133,10 @@ impl Encoder for CometEncoder {
     }
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        if self.filled == 0 { Ok(()) } else { self.flush(out) }
+        let done = if self.pending.is_empty() { Ok(()) } else { self.flush(out) };
+        // An idle session holds no frame.
+        self.pending = Vec::new();
+        done
     }
 }
 
@@ -157,7 +157,8 @@ pub struct CometDecoder {
     era: Era,
     shared: ChannelSet,
     ignored: ChannelSet,
-    plain: Box<[u8]>,
+    /// Opened and not decoded yet; empty while nothing comes.
+    plain: Vec<u8>,
     start: usize,
     end: usize,
 }
@@ -169,7 +170,7 @@ impl CometDecoder {
     pub fn new(opener: Opener, era: Era, shared: ChannelSet, ignored: ChannelSet, plain: &[u8]) -> Self {
         let mut held = plain.to_vec();
         held.resize(PLAIN.max(plain.len() + DATA_MAX), 0);
-        Self { opener, era, shared, ignored, plain: held.into(), start: 0, end: plain.len() }
+        Self { opener, era, shared, ignored, plain: held, start: 0, end: plain.len() }
     }
 
     fn held(&self) -> &[u8] {
@@ -180,6 +181,9 @@ impl CometDecoder {
     fn open_next(&mut self, src: &mut BytesMut) -> Result<Option<usize>, Fault> {
         let Some(frame) = src.get_mut(..FRAME) else { return Ok(None) };
         let data = self.opener.open(frame).map_err(secret_fault)?;
+        if self.plain.is_empty() {
+            self.plain.resize(PLAIN, 0);
+        }
         if self.end + data.len() > self.plain.len() {
             self.plain.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -201,7 +205,12 @@ impl Decoder for CometDecoder {
             match self.era.whole(self.held()).map_err(packet_fault)? {
                 Some(used) => break used,
                 None => match self.open_next(src)? {
-                    None => return Ok(None),
+                    None => {
+                        if self.start == self.end {
+                            (self.plain, self.start, self.end) = (Vec::new(), 0, 0);
+                        }
+                        return Ok(None);
+                    }
                     Some(0) => return Ok(Some(InFrame::Skip)),
                     Some(_) => {}
                 },

@@ -10,6 +10,7 @@
 use crate::frame::{self, FrameFault, MAX_BODY, Opener, Sealer, frame_len};
 use crate::message::{self, BASE_LENGTH, DISCONNECT, HELLO, PING, PONG};
 use bytes::{Bytes, BytesMut};
+use std::cell::RefCell;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
 
 /// RLP of an empty list: the payload of ping and pong.
@@ -22,14 +23,19 @@ const MAX_BASE: usize = message::MAX_HELLO;
 /// Frames out.
 pub struct RlpxEncoder {
     sealer: Sealer,
-    snappy: Option<snap::raw::Encoder>,
+    snappy: bool,
+}
+
+thread_local! {
+    /// A compressor keeps tables of 2 to 34 KiB and nothing of a message, so that all sessions of a thread share one.
+    static COMPRESSOR: RefCell<snap::raw::Encoder> = RefCell::new(snap::raw::Encoder::new());
 }
 
 impl RlpxEncoder {
     /// An encoder; `snappy` when both sides are of version 5.
     #[must_use]
     pub fn new(sealer: Sealer, snappy: bool) -> Self {
-        Self { sealer, snappy: snappy.then(snap::raw::Encoder::new) }
+        Self { sealer, snappy }
     }
 }
 
@@ -57,7 +63,10 @@ impl Encoder for RlpxEncoder {
                 (DISCONNECT, &goodbye)
             }
         };
-        let sealed = self.sealer.seal(code, payload, self.snappy.as_mut(), out);
+        let sealed = match self.snappy {
+            true => COMPRESSOR.with_borrow_mut(|snappy| self.sealer.seal(code, payload, Some(snappy), out)),
+            false => self.sealer.seal(code, payload, None, out),
+        };
         sealed.map_err(|_| EncodeError::TooLarge { len: payload.len(), limit: MAX_MESSAGE })
     }
 }
