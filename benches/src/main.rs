@@ -12,6 +12,7 @@
 
 mod cases;
 mod catch_up;
+mod idle;
 mod machine;
 mod parts;
 mod table;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
                 ours.push(case.ours());
             }
         }
-        rows.push(Row::new(&case, ours, theirs));
+        rows.extend(Row::all(&case, &ours, &theirs));
     }
     let part = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     rows.extend(parts::rows(args.rounds.max(1), args.quick, part));

@@ -1,15 +1,14 @@
 //! Medians, ranges and the ratio, as a table.
 
-use crate::cases::Case;
+use crate::cases::{Case, Goal};
 
 /// One case's figures.
 pub(crate) struct Row {
     name: String,
-    unit: &'static str,
     ours: Figures,
     theirs: Figures,
     lower_is_better: bool,
-    target: Option<f64>,
+    goal: Goal,
 }
 
 struct Figures {
@@ -26,15 +25,19 @@ fn figures(mut runs: Vec<f64>) -> Figures {
 }
 
 impl Row {
-    pub(crate) fn new(case: &Case, ours: Vec<f64>, theirs: Vec<f64>) -> Self {
-        Self {
-            name: case.name.clone(),
-            unit: case.unit,
-            ours: figures(ours),
-            theirs: figures(theirs),
-            lower_is_better: case.lower_is_better,
-            target: case.target,
-        }
+    /// The rows of a case, one for each of its figures.
+    pub(crate) fn all(case: &Case, ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> Vec<Self> {
+        let of = |runs: &[Vec<f64>], n: usize| {
+            figures(runs.iter().filter_map(|run| run.get(n).copied()).collect())
+        };
+        let row = |(n, figure): (usize, &crate::cases::Figure)| Self {
+            name: format!("{}{} [{}]", case.name, figure.what, figure.unit),
+            ours: of(ours, n),
+            theirs: of(theirs, n),
+            lower_is_better: figure.lower_is_better(),
+            goal: figure.goal,
+        };
+        case.figures.iter().enumerate().map(row).collect()
     }
 
     /// A row of a part that is measured by itself.
@@ -45,9 +48,9 @@ impl Row {
         ours: Vec<f64>,
         theirs: Vec<f64>,
     ) -> Self {
-        let lower_is_better = unit == "kB";
-        let (ours, theirs) = (figures(ours), figures(theirs));
-        Self { name: name.to_owned(), unit, ours, theirs, lower_is_better, target }
+        let goal = target.map_or(Goal::None, Goal::Ratio);
+        let name = format!("{name} [{unit}]");
+        Self { name, ours: figures(ours), theirs: figures(theirs), lower_is_better: unit == "kB", goal }
     }
 
     /// How many times better we are.
@@ -58,15 +61,17 @@ impl Row {
 }
 
 pub(crate) fn print(rows: &[Row]) {
-    println!("{:<44} {:>30} {:>30} {:>8}  target", "case", "ours (range)", "Go (range)", "ratio");
+    println!("{:<44} {:>30} {:>30} {:>8}  goal", "case", "ours (range)", "Go (range)", "ratio");
     for row in rows {
         let show = |f: &Figures| format!("{:.1} ({:.1}..{:.1})", f.median, f.least, f.most);
         let ratio = row.ratio();
-        let target = row
-            .target
-            .map_or(String::new(), |t| format!(">= {t:.1}x {}", if ratio >= t { "met" } else { "MISSED" }));
-        let name = format!("{} [{}]", row.name, row.unit);
-        println!("{name:<44} {:>30} {:>30} {ratio:>7.2}x  {target}", show(&row.ours), show(&row.theirs));
+        let met = |met: bool| if met { "met" } else { "MISSED" };
+        let goal = match row.goal {
+            Goal::None => String::new(),
+            Goal::Ratio(goal) => format!(">= {goal:.1}x {}", met(ratio >= goal)),
+            Goal::AtMost(most) => format!("<= {most:.0} {}", met(row.ours.median <= most)),
+        };
+        println!("{:<44} {:>30} {:>30} {ratio:>7.2}x  {goal}", row.name, show(&row.ours), show(&row.theirs));
     }
 }
 

@@ -50,7 +50,11 @@ func newBenchReactor(sw *p2p.Switch) *benchReactor {
 func (r *benchReactor) GetChannels() []*conn.ChannelDescriptor {
 	descs := make([]*conn.ChannelDescriptor, 0, len(benchChannels))
 	for _, id := range benchChannels {
-		descs = append(descs, &conn.ChannelDescriptor{ID: id, Priority: 1, SendQueueCapacity: 100,
+		priority := 1
+		if id == benchRequest || id == benchReply {
+			priority = 10
+		}
+		descs = append(descs, &conn.ChannelDescriptor{ID: id, Priority: priority, SendQueueCapacity: 100,
 			RecvMessageCapacity: recvCapacity, MessageType: &types.BytesValue{}})
 	}
 	return descs

@@ -31,7 +31,7 @@ func dial(o *options) {
 		addr.ID = p2p.ID(o.expectID)
 	}
 	switch o.do {
-	case "echo", "bulk", "idle", "connect", "pex":
+	case "echo", "bulk", "urgent", "idle", "connect", "pex":
 		dialSwitch(o, addr)
 	case "ping":
 		ping(o, addr)
@@ -64,10 +64,16 @@ func dialSwitch(o *options, addr *p2p.NetAddress) {
 		failed(<-n.events.dropped)
 	}
 	switch o.do {
-	case "echo", "bulk":
+	case "echo", "bulk", "urgent":
 		lost := make(chan error, 1)
 		go func() { lost <- errors.New(<-n.events.dropped) }()
-		if err := runBench(o, bench.wire(peer, lost)); err != nil {
+		run := runBench
+		if o.do == "urgent" {
+			run = func(o *options, w *benchWire) error {
+				return runUrgent(w, o.size, o.count, o.beside, time.Duration(o.everyMS)*time.Millisecond)
+			}
+		}
+		if err := run(o, bench.wire(peer, lost)); err != nil {
 			failed(err.Error())
 		}
 	case "connect":

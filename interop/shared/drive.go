@@ -141,6 +141,73 @@ func runEcho(w *benchWire, size, count, inFlight int) error {
 	return nil
 }
 
+// runUrgent sends small echoes at fixed times while a flow of large messages keeps its channel full. A time is from the
+// moment an echo is due, so that one that could not even be sent counts, too.
+func runUrgent(w *benchWire, size, count, beside int, every time.Duration) error {
+	small, flow := payload(size, "random"), payload(beside, "random")
+	want := bytes.Clone(small)
+	got := make(chan error, 1)
+	seq := 0
+	w.onEcho(func(b []byte) {
+		stamp(want, seq)
+		seq++
+		if !bytes.Equal(b, want) {
+			got <- fmt.Errorf("reply %d differs from what was sent", seq-1)
+			return
+		}
+		got <- nil
+	})
+	defer w.onEcho(nil)
+	if err := w.start(); err != nil {
+		return err
+	}
+	stop, failed := make(chan struct{}), make(chan error, 1)
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := w.data(flow); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	took := make([]time.Duration, 0, count)
+	due := time.Now().Add(300 * time.Millisecond) // the flow has filled its channel by then
+	for i := range count {
+		time.Sleep(time.Until(due))
+		stamp(small, i)
+		if err := w.echo(small); err != nil {
+			return err
+		}
+		select {
+		case err := <-got:
+			if err != nil {
+				return err
+			}
+		case err := <-failed:
+			return err
+		case err := <-w.lost:
+			return lostError(err)
+		}
+		took = append(took, time.Since(due))
+		due = due.Add(every)
+		if now := time.Now(); due.Before(now) {
+			due = now
+		}
+	}
+	sort.Slice(took, func(i, j int) bool { return took[i] < took[j] })
+	us := func(q float64) float64 {
+		return float64(took[int(q*float64(len(took)-1))].Nanoseconds()) / 1e3
+	}
+	emit("urgent", "size", size, "count", count, "beside", beside, "p50_us", us(0.5), "p99_us", us(0.99))
+	return nil
+}
+
 // runBulk sends total bytes one way and stops the clock when the report is back: only then is it
 // sure that the far end has read everything.
 func runBulk(w *benchWire, total int64, size int, kind string) error {

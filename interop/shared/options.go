@@ -26,6 +26,7 @@ type options struct {
 	seconds                      float64
 	timeout, flushThrottle       time.Duration
 	rates, out                   string
+	everyMS, beside              int
 
 	pex, seedMode, unsolicited bool
 	seeds, addrBook            string
@@ -64,7 +65,9 @@ func parseOptions(args []string) *options {
 	f.StringVar(&o.castFile, "cast", "", "file to start a cast of")
 	f.IntVar(&o.castChunk, "cast-chunk", 65536, "chunk size of a cast we start")
 	f.IntVar(&o.maxPeers, "max-peers", 50, "limit of peers")
-	f.StringVar(&o.do, "do", "connect", "echo, bulk, idle, connect, handshakes, ping or pex")
+	f.StringVar(&o.do, "do", "connect", "echo, bulk, urgent, idle, connect, handshakes, ping or pex")
+	f.IntVar(&o.everyMS, "every-ms", 10, "urgent: milliseconds from one echo to the next (comet)")
+	f.IntVar(&o.beside, "beside", 65536, "urgent: bytes of a message of the flow beside them (comet)")
 	f.IntVar(&o.size, "size", 1024, "payload bytes of a message")
 	f.StringVar(&o.sizes, "sizes", "", "echo: several sizes, comma between, in one session")
 	f.IntVar(&o.count, "count", 100, "messages, handshakes or pings")
@@ -98,7 +101,8 @@ func parseOptions(args []string) *options {
 		usage("--payload is random or zeros")
 	case o.rates != "huge" && o.rates != "default":
 		usage("--rates is huge or default")
-	case o.size < 0 || o.count < 1 || o.inFlight < 1 || o.parallel < 1 || o.bytes < 0 || o.maxPeers < 0 || o.seconds < 0:
+	case o.size < 0 || o.count < 1 || o.inFlight < 1 || o.parallel < 1 || o.bytes < 0 || o.maxPeers < 0 || o.seconds < 0 ||
+		o.everyMS < 1 || o.beside < 1:
 		usage("a number is out of range")
 	case o.count > 10_000_000:
 		usage("--count is at most 10000000")

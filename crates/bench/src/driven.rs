@@ -1,6 +1,6 @@
 //! Sessions in the hands of whoever measures them; the same on every wire.
 
-use super::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult};
+use super::{BenchError, BulkPlan, BulkResult, EchoPlan, EchoResult, UrgentPlan};
 use switchboard::protocol::channel::ChannelId;
 use switchboard::protocol::io::{ChannelIo, ChannelSender};
 use switchboard::session::inbox::Inbox;
@@ -24,6 +24,14 @@ pub trait Drive: Send {
     /// # Errors
     /// [`BenchError`]: the first thing that went wrong.
     fn bulk(&mut self, plan: BulkPlan) -> impl Future<Output = Result<BulkResult, BenchError>> + Send;
+
+    /// Runs echoes on a channel that goes before a flow's. The flow does not end: the session is of no further use.
+    ///
+    /// # Errors
+    /// [`BenchError`]: the first thing that went wrong; [`BenchError::NothingUrgent`] on a wire without such channels.
+    fn urgent(&mut self, _: UrgentPlan) -> impl Future<Output = Result<EchoResult, BenchError>> + Send {
+        std::future::ready(Err(BenchError::NothingUrgent))
+    }
 }
 
 /// Hands sessions to whoever drives them: the first 64 that wait. Those beyond are only looked at.

@@ -74,6 +74,19 @@ impl BulkPlan {
     }
 }
 
+/// Echoes at fixed times beside a one-way flow that keeps its channel full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UrgentPlan {
+    /// Echoes in all.
+    pub count: u64,
+    /// Bytes of each.
+    pub size: usize,
+    /// From one to the next.
+    pub every: Duration,
+    /// Bytes of each message of the flow.
+    pub beside: usize,
+}
+
 /// What an echo series gave.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EchoResult {
@@ -272,6 +285,9 @@ pub enum BenchError {
     /// An answer cannot be read; the text names the rule it breaks.
     #[error("the answer is malformed: {0}")]
     Malformed(&'static str),
+    /// The wire's `bench` has no channel that goes before another.
+    #[error("no channel of this wire's bench goes before another")]
+    NothingUrgent,
 }
 
 /// Where a series' messages go. A wire that wraps payloads wraps them here.
@@ -400,6 +416,61 @@ pub async fn run_bulk(
     let mb_per_s = per_second(plan.bytes as f64 / 1e6, seconds);
     Ok(BulkResult { sent_bytes: plan.bytes, sent_msgs, report, seconds, mb_per_s })
 }
+
+/// Runs echoes at their times while a flow keeps its channel full, until the last echo is back. A time is from the moment
+/// an echo is due, so that one that could not even be sent counts, too.
+///
+/// # Errors
+/// [`BenchError`]: the first thing that went wrong.
+pub async fn run_urgent(
+    plan: UrgentPlan,
+    sink: &mut impl Sink,
+    source: &mut impl Source,
+    flow: &mut impl Sink,
+) -> Result<EchoResult, BenchError> {
+    let (small, large) =
+        (Messages::new(plan.size, Payload::Random), Messages::new(plan.beside, Payload::Random));
+    let begin = Instant::now();
+    let filling = async {
+        for n in 0.. {
+            flow.send(large.get(n)).await?;
+        }
+        Ok::<_, BenchError>(())
+    };
+    let echoes = async {
+        let mut latencies = Latencies::default();
+        let mut due = begin + FILLED;
+        for n in 0..plan.count {
+            tokio::time::sleep_until(due).await;
+            sink.send(small.get(n)).await?;
+            let (reply, expected) = (next(source).await?, small.get(n));
+            latencies.record(due.elapsed());
+            if reply != expected {
+                return Err(BenchError::Differs { number: n, got: reply.len(), sent: expected.len() });
+            }
+            due = (due + plan.every).max(Instant::now());
+        }
+        Ok(latencies)
+    };
+    let latencies = tokio::select! {
+        biased;
+        done = echoes => done?,
+        Err(error) = filling => return Err(error),
+    };
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(EchoResult {
+        count: plan.count,
+        size: plan.size,
+        seconds,
+        rate: per_second(plan.count as f64, seconds),
+        p50_us: latencies.percentile_us(0.5),
+        p99_us: latencies.percentile_us(0.99),
+        max_us: latencies.max_us(),
+    })
+}
+
+/// The flow has filled its channel by then.
+const FILLED: Duration = Duration::from_millis(300);
 
 /// A rate; 0 when no time passed.
 fn per_second(amount: f64, seconds: f64) -> f64 {

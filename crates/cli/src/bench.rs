@@ -11,7 +11,7 @@ use std::time::Duration;
 use switchboard::text::printable;
 use switchboard::wire::{HandshakeError, connect};
 use switchboard::{Candidate, Env, Protocol, Reason, SendError, Switch, SwitchBuilder};
-use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload};
+use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload, UrgentPlan};
 use switchboard_node::config::KeyFile;
 use switchboard_node::kit::{BenchDriver, Built};
 use tokio::task::JoinSet;
@@ -64,6 +64,24 @@ enum Job {
         /// What the bytes are.
         #[arg(long, value_enum, default_value_t = Content::Random)]
         payload: Content,
+    },
+    /// Echoes at fixed times on a channel of priority 10, beside one of priority 1 that is kept full (comet).
+    #[command(after_help = "Example:\n  switchboard bench urgent URL --count 500 --size 256 --every-ms 10")]
+    Urgent {
+        #[command(flatten)]
+        to: To,
+        /// Echoes in all.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+        count: u64,
+        /// Bytes of each.
+        #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(..=MAX_SIZE))]
+        size: u64,
+        /// Milliseconds from one to the next.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+        every_ms: u64,
+        /// Bytes of a message of the flow beside them.
+        #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u64).range(1..=MAX_SIZE))]
+        beside: u64,
     },
     /// Whole handshakes, a new identity each. With --key-file all have that one, and the node may refuse those that
     /// come before it has seen the last one go; they are counted, as the handshake itself was whole.
@@ -149,6 +167,20 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
                 let (bytes, messages) = (r.bytes, r.messages);
                 return Err(Fail::job(format!("the peer counted {bytes} bytes in {messages} messages")));
             }
+        }
+        Job::Urgent { to, count, size, every_ms, beside } => {
+            let (switch, mut driver) = session(&to, &env).await?;
+            let every = Duration::from_millis(every_ms);
+            let plan = UrgentPlan { count, size: size as usize, every, beside: beside as usize };
+            let r = driver.urgent(plan).await.map_err(series)?;
+            switch.stop().await;
+            let value = json!({"event": "urgent", "size": r.size, "count": r.count, "beside": beside,
+                "p50_us": r.p50_us, "p99_us": r.p99_us, "max_us": r.max_us});
+            let text = format!(
+                "{count} x {size} bytes there and back, beside messages of {beside}: p50 {:.0} us, p99 {:.0} us, most {:.0} us",
+                r.p50_us, r.p99_us, r.max_us
+            );
+            output.event(&value, &text);
         }
         Job::Handshakes { to, count, parallel } => {
             let seconds = handshakes(&to, count, parallel, &env).await?;

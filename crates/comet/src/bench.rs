@@ -22,7 +22,7 @@ use switchboard::{
 };
 use switchboard_bench::{
     BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
-    Sink, Source, run_bulk, run_echo,
+    Sink, Source, UrgentPlan, run_bulk, run_echo, run_urgent,
 };
 use tokio::sync::mpsc;
 
@@ -40,6 +40,8 @@ pub const RECV_LIMIT: usize = 21 << 20;
 const RECV_WINDOW: usize = 4 << 20;
 /// Messages that may wait to be sent, as the Go peers have it.
 const SEND_QUEUE: usize = 100;
+/// Priority of echoes; that of flows and reports is 1 (as the Go peers have it).
+const URGENT: u32 = 10;
 /// Longest report read.
 const MAX_REPORT: usize = 1024;
 
@@ -78,7 +80,7 @@ impl Bench {
 impl Protocol for Bench {
     fn spec(&self) -> ProtocolSpec {
         let channel = |id: ChannelId| {
-            ChannelSpec::new(id.0, 1)
+            ChannelSpec::new(id.0, if [REQUEST, REPLY].contains(&id) { URGENT } else { 1 })
                 .send_queue(SEND_QUEUE)
                 .recv_limit(RECV_LIMIT)
                 .recv_window(RECV_WINDOW)
@@ -206,5 +208,10 @@ impl Drive for Driver {
             parse_report(&reports.recv().await.ok_or(BenchError::Ended)?).map(Some)
         };
         run_bulk(plan, &mut Flow(sender), report).await
+    }
+    async fn urgent(&mut self, plan: UrgentPlan) -> Result<EchoResult, BenchError> {
+        let Ends { sender, replies, .. } = &mut self.0;
+        sender.send(DATA, wrap(&[KIND_START])).await?;
+        run_urgent(plan, &mut Requests(sender), &mut Replies(replies), &mut Flow(sender)).await
     }
 }

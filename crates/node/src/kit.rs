@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use switchboard::service::Service;
 use switchboard::wire::{AddressError, Wire};
 use switchboard::{BoxFuture, Candidate, Env, PeerId, Protocol, WireName};
-use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult};
+use switchboard_bench::{BenchError, BulkPlan, BulkResult, Drive, EchoPlan, EchoResult, UrgentPlan};
 use switchboard_cast::ChannelMap;
 use tokio::sync::mpsc;
 
@@ -450,6 +450,8 @@ pub trait BenchDriver: Send {
     fn echo(&mut self, plan: EchoPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>>;
     /// Runs a one-way flow.
     fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>>;
+    /// Runs echoes that go before a flow, where the wire's `bench` has such channels.
+    fn urgent(&mut self, plan: UrgentPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>>;
 }
 
 impl<D: Drive> BenchDriver for D {
@@ -459,6 +461,10 @@ impl<D: Drive> BenchDriver for D {
 
     fn bulk(&mut self, plan: BulkPlan) -> BoxFuture<'_, Result<BulkResult, BenchError>> {
         Box::pin(Drive::bulk(self, plan))
+    }
+
+    fn urgent(&mut self, plan: UrgentPlan) -> BoxFuture<'_, Result<EchoResult, BenchError>> {
+        Box::pin(Drive::urgent(self, plan))
     }
 }
 
