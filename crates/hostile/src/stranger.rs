@@ -82,9 +82,33 @@ pub(crate) async fn dial(
     offering: Offering,
     from: Ipv4Addr,
 ) -> anyhow::Result<(Talker, Listener, ChannelMap)> {
+    let stream = connect(from, node.addr()?).await?;
+    shake_hands(world, node, (wire, offering), from, stream).await
+}
+
+/// The same, with little room in the system for what the node says.
+pub(crate) async fn dial_deaf(
+    world: &World,
+    node: &Node,
+    wire: &str,
+    offering: Offering,
+    from: Ipv4Addr,
+) -> anyhow::Result<(Talker, Listener)> {
+    let stream = connect_with(from, node.addr()?, Some(ROOM)).await?;
+    let (talker, listener, _) = shake_hands(world, node, (wire, offering), from, stream).await?;
+    Ok((talker, listener))
+}
+
+async fn shake_hands(
+    world: &World,
+    node: &Node,
+    (wire, offering): (&str, Offering),
+    from: Ipv4Addr,
+    stream: TcpStream,
+) -> anyhow::Result<(Talker, Listener, ChannelMap)> {
     let kit = kit(wire)?;
     let key = match kit.has_organisations() {
-        true => KeySource::File(world.hostile_peer().to_owned()),
+        true => KeySource::File(world.hostile_peer(0).to_owned()),
         false => KeySource::Throwaway,
     };
     let built = world.build(kit, &key, from)?;
@@ -98,7 +122,6 @@ pub(crate) async fn dial(
     };
     let upgrade =
         Upgrade { env: world.env(from), offer: Arc::new(offer), gate: Arc::new(OpenGate), listen: None };
-    let stream = connect(from, node.addr()?).await?;
     let dialled = built.wire.dial(Connection::tcp(stream)?, node.candidate(wire, None)?, upgrade);
     let session = timeout(HANDSHAKE, dialled).await.map_err(|_| anyhow!("no handshake"))??;
     let channels = session.channels;
@@ -129,6 +152,11 @@ impl Talker {
     /// Takes an answer to a ping.
     fn pong(&mut self) -> anyhow::Result<()> {
         Ok(self.encoder.encode(OutFrame::Pong, &mut self.out)?)
+    }
+
+    /// Takes a ping.
+    pub(crate) fn ping(&mut self) -> anyhow::Result<()> {
+        Ok(self.encoder.encode(OutFrame::Ping, &mut self.out)?)
     }
 
     /// How much of a message fits into one frame.
@@ -259,8 +287,23 @@ impl OldPeer {
     }
 
     pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
-        self.stream.write_all(&self.out).await?;
-        self.out.clear();
+        self.flush_but(0).await
+    }
+
+    /// Writes what was taken, but for its last bytes. May be dropped and called again.
+    pub(crate) async fn flush_but(&mut self, kept: usize) -> anyhow::Result<()> {
+        while self.out.len() > kept {
+            let most = self.out.len() - kept;
+            let n = self.stream.write(&self.out[..most]).await?;
+            let _ = self.out.split_to(n);
+        }
+        Ok(())
+    }
+
+    /// Reads so many bytes, whatever they are.
+    pub(crate) async fn read(&mut self, bytes: usize) -> anyhow::Result<()> {
+        let mut read = vec![0; bytes];
+        self.stream.read_exact(&mut read).await?;
         Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub(crate) const STOP: f64 = 2.0;
 pub(crate) const HONEST: f64 = 0.99;
 /// Bytes one stranger may make the node hold (`Limits::bytes_per_peer`), with 10 %.
 pub(crate) const PER_STRANGER: u64 = (64 << 20) / 10 * 11;
+/// Bytes all strangers together may make the node hold (`Limits::bytes_total`), with 10 %.
+pub(crate) const LEDGER: u64 = (1 << 30) / 10 * 11;
 /// Growth that has other causes: honest visitors, the allocator.
 pub(crate) const NOISE: u64 = 24 << 20;
 
@@ -101,7 +103,7 @@ impl Trial {
         let p99 = seen.pressed.percentile_us(0.99) / 1e3;
         let most = self.world.latency.as_secs_f64() * 1e3;
         report.check("echo p99", format!("{p99:.1} ms"), format!("≤ {most:.0} ms"), p99 <= most);
-        report.seconds("stop", stop.after, STOP);
+        report.seconds("stop", stop.after, STOP * self.world.slack);
         report.check("runs to the end", runs.to_string(), "true".to_owned(), runs);
         if let Some(line) = panicked {
             report.check("panics", line, "none".to_owned(), false);

@@ -3,7 +3,7 @@
 //! ```text
 //!   peer0            the node's identity on the fabric wire
 //!   peer1            the honest session that stays     peer2 … peer41    visitors, in turn
-//!   peer42           the honest taker of casts         peer43 …          attackers
+//!   peer42           the honest taker of casts         peer43 … peer60   attackers
 //! ```
 
 use crate::Args;
@@ -23,9 +23,13 @@ use tempfile::TempDir;
 
 /// The organisation.
 pub(crate) const ORG: &str = "Org1MSP";
+/// What breaks a bound here takes ten times as long, or for ever.
+const SLACK: f64 = 4.0;
 const VISITORS: usize = 40;
 const TAKER: usize = 2 + VISITORS;
-const PEERS: usize = TAKER + 2;
+/// Attackers on the fabric wire.
+pub(crate) const ATTACKERS: usize = 18;
+const PEERS: usize = TAKER + 1 + ATTACKERS;
 
 /// What all trials share.
 pub(crate) struct World {
@@ -40,6 +44,8 @@ pub(crate) struct World {
     pub(crate) hold: Duration,
     /// Bound of honest echoes.
     pub(crate) latency: Duration,
+    /// Bounds of time are multiplied by this: the short form runs where others compile.
+    pub(crate) slack: f64,
 }
 
 impl World {
@@ -59,7 +65,8 @@ impl World {
             short: args.short,
             one_cpu: args.one_cpu,
             hold: Duration::from_secs(args.seconds.unwrap_or(if args.short { 2 } else { 15 })),
-            latency: Duration::from_millis(args.latency_ms),
+            latency: Duration::from_millis(args.latency_ms.unwrap_or(if args.short { 3_000 } else { 250 })),
+            slack: if args.short { SLACK } else { 1.0 },
         })
     }
 
@@ -103,9 +110,9 @@ impl World {
         self.peer(0)
     }
 
-    /// An attacker's folder on the fabric wire.
-    pub(crate) fn hostile_peer(&self) -> &Path {
-        self.peer(TAKER + 1)
+    /// The `n`th attacker's folder on the fabric wire.
+    pub(crate) fn hostile_peer(&self, n: usize) -> &Path {
+        self.peer(TAKER + 1 + n % ATTACKERS)
     }
 
     fn key(&self, wire: &str, peer: usize) -> KeySource {

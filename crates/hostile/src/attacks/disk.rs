@@ -61,9 +61,11 @@ pub(crate) fn full(world: &Arc<World>) -> Trying<'_> {
         let mut launch = Launch::new(world)?;
         launch.disk = Some((DISK, DISK * 2));
         match Node::try_start(world, &launch, Duration::from_secs(5)).await? {
-            Ok(mut node) => {
-                report.seconds("stop on a disk full from the start", node.stop().await?.after, STOP)
-            }
+            Ok(mut node) => report.seconds(
+                "stop on a disk full from the start",
+                node.stop().await?.after,
+                STOP * world.slack,
+            ),
             Err(not) => {
                 let said = not.ended.code.is_some_and(|code| code != 0 && code != 101);
                 report.check(
@@ -107,7 +109,7 @@ pub(crate) fn kill(world: &Arc<World>) -> Trying<'_> {
         trial.press()?;
         sleep(world.hold / 2).await;
         let mut report = trial.finish().await?;
-        report.seconds("ready after kill -9", ready, READY);
+        report.seconds("ready after kill -9", ready, READY * world.slack);
         report.must("the cast had begun", begun.is_some());
         report.must("the cast is whole in the end", done.is_some());
         report.notes.push(format!("whole before the kill: {whole}"));

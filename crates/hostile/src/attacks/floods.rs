@@ -118,7 +118,7 @@ pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
         crossing.leave().await;
         let mut report = trial.finish().await?;
         let calm = calm.unwrap_or(Duration::from_secs(20));
-        let most = (calm.as_secs_f64() * 3.0).max(1.0);
+        let most = (calm.as_secs_f64() * 3.0).max(1.0) * world.slack;
         report.seconds(
             "honest cast of 4 MiB",
             pressed.unwrap_or(Duration::from_secs(20)),

@@ -2,28 +2,19 @@
 
 use super::twin::twin;
 use super::{Trying, hostile};
+use crate::gossip::Gossip;
 use crate::node::{Launch, Node};
-use crate::proxy::connect;
 use crate::stranger::{Offering, dial, linger};
 use crate::trial::Trial;
 use crate::world::{ORG, World};
 use anyhow::Context;
-use bytes::{Bytes, BytesMut};
-use h2::client::{SendRequest, handshake};
-use prost::Message;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_fabric::PeerFolder;
-use switchboard_fabric::conn_establish::certificate_hash;
-use switchboard_fabric::grpc::{CONTENT_TYPE, STREAM_PATH, put_message};
-use switchboard_fabric::identity::{pem_certificate, pki_id};
-use switchboard_fabric::message::{ConnEstablish, Content, GossipMessage, SerializedIdentity, Tag};
-use switchboard_fabric::sign::sign;
-use switchboard_fabric::tls::configs;
+use switchboard_fabric::identity::pem_certificate;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 
 const ENCODINGS: usize = 50;
 const CROWD: usize = 60;
@@ -41,45 +32,13 @@ fn encoding(certificate: &[u8], n: usize) -> String {
     }
 }
 
-/// A session with one encoding of the certificate, held by its two halves.
-struct Held {
-    _requests: SendRequest<Bytes>,
-    _stream: h2::SendStream<Bytes>,
-    body: h2::RecvStream,
-}
-
-async fn open(folder: &PeerFolder, node: &Node, from: Ipv4Addr, n: usize) -> anyhow::Result<Held> {
+async fn open(folder: &PeerFolder, node: &Node, from: Ipv4Addr, n: usize) -> anyhow::Result<Gossip> {
     let certificate = folder.identity.identity().certificate();
     let written = match n {
         ENCODINGS => pem_certificate(&twin(certificate).context("the certificate has no twin")?),
         n => encoding(certificate, n),
     };
-    let id_bytes: Bytes = written.into_bytes().into();
-    let conn = ConnEstablish {
-        pki_id: pki_id(ORG, &id_bytes).to_vec().into(),
-        identity: SerializedIdentity { mspid: ORG.to_owned(), id_bytes }.encode_to_vec().into(),
-        tls_cert_hash: certificate_hash(folder.tls.chain.first().context("no TLS certificate")?)
-            .to_vec()
-            .into(),
-        probe: false,
-    };
-    let first = sign(&folder.identity, &GossipMessage::new(Tag::Empty, &[], 0, Content::Conn(conn)))?;
-    let mut framed = BytesMut::new();
-    put_message(&first.encode_to_vec(), &mut framed);
-
-    let tls = TlsConnector::from(configs(folder, &folder.trust(), false)?.client);
-    let stream = tls.connect("127.0.0.1".try_into()?, connect(from, node.addr()?).await?).await?;
-    let (requests, connection) = handshake(stream).await?;
-    tokio::spawn(connection);
-    let mut requests = requests.ready().await?;
-    let request = http::Request::post(format!("https://127.0.0.1{STREAM_PATH}"))
-        .header("content-type", CONTENT_TYPE)
-        .header("te", "trailers")
-        .body(())?;
-    let (response, mut stream) = requests.send_request(request, false)?;
-    stream.send_data(framed.freeze(), false)?;
-    let body = response.await?.into_body();
-    Ok(Held { _requests: requests, _stream: stream, body })
+    Gossip::open(folder, node, from, written).await
 }
 
 /// Sessions the node has with attackers on a wire.
@@ -96,7 +55,7 @@ fn sessions(node: &Node, wire: &str) -> usize {
 /// Held when one certificate is one session, and honest peers get in.
 pub(crate) fn encodings(world: &Arc<World>) -> Trying<'_> {
     Box::pin(async move {
-        let folder = PeerFolder::load(world.hostile_peer(), ORG)?;
+        let folder = PeerFolder::load(world.hostile_peer(0), ORG)?;
         let launch = Launch::new(world)?.flag("--max-peers", "40");
         let mut trial = Trial::begin(world, launch).await?;
         let mut held = Vec::new();
@@ -111,7 +70,7 @@ pub(crate) fn encodings(world: &Arc<World>) -> Trying<'_> {
         let sessions = sessions(&trial.node, "fabric");
         // Reading keeps HTTP/2's windows open; what is said does not matter.
         for session in &mut held {
-            let _ = timeout(Duration::from_millis(1), session.body.data()).await;
+            let _ = timeout(Duration::from_millis(1), session.hear()).await;
         }
         let mut report = trial.finish().await?;
         report.check("sessions of one certificate", sessions.to_string(), "1".to_owned(), sessions == 1);

@@ -2,10 +2,12 @@
 //! all, which shows what the others are to be compared with; a full disk; a kill.
 
 mod disk;
+mod endless;
 mod floods;
 mod identities;
-mod memory;
 mod output;
+mod pinned;
+mod quota;
 mod resume;
 mod slots;
 mod slow;
@@ -48,9 +50,9 @@ pub(crate) const ALL: &[Attack] = &[
     ),
     attack("resume", "a header of 1 TiB and its last chunk; then a restart", resume::run),
     attack("unread", "output that nobody reads, 1,400 bad connections, one CPU; then SIGTERM", output::run),
-    attack("endless", "identities whose messages never end", memory::endless),
-    attack("pinned", "messages of one byte that came in large buffers", memory::pinned),
-    attack("quota", "pages of casts whose chunks nobody has", memory::quota),
+    attack("endless", "17 identities on each wire whose messages never end", endless::run),
+    attack("pinned", "one stranger on each wire: messages of one byte, each in a large buffer", pinned::run),
+    attack("quota", "pages of casts whose chunks nobody has", quota::run),
     attack("encodings", "one Fabric certificate in 50 encodings", identities::encodings),
     attack(
         "slow",

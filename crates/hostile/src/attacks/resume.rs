@@ -108,11 +108,11 @@ pub(crate) fn run(world: &Arc<World>) -> Trying<'_> {
         match Node::try_start(world, &launch, TOO_LATE).await? {
             Err(not) => {
                 report.check("ready after a restart", not.why, format!("≤ {READY} s"), false);
-                report.seconds("SIGTERM before it is ready", not.ended.after, STOP);
+                report.seconds("SIGTERM before it is ready", not.ended.after, STOP * world.slack);
             }
             Ok(mut node) => {
-                report.seconds("ready after a restart", node.ready_after, READY);
-                report.seconds("SIGTERM right after that", node.stop().await?.after, STOP);
+                report.seconds("ready after a restart", node.ready_after, READY * world.slack);
+                report.seconds("SIGTERM right after that", node.stop().await?.after, STOP * world.slack);
             }
         }
         Ok(report)
