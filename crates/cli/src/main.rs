@@ -186,9 +186,10 @@ enum Command {
     Fabric(fabric::Args),
 }
 
-/// Messages come and go by the megabyte; the system's allocator gives the pages back each time, and faults them in again.
+/// Messages come and go by the megabyte: this one keeps their pages for a moment, and a thread of its own gives back what
+/// nobody has used for longer (its settings: `.cargo/config.toml`).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
