@@ -108,7 +108,7 @@ async fn comet(mut peer: Talker, mut listener: Listener, sent: &Sent) -> anyhow:
         }
         put(&mut peer, &small)?;
         peer.flush().await?;
-        if sent.fetch_add(1, Ordering::Relaxed) % 64 == 0 {
+        if sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(64) {
             listener.next().await?;
         }
     }
