@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 const ATTACKERS: usize = 6;
-/// Casts each of them announces; all together stay within the slots of a node, so that the honest ones find theirs.
-const CASTS: usize = 8;
+/// Casts each of them announces; all together stay within what a node takes from one peer (32), so that the honest ones find
+/// their places at the taker, which hears of all of them from the node.
+const CASTS: usize = 4;
 /// `have` messages between two flushes.
 const BATCH: usize = 256;
 const FILE: usize = 4 << 20;
