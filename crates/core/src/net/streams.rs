@@ -38,13 +38,12 @@ impl Connection {
         Self { reader: Box::new(reader), writer: Box::new(writer), remote, local }
     }
 
-    /// A connection from a TCP socket, with Nagle's delay off and little waiting in the system that was not sent yet.
+    /// A connection from a TCP socket, with Nagle's delay off.
     ///
     /// # Errors
     /// When the socket is already gone.
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        hold_little(&stream);
         let (remote, local) = (stream.peer_addr()?, stream.local_addr()?);
         let (reader, writer) = stream.into_split();
         Ok(Self { reader: Box::new(reader), writer: Box::new(writer), remote, local })
@@ -59,19 +58,6 @@ impl Connection {
         self
     }
 }
-
-/// Bytes that the system takes before it has sent those it has. What it has taken no channel can overtake, however urgent.
-#[cfg(target_os = "linux")]
-const UNSENT: u32 = 128 * 1024;
-
-#[cfg(target_os = "linux")]
-fn hold_little(stream: &TcpStream) {
-    // A system that has no such option works as before.
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn hold_little(_: &TcpStream) {}
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
