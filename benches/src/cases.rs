@@ -159,7 +159,7 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         case(Fabric, "echo 1 KiB, 64 in flight", "/s", "rate", Some(1.5), &echo(50_000, 1_024, 64)),
         case(Fabric, "bulk 64 KiB random", "MB/s", "mb_per_s", None, &bulk(400, 65_536, "random")),
         case(Fabric, "bulk 1 MiB random", "MB/s", "mb_per_s", Some(2.5), &bulk(400, MIB, "random")),
-        catch_up("from the start", n(5_000), true, Goal::None),
+        catch_up("from the start", n(5_000), true, Goal::Ratio(3.0)),
         catch_up("first to last block", n(5_000), false, Goal::Ratio(3.0)),
         idle(Devp2p, 12.0, quick),
         idle(Comet, 12.0, quick),
