@@ -12,7 +12,7 @@ use switchboard::{Env, Event, Switch, SwitchBuilder};
 use switchboard_bench::EchoPlan;
 use switchboard_node::kit::{BuildRequest, KeySource};
 use switchboard_node::settings::Values;
-use switchboard_node::wires;
+use switchboard_node::wires::Kits;
 use tokio::time::{sleep, timeout};
 
 /// Sessions that are there before memory is looked at for the first time.
@@ -44,7 +44,7 @@ fn resident(pid: u32) -> f64 {
 /// A session of a new identity, after one echo.
 async fn session(place: &Place<'_>, n: usize) -> Switch {
     let env = Env::system().unwrap_or_else(|e| panic!("no randomness: {e}"));
-    let (kind, whom) = wires::parse(place.url).unwrap_or_else(|e| panic!("{e}"));
+    let (kind, whom) = Kits::builtin().parse(place.url).unwrap_or_else(|e| panic!("{e}"));
     debug_assert_eq!(kind.name(), place.wire);
     let key = place.folders.get(n).map_or(KeySource::Throwaway, |path| KeySource::File(path.into()));
     let values = Values::default();
