@@ -50,7 +50,8 @@ async fn session(place: &Place<'_>, n: usize) -> Switch {
     let values = Values::default();
     let built = kind.build(&BuildRequest { values: &values, key: &key, external: None, env: &env });
     let built = built.unwrap_or_else(|e| panic!("{}: {e}", place.wire));
-    let (protocol, mut drivers) = kind.bench_client();
+    let bench = kind.bench_client();
+    let (protocol, mut drivers) = bench.unwrap_or_else(|| panic!("{} has no bench", place.wire));
     let switch = SwitchBuilder::new(env).wire(built.wire).protocol(protocol).start().await;
     let switch = switch.unwrap_or_else(|e| panic!("no switch: {e}"));
     let mut events = switch.events();
