@@ -61,9 +61,13 @@ async fn session(place: &Place<'_>, n: usize) -> Switch {
     let come = async {
         loop {
             tokio::select! {
-                driver = drivers.recv() => break driver,
-                Ok(Event::DialFailed { reason, detail, .. }) = events.recv() => panic!("{reason}: {detail}"),
-            }
+                            driver = drivers.recv() => break driver,
+            event = events.recv() => match event {
+                                Ok(Event::DialFailed { reason, detail, .. }) => panic!("{reason}: {detail}"),
+                                Ok(_) => {}
+                                Err(_) => break None,
+                            },
+                        }
         }
     };
     let driver = timeout(SESSION, come).await.ok().flatten();
