@@ -208,7 +208,7 @@ fn peak() -> u64 {
 
 /// Ten thousand nodes that know only one, for ten virtual minutes; signatures are keyed hashes.
 #[test]
-#[ignore = "takes minutes: .ci/run --long"]
+#[ignore = "takes minutes: by hand, on a quiet machine"]
 #[allow(clippy::disallowed_methods, clippy::print_stdout)] // measures real time
 fn ten_thousand_nodes_for_ten_minutes() {
     const COUNT: usize = 10_000;
