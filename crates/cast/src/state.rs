@@ -396,7 +396,10 @@ impl State {
         let Some(cast) = self.casts.get_mut(&slot).filter(|cast| cast.phase == Phase::Ready) else { return };
         cast.sum = Some(sum);
         cast.moved = self.clock;
-        self.peers.values_mut().for_each(|peer| peer.owed.due(slot));
+        for peer in self.peers.values_mut() {
+            peer.owed.fresh(slot);
+            peer.owed.due(slot);
+        }
         self.wake_all();
     }
 

@@ -96,7 +96,10 @@ fn ranges(id: CastId, news: &[u32], out: &mut VecDeque<Message>) {
 
 impl Owed {
     fn announce(&mut self, slot: Slot, cast: &CastState) -> Option<Message> {
-        if cast.phase != Phase::Ready || self.told.contains_key(&slot) {
+        // What somebody else says there is goes on with the first chunk that was checked: who announces files that nobody has
+        // takes no places beyond the nodes it is connected to.
+        let something = cast.own || cast.sum.is_some() || cast.held.ones() > 0;
+        if cast.phase != Phase::Ready || !something || self.told.contains_key(&slot) {
             return None;
         }
         self.told.insert(slot, Told { swept: Some(0), place: cast.order.len(), done: false });
