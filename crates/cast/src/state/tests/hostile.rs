@@ -143,7 +143,6 @@ fn a_page_that_the_store_lost_is_asked_for_again() {
     let slot = w.state.resume(w.manifest.header.clone()).unwrap();
     w.state.opened(slot, PageSet::range(0, 1), Bits::new(10), 1);
     let seed = w.seed();
-    w.state.next(seed, w.now); // the announce
     let Due::Load(_, page) = w.state.next(seed, w.now) else { panic!("the page is read first") };
     w.state.page_loaded(slot, page, None);
     assert_eq!(w.requests(seed), [Message::WantPage { id: w.id(), page }]);
