@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The words, and what each leads to. That a link leads somewhere is for rustdoc to check.
-const WORDS: [(&str, &str); 21] = [
+const WORDS: [(&str, &str); 22] = [
     ("Switch", "Switch"),
     ("Checkpoints", "switch"),
     ("Peer", "Peer"),
@@ -25,6 +25,7 @@ const WORDS: [(&str, &str); 21] = [
     ("Wire", "wire::Wire"),
     ("Session", "session"),
     ("Ledger", "session::ledger::Ledger"),
+    ("Census", "census"),
     ("Reason", "Reason"),
     ("Event", "Event"),
 ];

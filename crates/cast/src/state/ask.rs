@@ -370,9 +370,14 @@ impl State {
             if cast.page_done(page) {
                 cast.unload(page);
             }
+            // With its first chunk the cast goes on to everybody.
+            let first = cast.held.ones() == 1;
             for (key, peer) in &mut self.peers {
+                if first {
+                    peer.owed.fresh(slot);
+                }
                 peer.owed.due(slot);
-                if !peer.owed.armed {
+                if first || !peer.owed.armed {
                     self.wake.insert(*key);
                 }
             }
