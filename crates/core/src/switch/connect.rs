@@ -388,7 +388,10 @@ async fn choose(
     };
     let wire = match tokio::time::timeout(patience, reading).await {
         Ok(chosen) => chosen?,
-        Err(_) => talker.ok_or(HandshakeError::Timeout(Stage::Connect))?,
+        // Whoever has said the beginning of another wire's first message is late, and not the silent peer we speak to.
+        Err(_) => talker
+            .filter(|wire| first.is_empty() || wire.sniff(&first) != Sniff::No)
+            .ok_or(HandshakeError::Timeout(Stage::Connect))?,
     };
     Ok((wire, connection.unread(first)))
 }

@@ -5,9 +5,10 @@
 //!                   └─ all slots taken: the network with most pending handshakes gives its oldest
 //! ```
 //!
-//! A network is a v4 /24 or a v6 /64. Unproven handshakes yield only. A victim is only taken when no slot is free; else
-//! the deadline of the handshake ends it, which is never before 5 s. Who is alone in its network yields only when every
-//! network has one: then the oldest of all.
+//! A network is a v4 /24 or a v6 /64. A victim is only taken when no slot is free; else the deadline of the handshake
+//! ends it, which is never before 5 s. Who is alone in its network yields only when every network has one: then the
+//! oldest of all. Who has proven an identity yields only when all slots are held so, and only in a network that holds
+//! more than a quarter of them: keys are free on some wires, addresses are not.
 //!
 //! Limits: as many entries as there are slots; choosing looks at each network once. Not protected: who has as many
 //! networks as there are slots is not told from honest strangers.
@@ -42,10 +43,10 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Takes a slot, if need be another's, which is told through its `Notify`. `None` when every slot is held by a
-    /// proven identity.
+    /// proven identity, and none of their networks holds more than its share.
     pub(crate) fn enter(&mut self, ip: IpAddr, most: usize, now: Instant) -> Option<(Number, Arc<Notify>)> {
         if self.entries.len() >= most {
-            let victim = self.victim()?;
+            let victim = self.victim().or_else(|| self.hoarder(most))?;
             if let Some(entry) = self.entries.get(&victim) {
                 entry.evicted.notify_one();
             }
@@ -67,7 +68,20 @@ impl Pending {
         oldest(most).map(|(_, number)| number)
     }
 
-    /// Its identity is proven: it yields to nobody any more.
+    /// The oldest proven handshake of the network that holds most, if that is more than a quarter of the slots. Looked
+    /// for only when nothing is unproven, among no more entries than there are slots.
+    fn hoarder(&self, slots: usize) -> Option<Number> {
+        let mut held: BTreeMap<IpNet, (usize, Number)> = BTreeMap::new();
+        for (number, entry) in &self.entries {
+            // Numbers rise with time, so the first is the oldest.
+            held.entry(entry.network).or_insert((0, *number)).0 += 1;
+        }
+        let (count, oldest) =
+            held.into_values().max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest)))?;
+        (count > 1 && count * 4 > slots).then_some(oldest)
+    }
+
+    /// Its identity is proven: it yields to unproven ones no more.
     pub(crate) fn proven(&mut self, number: Number, id: PeerId) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         if entry.proven.replace(id).is_none() {

@@ -89,3 +89,28 @@ fn who_is_proven_stays_and_is_known_as_arriving() {
     assert_eq!((pending.len(), pending.unproven.len(), pending.arriving.len()), (0, 0, 0));
     drop(evicted);
 }
+
+/// Free keys of one network that hold every slot yield to a newcomer; identities of many networks do not.
+#[test]
+fn proven_identities_of_one_network_do_not_keep_newcomers_out() {
+    let id = |n: usize| PeerId::new("memory", &n.to_be_bytes()).unwrap();
+    let (mut crowd, now) = (Pending::default(), Instant::now());
+    let held: Vec<Number> = (0..16)
+        .map(|n| {
+            let number = crowd.enter(IpAddr::from([8, 8, 8, n]), 16, now + ms(n.into())).unwrap().0;
+            crowd.proven(number, id(n.into()));
+            number
+        })
+        .collect();
+    assert!(crowd.enter("9.9.9.9".parse().unwrap(), 16, now + ms(99)).is_some());
+    assert!(!crowd.entries.contains_key(&held[0]), "the oldest yields");
+    assert!(!crowd.arriving(&id(0)), "and is not thought to arrive any more");
+    assert_eq!(crowd.len(), 16);
+
+    let mut many = Pending::default();
+    for n in 0..16_u8 {
+        let number = many.enter(IpAddr::from([8, 8, n / 4, n]), 16, now).unwrap().0;
+        many.proven(number, id(n.into()));
+    }
+    assert!(many.enter("9.9.9.9".parse().unwrap(), 16, now + ms(99)).is_none());
+}
