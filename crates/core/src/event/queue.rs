@@ -9,6 +9,8 @@
 //! When more than [`MOST_KEPT`] events wait, all are thrown away and the reader gets [`Event::Behind`] with all peers:
 //! from there on its view is whole again. A [`PeerFeed`] works the same, for sessions only.
 //!
+//! Services begin before a program has its Switch: what they told by then waits for the first reader.
+//!
 //! Limits: the sums have one entry a cause; causes are made of fixed words, so there are few.
 
 use super::{Cause, Event};
@@ -30,6 +32,8 @@ pub const MOST_KEPT: usize = 8_192;
 pub const MOST_PLAIN: usize = 1_024;
 /// Plain events of one cause that are told in one second; further ones are summed.
 pub const PLAIN_A_SECOND: u64 = 16;
+/// Events of services that are kept for the first reader.
+const EARLY: usize = 64;
 /// Over which time events are summed.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -144,19 +148,32 @@ struct Reader<Q> {
     notify: Notify,
 }
 
+/// What services tell while the Switch starts, for its first reader: the newest [`EARLY`].
+#[derive(Default)]
+enum Early {
+    #[default]
+    Nothing,
+    Kept(VecDeque<Event>),
+    Over,
+}
+
 /// Hands events to all readers. The Switch holds it; when it is dropped the readers see the end.
 #[derive(Default)]
 pub(crate) struct Publisher {
     readers: Mutex<Vec<Weak<Reader<Queue>>>>,
+    early: Mutex<Early>,
     feeds: Mutex<Vec<Weak<Reader<Changes>>>>,
     pub(crate) tally: Tally,
     closed: Arc<AtomicBool>,
 }
 
 impl Publisher {
-    /// Events from now on.
+    /// Events from now on; for the first reader also what services have told while the Switch started.
     pub(crate) fn subscribe(&self, peers: &PeerSet) -> Events {
         let reader = Arc::<Reader<Queue>>::default();
+        if let Early::Kept(events) = std::mem::replace(&mut *self.early.lock(), Early::Over) {
+            reader.queue.lock().waiting = events;
+        }
         self.readers.lock().push(Arc::downgrade(&reader));
         Events { reader, peers: peers.clone(), closed: Arc::clone(&self.closed) }
     }
@@ -172,6 +189,9 @@ impl Publisher {
     /// Tells all readers. Sessions are told through [`Publisher::change`] as well, under the lock of the peer set.
     pub(crate) fn emit(&self, event: &Event) {
         self.tally.event(event);
+        if matches!(event, Event::Service(_)) {
+            self.keep_early(event);
+        }
         let now = Instant::now();
         self.readers.lock().retain(|reader| {
             let Some(reader) = reader.upgrade() else { return false };
@@ -179,6 +199,19 @@ impl Publisher {
             reader.notify.notify_one();
             true
         });
+    }
+
+    fn keep_early(&self, event: &Event) {
+        let mut early = self.early.lock();
+        if matches!(*early, Early::Nothing) {
+            *early = Early::Kept(VecDeque::new());
+        }
+        if let Early::Kept(events) = &mut *early {
+            if events.len() >= EARLY {
+                events.pop_front();
+            }
+            events.push_back(event.clone());
+        }
     }
 
     /// Tells the feeds what changed. The caller holds the peer set's lock for writing.

@@ -93,3 +93,22 @@ async fn a_reader_that_sleeps_is_told_that_it_is_behind() {
     publisher.close();
     assert!(feed.next().await.is_none());
 }
+
+/// Services run before a program has its Switch: what they tell meanwhile waits for the first reader, the newest of it.
+#[tokio::test(start_paused = true)]
+async fn what_services_tell_before_there_is_a_reader_waits_for_the_first() {
+    let (publisher, peers) = (Publisher::default(), PeerSet::default());
+    for n in 0..100 {
+        publisher.emit(&service(n));
+        publisher.emit(&refused(7, Reason::Throttled));
+    }
+    let (mut first, mut second) = (publisher.subscribe(&peers), publisher.subscribe(&peers));
+    publisher.emit(&service(100));
+    let mut numbers = Vec::new();
+    while let Ok(Event::Service(event)) = first.try_recv() {
+        numbers.push(event.fields[0].1.clone());
+    }
+    assert_eq!(numbers, (36..=100).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(matches!(second.try_recv(), Ok(Event::Service(event)) if event.fields[0].1 == "100"));
+    assert!(second.try_recv().is_err());
+}
