@@ -173,6 +173,7 @@ impl NodeBuilder {
             limits.outbound = config.max_peers.max(1);
             limits.send_rate = config.send_rate;
             limits.recv_rate = config.recv_rate;
+            limits.strict_addresses = config.strict_addresses;
         });
         for part in &built {
             if let Some(slots) = part.roles.slots.filter(|_| !config.values.has("max-peers")) {
