@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const SESSIONS: usize = 400;
-/// Most bytes a session may cost, with the socket of its other end, which is ours too.
-const MOST: usize = 12 * 1024;
+/// Most bytes a session may cost, with the socket of its other end, which is ours too. Without optimisation tasks are
+/// larger than in a release; `benches` measures that.
+const MOST: usize = 14 * 1024;
 
 /// Bytes of memory this process has in use.
 fn resident() -> usize {
