@@ -95,6 +95,7 @@ async fn exact(nodes: &[Discovery], version: Version, tries: usize, env: &Env) -
     right
 }
 
+#[ignore = "minutes: .ci/run --long"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn searches_among_three_hundred_find_exactly_the_nearest() {
     const TRIES: usize = 200;
