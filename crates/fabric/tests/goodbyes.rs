@@ -3,7 +3,6 @@
 
 mod common;
 
-use common::proof::*;
 use common::raw::*;
 use common::*;
 use std::sync::Arc;

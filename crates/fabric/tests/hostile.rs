@@ -13,7 +13,6 @@ use rustls::ClientConnection;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::net::{Connection, TcpNetwork};
 use switchboard::{By, Event, Reason};
 use switchboard_fabric::PeerFolder;
 use switchboard_fabric::bench::ECHO;
@@ -26,7 +25,6 @@ use switchboard_fabric::message::{
     decode_message,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 const TLS: Reason = Reason::Breach("TLS");
