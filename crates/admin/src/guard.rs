@@ -5,6 +5,7 @@
 //!   loopback      Host must be this machine's own name, no foreign Origin: a page in a browser cannot ask
 //!   elsewhere     the token, compared in one time whatever is wrong with it
 //!   all           at most RATE requests a second, after a burst of BURST; changes only as application/json
+//!                 requests that are refused have a rate of their own, so that strangers use up nobody's
 //! ```
 //! `/health` and `/ready` need no token: they tell one word.
 //!
@@ -106,17 +107,21 @@ struct Bucket {
 /// Judges requests of one door.
 pub(crate) struct Guard {
     door: Door,
-    bucket: Mutex<Bucket>,
+    /// Of requests that are let in.
+    known: Mutex<Bucket>,
+    /// Of requests that are refused, and of those that need no token.
+    strangers: Mutex<Bucket>,
 }
 
 impl Guard {
     pub(crate) fn new(door: Door) -> Self {
-        Self { door, bucket: Mutex::new(Bucket { left: BURST, at: Instant::now() }) }
+        let bucket = || Mutex::new(Bucket { left: BURST, at: Instant::now() });
+        Self { door, known: bucket(), strangers: bucket() }
     }
 
-    /// Whether one more request is within the rate.
-    fn within_rate(&self, now: Instant) -> bool {
-        let mut bucket = self.bucket.lock();
+    /// Whether one more request is within a rate.
+    fn within_rate(bucket: &Mutex<Bucket>, now: Instant) -> bool {
+        let mut bucket = bucket.lock();
         let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * RATE;
         (bucket.left, bucket.at) = ((bucket.left + gained).min(BURST), now);
         if bucket.left < 1.0 {
@@ -128,12 +133,23 @@ impl Guard {
 
     /// Lets a request in, or says why not.
     pub(crate) fn judge(&self, request: &Request<Body>) -> Result<(), (StatusCode, &'static str)> {
-        if !self.within_rate(Instant::now()) {
-            return Err((StatusCode::TOO_MANY_REQUESTS, "too many requests: ask less often"));
+        let verdict = self.verdict(request);
+        let bucket = match (&verdict, &self.door) {
+            (Err(_), _) => &self.strangers,
+            (Ok(()), Door::Tcp(_, Some(_))) if is_open(request) => &self.strangers,
+            (Ok(()), _) => &self.known,
+        };
+        if Self::within_rate(bucket, Instant::now()) {
+            verdict
+        } else {
+            Err((StatusCode::TOO_MANY_REQUESTS, "too many requests: ask less often"))
         }
+    }
+
+    fn verdict(&self, request: &Request<Body>) -> Result<(), (StatusCode, &'static str)> {
         let headers = request.headers();
         if let Door::Tcp(addr, token) = &self.door {
-            let open = matches!(request.uri().path(), "/health" | "/ready");
+            let open = is_open(request);
             match token {
                 Some(token) if !open && !token.is(headers.get(header::AUTHORIZATION)) => {
                     return Err((StatusCode::UNAUTHORIZED, "show the token: Authorization: Bearer TOKEN"));
@@ -158,6 +174,11 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// Whether a request needs no token.
+fn is_open(request: &Request<Body>) -> bool {
+    matches!(request.uri().path(), "/health" | "/ready")
 }
 
 /// The name before the port.
@@ -269,5 +290,15 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let asked = (0..1_000).filter(|_| guard.judge(&request(&[])).is_ok()).count();
         assert_eq!(asked, RATE as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_use_up_nobody_s_rate() {
+        let guard = Guard::new(Door::Tcp("127.0.0.1:9000".parse().unwrap(), None));
+        let told =
+            |host| guard.judge(&request(&[("host", host)])).map_or_else(|(code, _)| code.as_u16(), |()| 200);
+        let refused = (0..1_000).filter(|_| told("evil.example") == 421).count();
+        assert_eq!((refused, told("evil.example")), (BURST as usize, 429));
+        assert_eq!(told("localhost"), 200, "the operator is still heard");
     }
 }

@@ -51,6 +51,8 @@ pub const BODY_WITHIN: Duration = Duration::from_secs(5);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long a reader may take nothing.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// How long answers that are being written may take once the node stops.
+pub const STOP_WITHIN: Duration = Duration::from_millis(300);
 /// The socket's name in a data folder.
 pub const SOCKET: &str = "admin.sock";
 /// Longest path of a Unix socket, in bytes (unix(7), sun_path).
@@ -190,7 +192,7 @@ impl Admin {
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
         let over = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(Duration::from_millis(500), over).await;
+        let _ = tokio::time::timeout(STOP_WITHIN, over).await;
     }
 }
 

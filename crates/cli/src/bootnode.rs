@@ -114,10 +114,14 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     output.event(&node.ready(), &node.ready_text());
     operating.ready(*output);
     either(stop, operating.stop_asked()).await;
-    let counters = node.discovery().counters().await.ok();
-    let known = counters.map_or([0, 0], |counters| counters.tables.map(|(all, _)| all));
-    let text = format!("knew {} nodes by v4, {} by v5", known[0], known[1]);
-    output.told(&json!({"event": "known", "v4": known[0], "v5": known[1]}), &text);
-    operating.stop(node.stop(), *output).await;
+    // Within the bound of a stop, as all that follows.
+    let role = async {
+        let counters = node.discovery().counters().await.ok();
+        let known = counters.map_or([0, 0], |counters| counters.tables.map(|(all, _)| all));
+        let text = format!("knew {} nodes by v4, {} by v5", known[0], known[1]);
+        output.told(&json!({"event": "known", "v4": known[0], "v5": known[1]}), &text);
+        node.stop().await;
+    };
+    operating.stop(role, *output).await;
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         }
     }
     let stop = either(stop, operating.stop_asked());
-    let mut switch_events = report(switch_events, cast_events, stop, *output).await;
+    let (mut switch_events, asked) = report(switch_events, cast_events, stop, *output).await;
     let role = async {
         node.stop().await;
         while let Ok(event) = switch_events.try_recv() {
@@ -62,7 +62,26 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         }
     };
     operating.stop(role, *output).await;
-    Ok(())
+    asked.verdict()
+}
+
+/// Why a role ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Somebody asked: a signal, a command, the end of standard input.
+    Asked,
+    /// Its Switch stopped by itself, as after a service that it cannot do without failed.
+    ByItself,
+}
+
+impl End {
+    /// A node that nobody stopped has failed, so that its supervisor starts it again.
+    pub(crate) fn verdict(self) -> Result<(), Fail> {
+        match self {
+            Self::Asked => Ok(()),
+            Self::ByItself => Err(Fail::job("the node stopped by itself: see its log")),
+        }
+    }
 }
 
 /// Resolves with the first.
@@ -79,13 +98,13 @@ fn print(event: Option<(Value, String)>, output: Output) {
     }
 }
 
-/// Prints events until told to stop; gives back those that are not printed yet.
+/// Prints events until told to stop, or the Switch is down; gives back those that are not printed yet.
 async fn report(
     mut switch: Events,
     mut cast: Option<broadcast::Receiver<CastEvent>>,
     stop: impl Future<Output = ()>,
     output: Output,
-) -> Events {
+) -> (Events, End) {
     let missed = |n: u64| {
         output.told(&json!({"event": "missed", "count": n}), &format!("{n} events came too fast to be told"));
     };
@@ -98,11 +117,11 @@ async fn report(
             }
         };
         tokio::select! {
-            () = &mut stop => return switch,
+            () = &mut stop => return (switch, End::Asked),
             event = switch.recv() => match event {
                 Ok(Event::Behind { missed: n, .. }) => missed(n),
                 Ok(event) => print(switch_event(&event), output),
-                Err(switchboard::event::Closed) => return switch,
+                Err(switchboard::event::Closed) => return (switch, End::ByItself),
             },
             event = next_cast => match event {
                 Ok(event) => print(cast_event(&event), output),

@@ -19,9 +19,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How long a role may take to stop: what is not said by then is not said. With the last lines of output this is less than
-/// two seconds.
-const STOP_WITHIN: Duration = Duration::from_millis(1_300);
+/// How long a role may take to stop: what is not said by then is not said. With [`switchboard_admin::serve::STOP_WITHIN`]
+/// and [`output::LAST_LINES`], which follow one after the other, this is less than two seconds.
+const STOP_WITHIN: Duration = Duration::from_millis(900);
+
+const _: () = assert!(
+    STOP_WITHIN.as_millis()
+        + switchboard_admin::serve::STOP_WITHIN.as_millis()
+        + output::LAST_LINES.as_millis()
+        <= 1_800
+);
 
 /// Reads the settings anew, as at the start.
 pub(crate) type Reread = Box<dyn Fn() -> Result<Values, String> + Send + Sync>;

@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{LazyLock, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchboard_admin::time::rfc3339;
 
 /// Lines that may wait for their reader.
 const QUEUE: usize = 4_096;
-/// How long a node that stops waits for its last lines to be read.
-const LAST_LINES: Duration = Duration::from_millis(500);
+/// How long a node that stops waits for its last lines to be read, those of both streams together.
+pub(crate) const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The first result that could not be written.
 static LOST: OnceLock<std::io::Error> = OnceLock::new();
@@ -51,8 +51,19 @@ pub(crate) fn dropped() -> u64 {
 
 /// Writes what waits.
 pub(crate) fn finish() {
-    RESULTS.finish();
-    LOGS.finish();
+    // Both are told first, so that a reader of one that stalls costs the other nothing.
+    let marks = [RESULTS.mark(), LOGS.mark()];
+    #[allow(clippy::disallowed_methods)] // no runtime is left here whose clock could be asked
+    let until = Instant::now() + LAST_LINES;
+    for done in marks.into_iter().flatten() {
+        if NEVER_WAIT.load(Ordering::Relaxed) {
+            #[allow(clippy::disallowed_methods)]
+            let left = until.saturating_duration_since(Instant::now());
+            let _ = done.recv_timeout(left);
+        } else {
+            let _ = done.recv();
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,17 +110,15 @@ impl Lines {
         }
     }
 
-    fn finish(&self) {
+    /// Resolves once all lines before it are written; none where the queue is full or gone.
+    fn mark(&self) -> Option<Receiver<()>> {
         let (told, done) = sync_channel(1);
-        if !NEVER_WAIT.load(Ordering::Relaxed) {
-            if self.queue.send(Item::Mark(told)).is_ok() {
-                let _ = done.recv();
-            }
-        } else if self.queue.try_send(Item::Mark(told)).is_ok() {
-            match done.recv_timeout(LAST_LINES) {
-                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-        }
+        let queued = if NEVER_WAIT.load(Ordering::Relaxed) {
+            self.queue.try_send(Item::Mark(told)).is_ok()
+        } else {
+            self.queue.send(Item::Mark(told)).is_ok()
+        };
+        queued.then_some(done)
     }
 }
 

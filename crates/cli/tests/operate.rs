@@ -78,7 +78,14 @@ fn a_node_is_asked_told_and_stopped() {
     assert_eq!(banned["banned"]["who"], format!("comet:{id}"));
     first.wait("peer_dropped");
     assert_eq!(ask(&["peer", "bans"], &one)["bans"][0]["why"], "a test");
-    ask(&["peer", "unban", short], &one);
+    // With its wire, the beginning of an id means the same peer, and nobody who is not there.
+    let of_wire = format!("comet:{short}");
+    for begun in ["comet:5ac6dfb8b80d", &format!("fabric:{short}")] {
+        let args = ["peer", "ban", begun, "--data", text(&one)];
+        assert_ne!(run(&args).code, 0, "{begun}");
+    }
+    assert_eq!(ask(&["peer", "unban", &of_wire], &one)["unbanned"], format!("comet:{id}"));
+    assert_eq!(ask(&["peer", "bans"], &one)["bans"], serde_json::json!([]));
     first.wait("peer_added");
 
     // Removing ends the session, unless it is to be kept.

@@ -77,6 +77,11 @@ fn switch(control: &Arc<dyn Control>) -> Result<Switch, Refusal> {
     control.switch().ok_or_else(|| Refusal::conflict("this node has no sessions: it only answers discovery"))
 }
 
+/// What was begun did not come to its end.
+fn gone() -> Refusal {
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, "the node is going: this was not done".into())
+}
+
 fn hex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2);
     let byte = |pair: &[u8]| match pair {
@@ -88,11 +93,37 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(byte).collect()
 }
 
-/// `WIRE:ID`, for a wire of this node.
+/// `WIRE:ID`, for a wire of this node and an id as long as the node's own: the beginning of one is nobody's.
 fn identity(switch: &Switch, text: &str) -> Option<PeerId> {
     let (wire, digits) = text.split_once(':')?;
     let wire = switch.wires().into_iter().find(|known| *known == wire)?;
-    PeerId::new(wire, &hex(digits)?)
+    let id = PeerId::new(wire, &hex(digits)?)?;
+    (id.as_bytes().len() == switch.local_id(wire)?.as_bytes().len()).then_some(id)
+}
+
+/// The beginning of an id, of one wire where it is named.
+struct Prefix<'a> {
+    wire: Option<&'a str>,
+    digits: String,
+}
+
+impl<'a> Prefix<'a> {
+    fn of(text: &'a str) -> Self {
+        let (wire, digits) = text.rsplit_once(':').map_or((None, text), |(wire, id)| (Some(wire), id));
+        Self { wire, digits: digits.to_ascii_lowercase() }
+    }
+
+    /// Whether a wire of this node is named, and then digits: this can be no address.
+    fn is_of_wire(&self, switch: &Switch) -> bool {
+        let named = self.wire.is_some_and(|wire| switch.wires().into_iter().any(|known| known == wire));
+        named && !self.digits.is_empty() && self.digits.bytes().all(|b| b.is_ascii_hexdigit())
+    }
+
+    fn begins(&self, id: &PeerId) -> bool {
+        self.digits.len() >= LEAST_DIGITS
+            && self.wire.is_none_or(|wire| id.wire() == wire)
+            && id.to_string().starts_with(&self.digits)
+    }
 }
 
 /// A connected peer by its id, the beginning of its id, or `WIRE:ID`.
@@ -101,13 +132,12 @@ pub(super) fn connected(control: &Arc<dyn Control>, text: &str) -> Result<Peer, 
     if let Some(peer) = identity(&switch, text).and_then(|id| switch.peers().get(&id)) {
         return Ok(peer);
     }
-    let digits = text.rsplit(':').next().unwrap_or(text).to_ascii_lowercase();
-    let found = switch.peers().list().into_iter().filter(|peer| peer.id().to_string().starts_with(&digits));
-    let mut found = found.filter(|_| digits.len() >= LEAST_DIGITS);
+    let prefix = Prefix::of(text);
+    let mut found = switch.peers().list().into_iter().filter(|peer| prefix.begins(&peer.id()));
     match (found.next(), found.next()) {
         (Some(peer), None) => Ok(peer),
         (Some(_), Some(_)) => {
-            Err(Refusal::bad(format!("more than one peer begins with {digits}: give more digits")))
+            Err(Refusal::bad(format!("more than one peer begins with {}: give more digits", prefix.digits)))
         }
         _ => Err(Refusal::missing(format!("no peer {:?} is connected", printable(text)))),
     }
@@ -122,6 +152,10 @@ fn whom(control: &Arc<dyn Control>, text: &str) -> Result<Candidate, Refusal> {
     match connected(control, text) {
         Ok(peer) => Ok(Candidate::unresolved(peer.id())),
         Err(ambiguous) if ambiguous.0 == StatusCode::BAD_REQUEST => Err(ambiguous),
+        Err(_) if Prefix::of(text).is_of_wire(&switch) => Err(Refusal::missing(format!(
+            "no peer {:?} is connected: give the whole id to mean somebody who is not",
+            printable(text)
+        ))),
         Err(_) => control.parse(text).map_err(Refusal::bad),
     }
 }
@@ -132,14 +166,20 @@ pub(super) async fn add(Shared(state): Node, body: Bytes) -> Answer {
     let switch = switch(&state.control)?;
     let candidate = state.control.parse(text).map_err(Refusal::bad)?;
     let trusted = fields.flag("trusted", false)?;
-    match (trusted, candidate.id) {
-        (true, Some(id)) => switch.set_trusted(id, true).await,
+    let trust = match (trusted, candidate.id) {
         (true, None) => return Err(Refusal::bad("an address without an identity cannot be trusted")),
-        (false, _) => {}
-    }
+        (on, id) => id.filter(|_| on),
+    };
     let (wire, shown) = (candidate.wire, printable(&candidate.to_string()));
-    switch.add_static(candidate).await;
-    switch.dial_now();
+    // A task of its own: a caller that hangs up does not leave a peer trusted but not kept.
+    let adding = tokio::spawn(async move {
+        if let Some(id) = trust {
+            switch.set_trusted(id, true).await;
+        }
+        switch.add_static(candidate).await;
+        switch.dial_now();
+    });
+    adding.await.map_err(|_| gone())?;
     Ok(answer(&json!({"added": shown, "wire": wire, "trusted": trusted})))
 }
 
@@ -225,10 +265,10 @@ pub(super) async fn unban(Shared(state): Node, body: Bytes) -> Answer {
     let fields = Fields::read(&body, &["peer"])?;
     let (switch, text) = (switch(&state.control)?, fields.needed("peer")?);
     // Those that are banned are named by what the list of bans shows, too.
-    let digits = text.rsplit(':').next().unwrap_or(text).to_ascii_lowercase();
+    let prefix = Prefix::of(text);
     let listed = switch.bans().await.into_iter().map(|ban| ban.who);
     let mut listed = listed.filter(|who| match who {
-        Banned::Id(id) => digits.len() >= LEAST_DIGITS && id.to_string().starts_with(&digits),
+        Banned::Id(id) => prefix.begins(id),
         Banned::Net(_) => false,
     });
     let who = match (listed.next(), listed.next()) {
@@ -253,7 +293,9 @@ pub(super) async fn set_log(Shared(state): Node, body: Bytes) -> Answer {
 
 pub(super) async fn reload(Shared(state): Node, body: Bytes) -> Answer {
     Fields::read(&body, &[])?;
-    let changes = state.control.reload().await.map_err(Refusal::conflict)?;
+    // A task of its own: a caller that hangs up does not leave half of the settings taken over.
+    let reloading = tokio::spawn(async move { state.control.reload().await });
+    let changes = reloading.await.map_err(|_| gone())?.map_err(Refusal::conflict)?;
     Ok(answer(&json!({"changes": changes})))
 }
 

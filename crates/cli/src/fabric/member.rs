@@ -3,7 +3,7 @@
 use super::view::Views;
 use crate::config;
 use crate::fail::Fail;
-use crate::node::{either, stop_signal};
+use crate::node::{End, either, stop_signal};
 use crate::operate;
 use crate::output::{self, Output};
 use clap::ArgMatches;
@@ -72,14 +72,14 @@ pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output)
     operating.ready(*output);
     let events = peer.events();
     let views = (!STORES).then(Views::default);
-    report(&peer, events, either(stop, operating.stop_asked()), views, *output).await;
+    let end = report(&peer, events, either(stop, operating.stop_asked()), views, *output).await;
     let channels: Vec<String> = peer
         .shell()
         .look(|gossip| gossip.channels().map(|(name, _)| name.to_string()).collect())
         .unwrap_or_default();
     output.told(&json!({"event": "leaving", "channels": channels}), "leaving");
     operating.stop(peer.stop(), *output).await;
-    Ok(())
+    end.verdict()
 }
 
 async fn start(values: &Values, stores: bool, command: &str) -> Result<FabricPeer, Fail> {
@@ -99,21 +99,21 @@ fn print(event: Option<(Value, String)>, output: Output) {
     }
 }
 
-/// Prints events until told to stop; with `views` also what is seen of channels.
+/// Prints events until told to stop, or the Switch is down; with `views` also what is seen of channels.
 async fn report(
     peer: &FabricPeer,
     mut gossip: tokio::sync::broadcast::Receiver<ShellEvent>,
     stop: impl Future<Output = ()>,
     mut views: Option<Views>,
     output: Output,
-) {
+) -> End {
     let mut switch = peer.switch().events();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tokio::pin!(stop);
     loop {
         tokio::select! {
-            () = &mut stop => return,
+            () = &mut stop => return End::Asked,
             _ = look.tick(), if views.is_some() => {
                 let changed = views.as_mut().and_then(|views| peer.shell().look(|gossip| views.changed(gossip)));
                 changed.unwrap_or_default().into_iter().for_each(|one| print(Some(one), output));
@@ -124,12 +124,12 @@ async fn report(
                     &json!({"event": "missed", "count": count}),
                     &format!("{count} events came too fast to be told"),
                 ),
-                Err(RecvError::Closed) => return,
+                Err(RecvError::Closed) => return End::ByItself,
             },
             event = switch.recv() => match event {
                 Ok(event) => print(switch_event(&event), output),
                 // The Switch is down: so is this member.
-                Err(_) => return,
+                Err(_) => return End::ByItself,
             },
         }
     }
