@@ -22,7 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -88,17 +88,17 @@ pub const DELAY_BOUNDS: [u64; 11] =
 
 /// How many messages waited how long between `send` and the writer: one count for each of [`DELAY_BOUNDS`], one for above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Delays(pub [u32; DELAY_BOUNDS.len() + 1]);
+pub struct Delays(pub [u64; DELAY_BOUNDS.len() + 1]);
 
 impl Delays {
     /// A bound below which this share of the messages (0.0 to 1.0) waited; `None` when none was sent, or it is above the last.
     #[must_use]
     pub fn below(&self, share: f64) -> Option<Duration> {
-        let all: u64 = self.0.iter().map(|n| u64::from(*n)).sum();
+        let all: u64 = self.0.iter().sum();
         let wanted = (all as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
         for (count, bound) in self.0.iter().zip(DELAY_BOUNDS) {
-            seen += u64::from(*count);
+            seen += *count;
             if seen >= wanted {
                 return Some(Duration::from_micros(bound));
             }
@@ -123,7 +123,7 @@ pub struct ChannelStats {
 #[derive(Debug)]
 struct LaneGate {
     slots: Semaphore,
-    delays: [AtomicU32; DELAY_BOUNDS.len() + 1],
+    delays: [AtomicU64; DELAY_BOUNDS.len() + 1],
     /// All of them together, in microseconds.
     delayed: AtomicU64,
     late: AtomicU64,
