@@ -302,6 +302,9 @@ impl Actor {
         if let Some(successor) = successor {
             self.start(*successor.admission, Some(slot));
         }
+        if !succeeded {
+            self.not_succeeded(id);
+        }
     }
 
     pub(super) fn refused(

@@ -252,6 +252,11 @@ impl Actor {
             return;
         }
         let key = dial::key(&candidate);
+        if candidate.id.is_some_and(|id| self.succeeds(&id)) {
+            // It is connected as soon as the old session has ended; a dial would be refused as one too many.
+            self.asking.entry(key).or_default().push(reply);
+            return;
+        }
         let arriving = candidate.id.is_some_and(|id| self.context.pending.lock().arriving(&id));
         let slots = self.slots(wire);
         let passes = candidate.id.is_some_and(|id| self.passes(&id));
@@ -268,6 +273,21 @@ impl Actor {
             self.dial(candidate);
         }
         self.asking.entry(key).or_default().push(reply);
+    }
+
+    /// Whether a session of this identity waits for its earlier one to end.
+    fn succeeds(&self, id: &PeerId) -> bool {
+        let successor = self.entries.get(id).and_then(|entry| entry.successor.as_ref());
+        successor.is_some_and(|next| next.admission.session.peer == *id)
+    }
+
+    /// Another identity of its holder took the place that somebody waited for: without a dial, nothing else answers them.
+    pub(super) fn not_succeeded(&mut self, id: PeerId) {
+        let candidate = Candidate::unresolved(id);
+        let key = dial::key(&candidate);
+        if !self.dialled.values().any(|dialled| dial::key(dialled) == key) {
+            self.answer(&candidate, &Err(ConnectError::RefusedByUs(Reason::AlreadyConnected)));
+        }
     }
 
     /// The peer a candidate means, if it is connected: by identity, or else by the address it was dialled at.
