@@ -38,4 +38,4 @@ pub mod wire;
 
 pub use msp::{Msp, PeerFolder, Trust};
 pub use policy::{MspPolicy, PeerPolicy};
-pub use wire::{FABRIC, Fabric, FabricConfig, Security, probe};
+pub use wire::{CONNECT_WITHIN, FABRIC, Fabric, FabricConfig, Security, probe};

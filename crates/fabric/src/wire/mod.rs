@@ -59,6 +59,8 @@ use tokio::time::timeout;
 
 /// The wire's name.
 pub const FABRIC: WireName = "fabric";
+/// Time to resolve a name and to connect (fabric gossip.dialTimeout).
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Time for TLS (fabric internal/pkg/comm/config.go, ConnectionTimeout).
 const TLS_WITHIN: Duration = Duration::from_secs(5);
 /// Time for a Ping and for the first message (fabric gossip.connTimeout).
@@ -480,12 +482,14 @@ impl Wire for Fabric {
     /// comes back at once. Membership decides who is connected, so slots are one number and subnets have no cap.
     fn preset(&self) -> Preset {
         let switch = self.config.identity_switch;
-        Preset::new().admission(|rules| {
-            rules.duplicate = Keep::Newer;
-            rules.slots = SlotRule::Together;
-            rules.per_subnet = None;
-            rules.other_identity = if switch { OtherIdentity::Switch } else { OtherIdentity::Refuse };
-        })
+        Preset::new()
+            .admission(|rules| {
+                rules.duplicate = Keep::Newer;
+                rules.slots = SlotRule::Together;
+                rules.per_subnet = None;
+                rules.other_identity = if switch { OtherIdentity::Switch } else { OtherIdentity::Refuse };
+            })
+            .dial(|rules| rules.connect_within = CONNECT_WITHIN)
     }
 
     fn own_url(&self, listen: SocketAddr) -> String {
