@@ -12,8 +12,9 @@ pub const DIAL_LIMIT: Duration = Duration::from_secs(12);
 
 /// Makes and ends sessions.
 pub trait Links: Send + Sync + 'static {
-    /// Has a session with this peer, dialled if there is none. The error is text for logs.
-    fn connect<'a>(&'a self, candidate: &'a Candidate) -> BoxFuture<'a, Result<(), String>>;
+    /// Has a session with this peer, dialled if there is none, and says who answered: another than was asked for, when it
+    /// renewed its certificate. The error is text for logs.
+    fn connect<'a>(&'a self, candidate: &'a Candidate) -> BoxFuture<'a, Result<PeerId, String>>;
 
     /// Ends the session with a peer, if there is one.
     fn disconnect(&self, id: PkiId, reason: Reason);
@@ -29,11 +30,11 @@ pub fn candidate(id: Option<PkiId>, endpoint: &Endpoint) -> Option<Candidate> {
 }
 
 impl Links for ServiceContext {
-    fn connect<'a>(&'a self, candidate: &'a Candidate) -> BoxFuture<'a, Result<(), String>> {
+    fn connect<'a>(&'a self, candidate: &'a Candidate) -> BoxFuture<'a, Result<PeerId, String>> {
         Box::pin(async move {
             let dialled = Self::connect(self, candidate.clone());
             match tokio::time::timeout(DIAL_LIMIT, dialled).await {
-                Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
+                Ok(connected) => connected.map(|peer| peer.id()).map_err(|error| error.to_string()),
                 Err(_) => Err("no answer in time".to_owned()),
             }
         })

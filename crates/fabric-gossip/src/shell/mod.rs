@@ -14,13 +14,14 @@
 //! | [`service`] | [`GossipService`]: all of it as a service of the Switch |
 //! | [`crypto`] [`known`] | the host's services over keys and MSPs, with what they remember |
 //! | `precheck` | signatures checked before the lock |
-//! | [`outbox`] [`links`] | sends in order, dials |
+//! | [`outbox`] [`dials`] [`links`] | sends in order, dials |
 //!
 //! Limits stand in each module. Not protected from: a host whose disk is slower than the blocks come: they wait in state
 //! transfer's bounds, then are refused and asked for again.
 
 pub mod channel;
 pub mod crypto;
+pub mod dials;
 pub mod known;
 pub mod links;
 pub mod node;
@@ -34,7 +35,7 @@ pub use channel::{ChannelFigures, ChannelJob, ChannelSetup};
 pub use crypto::MspCrypto;
 pub use known::KnownPeers;
 pub use links::Links;
-pub use node::{Shell, ShellEvent, StateSaid};
+pub use node::{Load, Shell, ShellEvent, StateSaid};
 pub use service::{Beginning, External, GossipService, Joining};
 
 #[cfg(test)]

@@ -7,13 +7,14 @@
 //! ```
 //! Nothing is waited for under the lock: what takes time is a task, and its result comes back as an input.
 //!
-//! Limits: [`MAX_DIALS`] dials under way, more wait; [`MAX_TASKS`] handshakes, pings and acknowledged sends under way, more are answered as failed at once; an outbox's own; a
-//! program that falls [`EVENTS`] events behind loses the oldest and is told how many.
+//! Limits: those of [`super::dials`]; [`MAX_TASKS`] handshakes, pings and acknowledged sends under way, more are answered as failed at
+//! once; an outbox's own; a program that falls [`EVENTS`] events behind loses the oldest and is told how many.
 
 use super::channel::{ChannelJob, ChannelSetup, JobInput};
 use super::crypto::MspCrypto;
-use super::links::{self, Links};
-use super::outbox::{self, Out, Outbox};
+use super::dials::{Missed, Turns};
+use super::links::Links;
+use super::outbox::{self, Out, Outbox, Unsent};
 use super::precheck::precheck;
 use crate::actions::{Action, Actions, CloseReason, Event};
 use crate::config::Config;
@@ -29,17 +30,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::{BoxFuture, Env, ProtocolError, Reason};
+use switchboard_fabric::Fabric;
 use switchboard_fabric::gossip::{self, GossipPeer, Handler, Received};
 use switchboard_fabric::message::Envelope;
 use switchboard_fabric::policy::PeerPolicy;
-use switchboard_fabric::{Fabric, probe};
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Handshakes, pings and acknowledged sends under way.
 pub const MAX_TASKS: usize = 1_024;
-/// Dials under way; more wait. A node that meets a whole network at once would otherwise have every handshake run out of time.
-pub const MAX_DIALS: usize = 8;
 /// Events kept for a program that is slow to take them.
 pub const EVENTS: usize = 8_192;
 /// The first and last contents that gossip takes: all but `conn` and `ack`.
@@ -148,6 +147,25 @@ struct Streams {
     by_peer: BTreeMap<PkiId, BTreeSet<StreamId>>,
 }
 
+/// A task under way, counted until it is dropped, which a panic does, too.
+struct Counted(Arc<Shell>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.tasks.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a node is busy with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Load {
+    /// Turns that nobody has: dials of our own organisation, of anybody, probes.
+    pub free_turns: [usize; 3],
+    /// Messages that wait, of peers for whom there are any.
+    pub outboxes: BTreeMap<PkiId, usize>,
+}
+
 /// Which stream a session is.
 #[derive(Debug, Clone, Copy)]
 struct Stream(StreamId);
@@ -170,7 +188,7 @@ pub struct Shell {
     events: broadcast::Sender<ShellEvent>,
     tasks: AtomicUsize,
     /// Turns to dial.
-    pub(super) dials: Semaphore,
+    pub(super) turns: Turns,
     overflow: AtomicU64,
     send_buffer: AtomicUsize,
     /// The state's next deadline may have changed.
@@ -203,7 +221,7 @@ impl Shell {
             jobs: RwLock::default(),
             events: broadcast::channel(EVENTS).0,
             tasks: AtomicUsize::new(0),
-            dials: Semaphore::new(MAX_DIALS),
+            turns: Turns::default(),
             overflow: AtomicU64::new(0),
             send_buffer: AtomicUsize::new(0),
             wake: Notify::new(),
@@ -264,6 +282,15 @@ impl Shell {
     #[must_use]
     pub fn overflow(&self) -> u64 {
         self.overflow.load(Ordering::Relaxed)
+    }
+
+    /// What it is busy with.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let waiting = self.outboxes.lock();
+        let waiting = waiting.iter().filter(|(_, outbox)| !outbox.is_empty());
+        let outboxes = waiting.map(|(id, outbox)| (*id, outbox.len())).collect();
+        Load { free_turns: self.turns.free(), outboxes }
     }
 
     /// The time as the state counts it.
@@ -394,6 +421,10 @@ impl Shell {
         self.epoch + mono
     }
 
+    pub(super) fn wire(&self) -> &Fabric {
+        &self.wire
+    }
+
     pub(super) fn env(&self) -> &Env {
         &self.env
     }
@@ -458,15 +489,22 @@ impl Shell {
         over
     }
 
-    /// A message could not be sent. An answer that found no stream says nothing of its receiver.
-    pub(super) fn unreachable(&self, id: PkiId, answer: bool) {
-        if answer {
+    /// A message could not be sent.
+    pub(super) fn unsent(&self, id: PkiId, why: Unsent) {
+        self.overflow.fetch_add(u64::from(why == Unsent::Busy), Ordering::Relaxed);
+        if matches!(why, Unsent::Unasked | Unsent::Busy) {
             return;
         }
-        if let Some(outbox) = self.outboxes.lock().get_mut(&id) {
-            self.overflow.fetch_add(outbox.clear() as u64, Ordering::Relaxed);
-        }
-        self.input(Input::PresumedDead(id));
+        self.call(|gossip, now, out| {
+            // Under the lock: what begins later is told to the state later.
+            if why == Unsent::Absent && self.live(&id).is_some() {
+                return;
+            }
+            if let Some(outbox) = self.outboxes.lock().get_mut(&id) {
+                self.overflow.fetch_add(outbox.clear() as u64, Ordering::Relaxed);
+            }
+            gossip.handle(Input::PresumedDead(id), now, out);
+        });
     }
 
     fn post(&self, id: PkiId, out: Out) {
@@ -532,9 +570,10 @@ impl Shell {
     ) {
         let Some(me) = self.me.upgrade() else { return };
         let busy = self.tasks.fetch_add(1, Ordering::Relaxed) >= MAX_TASKS;
+        let counted = Counted(Arc::clone(&me));
         tokio::spawn(bounded(Arc::clone(&me), async move {
             let input = if busy { failed } else { work(Arc::clone(&me)).await };
-            me.tasks.fetch_sub(1, Ordering::Relaxed);
+            drop(counted);
             me.input(input);
         }));
     }
@@ -570,30 +609,6 @@ impl Shell {
         };
         let known = self.crypto.known().get(&proven).ok_or("its identity was forgotten")?;
         Ok((proven, known.identity.serialized().clone()))
-    }
-
-    async fn probe(&self, id: Option<PkiId>, endpoint: &Endpoint) -> Result<PkiId, String> {
-        let candidate = links::candidate(id, endpoint).ok_or("not an endpoint")?;
-        let probed = async {
-            let limit = links::DIAL_LIMIT;
-            let connection =
-                switchboard::net::connect_host(&**self.env.net(), &candidate.host, candidate.port, limit);
-            let connection = connection.await.map_err(|error| error.to_string())?;
-            let probed = probe(connection, &candidate, &self.wire, &self.env).await;
-            let probed = probed.map_err(|error| switchboard::text::printable(&error.to_string()))?;
-            PkiId::parse(probed.peer.as_bytes()).ok_or_else(|| "no PKI-ID".to_owned())
-        };
-        timeout(links::DIAL_LIMIT, probed).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
-    }
-
-    async fn ping(&self, to: Remote) -> bool {
-        if self.live(&to.pki_id).is_some() {
-            return true;
-        }
-        match &to.endpoint {
-            Some(endpoint) => self.probe(None, endpoint).await.is_ok(),
-            None => false,
-        }
     }
 
     /// Sends to some peers under fresh nonces and counts acknowledgements, until enough came or all have answered.
@@ -635,9 +650,14 @@ impl Shell {
         fresh.nonce = u64::from_be_bytes(self.env.random()).max(1);
         let (nonce, fresh) = (fresh.nonce, SignedMessage::unsigned(fresh));
         let content = outbox::content_of(fresh.message(), &fresh.envelope().payload);
+        let missed = |missed| match missed {
+            Missed::Absent => Unacked::NotSent("no session".to_owned()),
+            Missed::Busy => Unacked::NotSent("too busy".to_owned()),
+        };
+        // Waiting for a turn has its own bound: it is not the peer that is slow.
+        let way = self.way(to.pki_id, to.endpoint.as_ref()).await.map_err(missed)?;
         let sent = async {
-            let session = self.connect(to.pki_id, to.endpoint.as_ref()).await;
-            let session = session.ok_or_else(|| Unacked::NotSent("no session".to_owned()))?;
+            let session = self.take(to.pki_id, way).await.map_err(missed)?;
             session.send_with_ack(content, fresh.bytes(), nonce, limit).await.map_err(|error| match error {
                 gossip::AckError::Refused(why) => Unacked::Refused(why),
                 gossip::AckError::Timeout => Unacked::Timeout,

@@ -4,8 +4,9 @@
 //!   send, respond ─▶ queue (sendBuffSize messages, MAX_QUEUED bytes) ─▶ session, dialled if there is none ─▶ its lanes
 //! ```
 //! Full: the message is dropped and counted, as in Go. A peer that cannot be dialled is presumed dead, and what waits for it is
-//! dropped. The task ends after [`IDLE`] without a message.
+//! dropped; a message that gets no turn to dial is dropped alone. The task ends after [`IDLE`] without a message.
 
+use super::dials::Missed;
 use super::node::Shell;
 use crate::signed::SignedMessage;
 use crate::types::{Endpoint, PkiId, StreamId};
@@ -23,10 +24,6 @@ pub const MAX_QUEUED: usize = 64 << 20;
 pub const IDLE: Duration = Duration::from_secs(60);
 /// How long a session may hold up one message.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
-/// How long after a dial its session may take to be told.
-const TOLD_WITHIN: Duration = Duration::from_secs(2);
-/// How long after a dial that failed a session may come that the peer dialled.
-const CROSSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// One message on its way.
 #[derive(Debug)]
@@ -75,6 +72,11 @@ impl Outbox {
         gone
     }
 
+    /// Messages that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && !self.sending
     }
@@ -102,66 +104,49 @@ pub(super) async fn run(shell: Arc<Shell>, id: PkiId, added: Arc<Notify>) {
             }
             continue;
         };
-        if !deliver(&shell, id, &out).await {
-            shell.unreachable(id, out.stream.is_some());
+        let mut sent = deliver(&shell, id, &out).await;
+        if sent == Err(Unsent::Absent) && shell.live(&id).is_some() {
+            // It dialled us after we gave up.
+            sent = deliver(&shell, id, &out).await;
+        }
+        if let Err(why) = sent {
+            shell.unsent(id, why);
         }
     }
 }
 
-/// Sends one message; `false` when its receiver is not there.
-async fn deliver(shell: &Arc<Shell>, id: PkiId, out: &Out) -> bool {
+/// Why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// An answer, and who asked has gone. That says nothing of its receiver.
+    Unasked,
+    /// We had no turn to dial its receiver.
+    Busy,
+    /// There is no session with its receiver.
+    Absent,
+    /// The session did not take it.
+    Stuck,
+}
+
+/// Sends one message.
+async fn deliver(shell: &Arc<Shell>, id: PkiId, out: &Out) -> Result<(), Unsent> {
     if let Some(stream) = out.stream {
         // An answer has no use on another stream: who asked has gone.
         return match shell.stream(stream) {
-            Some(session) => put(&session, &out.message).await,
-            None => false,
+            Some(session) if put(&session, &out.message).await => Ok(()),
+            _ => Err(Unsent::Unasked),
         };
     }
     if let Some(session) = shell.live(&id)
         && put(&session, &out.message).await
     {
-        return true;
+        return Ok(());
     }
     // It may have ended between two messages: once more, over a new one.
     match shell.connect(id, out.endpoint.as_ref()).await {
-        Some(session) => put(&session, &out.message).await,
-        None => false,
-    }
-}
-
-impl Shell {
-    /// A session with a peer, dialled if there is none.
-    pub(super) async fn connect(&self, id: PkiId, endpoint: Option<&Endpoint>) -> Option<GossipPeer> {
-        if let Some(live) = self.live(&id) {
-            return Some(live);
-        }
-        let candidate = super::links::candidate(Some(id), endpoint?)?;
-        let turn = self.dials.acquire().await.ok()?;
-        if let Some(live) = self.live(&id) {
-            return Some(live);
-        }
-        if let Err(why) = self.links()?.connect(&candidate).await {
-            tracing::debug!(target: "switchboard::fabric", "{id:?} at {candidate}: {why}");
-            drop(turn);
-            // They may have dialled us meanwhile: of two dials that cross one is refused, maybe before the other is told here.
-            return self.begun(&id, CROSSED_WITHIN).await;
-        }
-        self.begun(&id, TOLD_WITHIN).await
-    }
-
-    /// The session with a peer, waited for if there is none yet.
-    async fn begun(&self, id: &PkiId, within: Duration) -> Option<GossipPeer> {
-        let told = async {
-            loop {
-                let mut began = std::pin::pin!(self.began.notified());
-                // Counted from here: what begins between the look and the wait is not missed.
-                began.as_mut().enable();
-                if let Some(live) = self.live(id) {
-                    return live;
-                }
-                began.await;
-            }
-        };
-        tokio::time::timeout(within, told).await.ok()
+        Ok(session) if put(&session, &out.message).await => Ok(()),
+        Ok(_) => Err(Unsent::Stuck),
+        Err(Missed::Absent) => Err(Unsent::Absent),
+        Err(Missed::Busy) => Err(Unsent::Busy),
     }
 }
