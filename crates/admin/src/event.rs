@@ -25,7 +25,7 @@ fn channels(peer: &Peer) -> Value {
     let used = |stats: &ChannelStats| *stats != ChannelStats::default();
     let all = peer.channel_stats().into_iter().filter(|(_, _, stats)| used(stats));
     all.map(|(protocol, channel, stats)| {
-        let sent: u64 = stats.delays.0.iter().map(|n| u64::from(*n)).sum();
+        let sent: u64 = stats.delays.0.iter().sum();
         json!({"protocol": protocol, "channel": channel.0, "sent": sent, "queued": stats.queued,
             "delay_p50": seconds(&stats.delays, 0.5), "delay_p99": seconds(&stats.delays, 0.99),
             "late": stats.late, "starved": stats.starved})

@@ -133,7 +133,7 @@ impl Census {
             let Some(stats) = outgoing.stats(lane) else { continue };
             let waits = self.lanes.entry((wire, first.protocol.to_string(), channel)).or_default();
             let Delays(counts) = stats.delays;
-            waits.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u64::from(count));
+            waits.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             waits.sum += outgoing.delayed(lane);
             waits.late += stats.late;
             waits.starved += stats.starved;

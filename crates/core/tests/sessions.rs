@@ -173,8 +173,8 @@ async fn delays_and_late_messages_are_counted_by_channel() {
     sender.send_within(C1, "never", Duration::ZERO).await.unwrap();
     settle().await;
     let (zero, first) = (sender.stats(C0).unwrap(), sender.stats(C1).unwrap());
-    assert_eq!((zero.delays.0.iter().sum::<u32>(), zero.late, zero.queued), (3, 0, 0));
-    assert_eq!((first.delays.0.iter().sum::<u32>(), first.late, first.queued), (0, 1, 0));
+    assert_eq!((zero.delays.0.iter().sum::<u64>(), zero.late, zero.queued), (3, 0, 0));
+    assert_eq!((first.delays.0.iter().sum::<u64>(), first.late, first.queued), (0, 1, 0));
     assert!(sender.stats(ChannelId(9)).is_none());
     finish(&[&one, &other]).await;
 }

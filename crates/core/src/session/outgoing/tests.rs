@@ -211,7 +211,7 @@ async fn late_messages_are_dropped_and_counted() {
     assert_eq!(batch(&outgoing, BATCH_BYTES).0, 2);
     assert_eq!(ledger.held(), 0);
     let stats = outgoing.stats(0).unwrap();
-    assert_eq!((stats.queued, stats.late, stats.delays.0.iter().sum::<u32>()), (0, 1, 1));
+    assert_eq!((stats.queued, stats.late, stats.delays.0.iter().sum::<u64>()), (0, 1, 1));
     assert_eq!(outgoing.lanes[0].slots.available_permits(), 2);
     assert_eq!(outgoing.stats(1).unwrap().late, 0);
     assert_eq!(outgoing.stats(2), None);
