@@ -10,7 +10,7 @@
 //! The lock is the system's own: it goes with the process, however that ends.
 //!
 //! The form is [`VERSION`]. A folder without a number is of the first form, as those from before numbers were. An older one
-//! is brought to this form step by step ([`UPGRADES`]), the number last, so that an upgrade that was interrupted is done
+//! is brought to this form step by step (`UPGRADES`), the number last, so that an upgrade that was interrupted is done
 //! again; a newer one is refused and left as it is.
 
 use crate::error::NodeError;
