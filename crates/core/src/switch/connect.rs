@@ -55,7 +55,7 @@ pub enum ConnectError {
     #[error("refused by us: {0}")]
     RefusedByUs(Reason),
     /// Another identity answered than the one dialled.
-    #[error("another identity answered: {0}")]
+    #[error("wrong identity: {0}")]
     WrongIdentity(String),
     /// The peer broke a rule, or is of another network.
     #[error("{reason}: {detail}")]
