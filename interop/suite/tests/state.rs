@@ -129,7 +129,8 @@ fn private_data(pusher_is_go: bool) {
     let blocks = chain_of((0..3).map(|at| vec![transaction(&format!("tx{}", at + 1), &sets[at..=at], 10)]));
     let file = json!([collection("pushed", &[1], 1, 2), collection("kept", &[1], 0, 0)]);
     let file = net.file("collections.json", &file.to_string());
-    let lie = json!([collection("pushed", &[1, 2], 3, 3), collection("kept", &[1, 2], 0, 0)]);
+    // It asks all four others to acknowledge, so that ours is among them whoever is chosen first.
+    let lie = json!([collection("pushed", &[1, 2], 4, 4), collection("kept", &[1, 2], 0, 0)]);
     let lie = net.file("lie.json", &lie.to_string());
     let (good, bad) = (net.folder("good"), net.folder("bad"));
     let (from, bad_from) = (good.display().to_string(), bad.display().to_string());
