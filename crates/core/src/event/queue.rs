@@ -148,13 +148,13 @@ struct Reader<Q> {
     notify: Notify,
 }
 
-/// What services tell while the Switch starts, for its first reader: the newest [`EARLY`].
-#[derive(Default)]
-enum Early {
-    #[default]
-    Nothing,
-    Kept(VecDeque<Event>),
-    Over,
+/// What services tell while the Switch starts, for its first reader: the newest [`EARLY`]. `None` since there was one.
+struct Early(Option<VecDeque<Event>>);
+
+impl Default for Early {
+    fn default() -> Self {
+        Self(Some(VecDeque::new()))
+    }
 }
 
 /// Hands events to all readers. The Switch holds it; when it is dropped the readers see the end.
@@ -171,7 +171,7 @@ impl Publisher {
     /// Events from now on; for the first reader also what services have told while the Switch started.
     pub(crate) fn subscribe(&self, peers: &PeerSet) -> Events {
         let reader = Arc::<Reader<Queue>>::default();
-        if let Early::Kept(events) = std::mem::replace(&mut *self.early.lock(), Early::Over) {
+        if let Some(events) = self.early.lock().0.take() {
             reader.queue.lock().waiting = events;
         }
         self.readers.lock().push(Arc::downgrade(&reader));
@@ -202,11 +202,7 @@ impl Publisher {
     }
 
     fn keep_early(&self, event: &Event) {
-        let mut early = self.early.lock();
-        if matches!(*early, Early::Nothing) {
-            *early = Early::Kept(VecDeque::new());
-        }
-        if let Early::Kept(events) = &mut *early {
+        if let Some(events) = &mut self.early.lock().0 {
             if events.len() >= EARLY {
                 events.pop_front();
             }
