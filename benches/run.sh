@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds everything in release, then compares our programs with the Go originals. Needs Go.
-#   benches/run.sh [--rounds N] [--only TEXT] [--quick] [--awake]
+#   benches/run.sh [--rounds N] [--only TEXT] [--quick] [--awake] [--against PROGRAM]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 interop/build.sh

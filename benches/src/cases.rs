@@ -2,6 +2,7 @@
 
 use crate::catch_up;
 use crate::idle::{self, Place};
+use std::process::Command;
 use switchboard_interop::{Program, line, must, text};
 
 /// One number of a case.
@@ -216,9 +217,27 @@ impl Case {
 
     /// Both ends ours.
     pub(crate) fn ours(&self) -> Vec<f64> {
-        if let Job::CatchUp(blocks, whole) = self.job {
-            return vec![catch_up::rate(false, blocks, whole)];
+        match self.job {
+            Job::CatchUp(blocks, whole) => vec![catch_up::rate(false, blocks, whole)],
+            Job::Run(_) | Job::Idle { .. } => self.of("switchboard"),
         }
+    }
+
+    /// Whether another build of our program, named by its path, can be asked for this case.
+    pub(crate) fn known_to(&self, program: &str) -> bool {
+        match &self.job {
+            Job::Run(job) => {
+                let job = job.first().map_or("", String::as_str);
+                let help = Command::new(program).args(["bench", job, "--help"]).output();
+                help.is_ok_and(|said| said.status.success())
+            }
+            Job::Idle { .. } => true,
+            Job::CatchUp(..) => false,
+        }
+    }
+
+    /// Both ends one build of our program: a name, or a path.
+    pub(crate) fn of(&self, program: &str) -> Vec<f64> {
         let keys = self.keys();
         let key = |n: usize| keys.as_ref().map(|k| format!("fabric={}", k.peers[n]));
         let mut args: Vec<String> =
@@ -228,7 +247,7 @@ impl Case {
                 .map(str::to_owned)
                 .collect();
         args.extend(key(0).into_iter().flat_map(|k| ["--key-file".to_owned(), k]));
-        let mut server = Program::start("switchboard", &refs(&args));
+        let mut server = Program::start(program, &refs(&args));
         let ready = server.wait("ready");
         let url = match self.wire {
             Wire::Devp2p => text(&ready, "devp2p.enode").to_owned(),
@@ -243,7 +262,7 @@ impl Case {
                 let mut args: Vec<String> = vec!["bench".into(), "--json".into(), job.clone(), url];
                 args.extend_from_slice(options);
                 args.extend(key(1).into_iter().flat_map(|k| ["--key-file".to_owned(), k]));
-                self.numbers(job, &must("switchboard", &refs(&args)))
+                self.numbers(job, &must(program, &refs(&args)))
             }
         };
         server.stop();

@@ -6,7 +6,7 @@
 //!
 //! Every measurement starts a server and a client as processes of their own on loopback, so that both
 //! sides pay for the same things; the order alternates, so that a machine that grows slower does not
-//! favour either. The table shows medians and the range of each side.
+//! favour either. `--against PROGRAM` puts another build of ours in the place of Go, to see what a change costs. The table shows medians and the range of each side.
 //! The last line is what the machine itself gives. It does not measure networks with delay or loss, nor many peers at once.
 #![allow(clippy::print_stdout, clippy::panic)] // a report for people; a failed measurement ends the run
 
@@ -20,6 +20,7 @@ mod table;
 use cases::{Case, all_cases};
 use clap::Parser;
 use machine::{Awake, round_trips};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use table::Row;
 
@@ -40,6 +41,9 @@ struct Args {
     /// Keep the processors awake, as on a machine that does other things too (needs `nice` and `sh`).
     #[arg(long)]
     awake: bool,
+    /// Compare with another build of our program in place of the Go originals; cases it does not know are left out.
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -50,23 +54,31 @@ fn main() -> ExitCode {
         .map(|_| round_trips(20_000).unwrap_or_else(|e| panic!("no loopback: {e}")))
         .collect();
     let mut rows = Vec::new();
-    for case in all_cases(args.quick).into_iter().filter(wanted) {
+    let other = args.against.as_ref().map(|path| {
+        let path = path.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        path.to_str().unwrap_or_else(|| panic!("{}: not UTF-8", path.display())).to_owned()
+    });
+    let theirs_of = |case: &Case| other.as_ref().map_or_else(|| case.theirs(), |program| case.of(program));
+    let comparable = |case: &Case| other.as_ref().is_none_or(|program| case.known_to(program));
+    for case in all_cases(args.quick).into_iter().filter(wanted).filter(comparable) {
         eprintln!("{} …", case.name);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..args.rounds.max(1) {
             if round % 2 == 0 {
                 ours.push(case.ours());
-                theirs.push(case.theirs());
+                theirs.push(theirs_of(&case));
             } else {
-                theirs.push(case.theirs());
+                theirs.push(theirs_of(&case));
                 ours.push(case.ours());
             }
         }
         rows.extend(Row::all(&case, &ours, &theirs));
     }
     let part = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    rows.extend(parts::rows(args.rounds.max(1), args.quick, part));
-    table::print(&rows);
+    if other.is_none() {
+        rows.extend(parts::rows(args.rounds.max(1), args.quick, part));
+    }
+    table::print(&rows, if other.is_some() { "other build (range)" } else { "Go (range)" });
     table::print_limit(bare);
     ExitCode::SUCCESS
 }

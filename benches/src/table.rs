@@ -60,8 +60,9 @@ impl Row {
     }
 }
 
-pub(crate) fn print(rows: &[Row]) {
-    println!("{:<44} {:>30} {:>30} {:>8}  goal", "case", "ours (range)", "Go (range)", "ratio");
+/// `whose` heads the column of those we are compared with.
+pub(crate) fn print(rows: &[Row], whose: &str) {
+    println!("{:<44} {:>30} {:>30} {:>8}  goal", "case", "ours (range)", whose, "ratio");
     for row in rows {
         let show = |f: &Figures| format!("{:.1} ({:.1}..{:.1})", f.median, f.least, f.most);
         let ratio = row.ratio();

@@ -24,7 +24,7 @@ const BACKLOG: usize = 65_536;
 /// The sizes every wire must echo.
 pub const ECHO_SIZES: [usize; 7] = [0, 1, 1023, 1024, 1025, 65_536, 1_000_000];
 
-/// Where the programs are.
+/// Where the programs are: ours, a Go peer by its name, or any other by its absolute path.
 ///
 /// # Panics
 /// When `interop/run.sh` did not say.
