@@ -9,6 +9,8 @@
 //! Limits: a key file over 1 KiB is not read. Secrets are wiped when dropped; that does not protect
 //! from a reader of the process's memory while it runs.
 
+mod secret;
+
 use crate::keccak::keccak256;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, SecretKey, ecdh};
@@ -125,7 +127,8 @@ impl NodeKey {
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
         let secret = SecretKey::from_secret_bytes(*bytes).ok()?;
-        Some(Self { secret, public: NodePublic { point: PublicKey::from_secret_key(&secret) } })
+        let public = NodePublic { point: secret::public(&secret) };
+        Some(Self { secret, public })
     }
 
     /// A new key from a source of random bytes.
@@ -246,12 +249,7 @@ impl NodeKey {
     /// A signature r ‖ s ‖ v over a digest, v 0 or 1 (RFC 6979: no randomness needed).
     #[must_use]
     pub fn sign_recoverable(&self, digest: [u8; 32]) -> [u8; 65] {
-        let signature =
-            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(digest), &self.secret);
-        let (v, rs) = signature.serialize_compact();
-        let mut out = [v.to_u8(); 65];
-        out[..64].copy_from_slice(&rs);
-        out
+        secret::sign(&self.secret, digest)
     }
 }
 
@@ -299,5 +297,20 @@ mod tests {
         assert_eq!(signature[..64], key.sign([7; 32]));
         assert!(key.public().verifies([7; 32], &key.sign([7; 32])));
         assert!(!key.public().verifies([8; 32], &key.sign([7; 32])));
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_library_whenever_it_is_blinded_anew() {
+        let key = NodeKey::from_bytes(&[3; 32]).unwrap();
+        for n in 0..=255 {
+            let digest = keccak256(&[n]);
+            let theirs =
+                RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(digest), &key.secret);
+            let (v, rs) = theirs.serialize_compact();
+            let ours = key.sign_recoverable(digest);
+            assert_eq!((&ours[..64], ours[64]), (&rs[..], v.to_u8()));
+            let another = NodeKey::from_bytes(&digest).unwrap();
+            assert_eq!(another.public.point, PublicKey::from_secret_key(&another.secret));
+        }
     }
 }
