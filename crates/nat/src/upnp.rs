@@ -51,6 +51,10 @@ impl Router {
         options.broadcast_address = config.upnp_search;
         options.timeout = Some(SEARCH);
         options.single_search_timeout = Some(SEARCH);
+        // `igd-next` takes no router on this machine unless it is named.
+        if config.upnp_search.ip().is_loopback() {
+            options.allowed_gateway_ips = vec![config.upnp_search.ip()];
+        }
         let gateway = search_gateway(options).await.map_err(|_| NatError::NotFound { what: "UPnP" })?;
         // Connecting a UDP socket sends nothing; it tells from which address the router sees us.
         let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await?;
