@@ -6,17 +6,16 @@ use serde_json::json;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use switchboard_discv::v4::packet::{Endpoint, Packet};
+use switchboard_enr::keccak::keccak256;
 use switchboard_enr::{Enode, NodeKey};
 use switchboard_interop::{Program, text};
 
-/// Nodes in the table of the one that is asked: an answer to findnode is full.
-const KNOWN: u8 = 24;
+/// Nodes that the one that is asked knows: its far buckets are full, as in the network.
+const KNOWN: u8 = 200;
 const PINGS: usize = 20_000;
 const QUERIES: usize = 10_000;
 /// Packets under way at once: fewer than a socket's buffer holds.
 const WINDOW: usize = 32;
-/// Packets that are signed beforehand and sent by turns.
-const SIGNED: usize = 1_000;
 /// Kinds of packets, and where a packet says which it is (spec: discv4.md).
 const PING: u8 = 1;
 const PONG: u8 = 2;
@@ -78,13 +77,13 @@ impl Asker {
         true
     }
 
-    /// Sends packets by turns and counts the answers of a kind; pings in between are answered.
-    fn flood(&self, packets: &[Vec<u8>], count: usize, kind: u8, each: usize) -> usize {
-        let (mut sent, mut got) = (0, 0);
+    /// Sends packets and counts the answers of a kind; pings in between are answered.
+    fn flood(&self, packets: &[Vec<u8>], kind: u8, each: usize) -> usize {
+        let (mut sent, mut got, count) = (0, 0, packets.len());
         let start = Instant::now();
         while got < count * each && start.elapsed() < Duration::from_secs(60) {
             while sent < count && sent < got / each + WINDOW {
-                self.socket.send_to(&packets[sent % packets.len()], self.whom).unwrap();
+                self.socket.send_to(&packets[sent], self.whom).unwrap();
                 sent += 1;
             }
             match self.receive() {
@@ -115,21 +114,23 @@ fn rates(node: &Program, enode: &str) -> [f64; 2] {
     let whom = SocketAddr::new(at.host.parse().unwrap(), at.udp);
     let askers: Vec<_> = (1..=KNOWN).map(|seed| Asker::bonded(seed, whom)).collect();
     let asker = &askers[0];
-    let pings: Vec<_> = (0..SIGNED as u64).map(|n| asker.ping(n)).collect();
+    let pings: Vec<_> = (0..PINGS as u64).map(|n| asker.ping(n)).collect();
     let query = |n: usize| {
-        let target = std::array::from_fn(|at| (at * 31 + n) as u8 ^ (n >> 8) as u8);
+        // No two are alike.
+        let mut target = [0; 64];
+        target[..32].copy_from_slice(&keccak256(&n.to_be_bytes()));
         Packet::FindNode { target, expiration: expiration() }.encode(&asker.key).0
     };
-    let queries: Vec<_> = (0..SIGNED).map(query).collect();
-    let measure = |packets: &[Vec<u8>], count, kind, each| {
-        let before = used(node.id());
-        let answered = asker.flood(packets, count, kind, each);
+    let queries: Vec<_> = (0..QUERIES).map(query).collect();
+    let measure = |packets: &[Vec<u8>], kind, each| {
+        let (before, count) = (used(node.id()), packets.len());
+        let answered = asker.flood(packets, kind, each);
         let took = used(node.id()).checked_sub(before).unwrap();
         assert!(answered * 10 >= count * 9, "{answered} of {count} were answered");
         answered as f64 / took.as_secs_f64()
     };
     // An answer to findnode with 16 nodes comes in two packets.
-    [measure(&pings, PINGS, PONG, 1), measure(&queries, QUERIES, NEIGHBOURS, 2)]
+    [measure(&pings, PONG, 1), measure(&queries, NEIGHBOURS, 2)]
 }
 
 #[test]
