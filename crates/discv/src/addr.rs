@@ -6,7 +6,7 @@
 //! One who owns a subnet owns all its addresses, so tables hold few of each ([`Subnets`]): /24 of IPv4, /32 of IPv6 (the
 //! smallest block that registries give to a provider). Addresses of a local network are exempt.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address belongs to this host or a local network: loopback, private, link-local.
@@ -68,7 +68,7 @@ pub fn may_relay(teller: IpAddr, told: IpAddr) -> bool {
 }
 
 /// A subnet that counts as one owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subnet {
     /// A /24.
     V4([u8; 3]),
@@ -97,9 +97,10 @@ impl Subnet {
 }
 
 /// How many addresses of each subnet there are. Holds no more entries than addresses that were added.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subnets {
-    counts: BTreeMap<Subnet, usize>,
+    /// Only ever asked for a subnet.
+    counts: HashMap<Subnet, usize>,
 }
 
 impl Subnets {

@@ -1,6 +1,7 @@
 //! How much is done for whom: rates, and a map with a limit for what strangers make us remember.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Duration;
 
 /// A rate with a burst.
@@ -35,33 +36,47 @@ impl Bucket {
 }
 
 /// A map of at most `max` entries: the one that was touched longest ago makes room.
+///
+/// Nobody sees the order of the hash map: it is only ever asked for a key.
 #[derive(Debug)]
 pub struct Recent<K, V> {
-    entries: BTreeMap<K, (V, u64)>,
-    order: BTreeMap<u64, K>,
+    entries: HashMap<K, (V, u64)>,
+    /// Every touch, oldest first; those that a later one of the same key replaced are passed over.
+    order: VecDeque<(u64, K)>,
     next: u64,
     max: usize,
 }
 
-impl<K: Ord + Copy, V> Recent<K, V> {
+impl<K: Hash + Eq + Copy, V> Recent<K, V> {
     /// An empty map for `max` entries, at least one.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { entries: BTreeMap::new(), order: BTreeMap::new(), next: 0, max: max.max(1) }
+        Self { entries: HashMap::new(), order: VecDeque::new(), next: 0, max: max.max(1) }
+    }
+
+    /// Makes room for one more.
+    fn evict(&mut self) {
+        while let Some((stamp, key)) = self.order.pop_front() {
+            if self.entries.get(&key).is_some_and(|(_, last)| *last == stamp) {
+                self.entries.remove(&key);
+                return;
+            }
+        }
     }
 
     /// The value of a key, which is made if it is not there.
     pub fn touch(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let stamp = self.next;
         self.next += 1;
-        if let Some((_, old)) = self.entries.get(&key) {
-            self.order.remove(old);
-        } else if self.entries.len() >= self.max
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.entries.remove(&oldest);
+        if self.entries.len() >= self.max && !self.entries.contains_key(&key) {
+            self.evict();
         }
-        self.order.insert(stamp, key);
+        // Now and then the touches that were replaced are cleared away.
+        if self.order.len() >= 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.order.retain(|(stamp, key)| entries.get(key).is_some_and(|(_, last)| last == stamp));
+        }
+        self.order.push_back((stamp, key));
         let (value, at) = self.entries.entry(key).or_insert_with(|| (make(), stamp));
         *at = stamp;
         value
@@ -74,9 +89,7 @@ impl<K: Ord + Copy, V> Recent<K, V> {
 
     /// Removes a key.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let (value, stamp) = self.entries.remove(key)?;
-        self.order.remove(&stamp);
-        Some(value)
+        self.entries.remove(key).map(|(value, _)| value)
     }
 
     /// Number of entries.
@@ -117,7 +130,8 @@ mod tests {
         assert_eq!((recent.remove(&3), recent.remove(&3), recent.len()), (Some(30), None, 2));
         for key in 0..1_000 {
             recent.touch(key, || 0);
-            assert!(recent.len() <= 3 && recent.order.len() == recent.entries.len());
+            assert!(recent.len() <= 3 && recent.order.len() <= 2 * recent.entries.len() + 64);
         }
+        assert_eq!((997..1_000).filter(|key| recent.get(key).is_some()).count(), 3);
     }
 }

@@ -5,12 +5,18 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use switchboard_enr::keccak::keccak256;
 use switchboard_enr::key::{NodeKey, NodePublic, recover};
 
 /// A node's identity: its key, and what everyone can do with keys and signatures of the same scheme.
 pub trait Identity: Debug + Send + Sync {
     /// The public key, 64 bytes; the node id is its Keccak-256.
     fn public(&self) -> [u8; 64];
+    /// The hash that stands for bytes, in signatures and in front of packets: Keccak-256, as the network has it, unless a
+    /// scheme says otherwise.
+    fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        keccak256(bytes)
+    }
     /// A signature over a digest.
     fn sign(&self, digest: [u8; 32]) -> [u8; 65];
     /// The key that made a signature over a digest; `None` for a signature that nobody made.
@@ -38,6 +44,10 @@ impl Identity for NodeKey {
 }
 
 impl<T: Identity + ?Sized> Identity for Arc<T> {
+    fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        (**self).digest(bytes)
+    }
+
     fn public(&self) -> [u8; 64] {
         (**self).public()
     }

@@ -77,8 +77,19 @@ impl Node {
     /// connections.
     #[must_use]
     pub fn new(key: [u8; 64], ip: IpAddr, udp: u16, tcp: u16) -> Self {
+        Self::identified(NodeId::of_key(&key), key, ip, udp, tcp)
+    }
+
+    /// The same where the key's id is known already.
+    pub(crate) fn identified(id: NodeId, key: [u8; 64], ip: IpAddr, udp: u16, tcp: u16) -> Self {
         let ip = ip.to_canonical();
-        Self { facts: Arc::new(Facts { id: NodeId::of_key(&key), key, ip, udp, tcp, record: None }) }
+        Self { facts: Arc::new(Facts { id, key, ip, udp, tcp, record: None }) }
+    }
+
+    /// Whether another says the same of where it is.
+    pub(crate) fn same_place(&self, other: &Self) -> bool {
+        let place = |node: &Self| (node.facts.ip, node.facts.udp, node.facts.tcp);
+        place(self) == place(other)
     }
 
     /// The node a record tells of; `None` without an address and UDP port.

@@ -8,6 +8,8 @@
 //! The first byte is the version of the form; what has another, or cannot be read, is removed when the records are
 //! opened.
 //!
+//! Times are precise to a minute: who answers twice within one costs no second write.
+//!
 //! A record is made only for a node that answered us. All are held in memory and written through to a
 //! [`KeyValue`]. Limits: a number of nodes given by the caller, of which the one whose last answer is oldest goes
 //! first; [`MAX_ADDRESSES`] addresses a node. A node that has not answered for 24 hours is removed
@@ -16,7 +18,7 @@
 use crate::node::{Node, NodeId};
 use crate::time::Now;
 use rand::{Rng, RngExt};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub const EXPIRY: Duration = Duration::from_secs(24 * 3_600);
 pub const MAX_ADDRESSES: usize = 4;
 /// Nodes remembered, if the caller says nothing else.
 pub const MAX_NODES: usize = 10_000;
+/// Times are kept to so many seconds.
+const PRECISION: u64 = 60;
 /// Clocks that are set back by no more than this do not void what was remembered.
 const CLOCK_SLACK: u64 = 600;
 const VERSION: u8 = 1;
@@ -45,20 +49,6 @@ pub trait KeyValue: Debug + Send {
     fn put(&mut self, key: &[u8], value: &[u8]);
     /// Forgets a value.
     fn remove(&mut self, key: &[u8]);
-}
-
-/// Forgets everything when it is dropped; costs no memory of its own.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Forgetful;
-
-impl KeyValue for Forgetful {
-    fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        Vec::new()
-    }
-
-    fn put(&mut self, _: &[u8], _: &[u8]) {}
-
-    fn remove(&mut self, _: &[u8]) {}
 }
 
 /// What happened at one address of a node.
@@ -90,6 +80,13 @@ impl Facts {
     #[must_use]
     pub fn last_pong(&self) -> u64 {
         self.contacts.iter().map(|c| c.last_pong).max().unwrap_or(0)
+    }
+
+    fn marks(&self) -> Marks {
+        let mut proven = [None; MAX_ADDRESSES];
+        let contacts = self.contacts.iter().filter(|c| c.last_pong != 0);
+        proven.iter_mut().zip(contacts).for_each(|(mark, contact)| *mark = Some(contact.ip));
+        (self.last_pong(), proven)
     }
 
     /// The bytes that are kept.
@@ -154,6 +151,9 @@ impl Facts {
     }
 }
 
+/// By what a node is found: its last answer, and the addresses it has proven.
+type Marks = (u64, [Option<IpAddr>; MAX_ADDRESSES]);
+
 fn put_ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         IpAddr::V4(ip) => rlp::put_string(&ip.octets(), out),
@@ -188,14 +188,16 @@ pub enum Version {
 /// The records of all nodes.
 #[derive(Debug)]
 pub struct NodeDb {
-    nodes: BTreeMap<NodeId, Facts>,
+    /// Only ever asked for a node: walks go by age.
+    nodes: HashMap<NodeId, Facts>,
     /// Who answered last, oldest first.
     by_age: BTreeSet<(u64, NodeId)>,
     /// How many proofs there are from each address.
-    addresses: BTreeMap<IpAddr, usize>,
+    addresses: HashMap<IpAddr, usize>,
     seqs: BTreeMap<[u8; 32], u64>,
     max: usize,
-    store: Box<dyn KeyValue>,
+    /// Where they are kept over a restart, if they are.
+    store: Option<Box<dyn KeyValue>>,
 }
 
 fn key_of(kind: u8, id: &[u8; 32]) -> [u8; 33] {
@@ -207,20 +209,14 @@ fn key_of(kind: u8, id: &[u8; 32]) -> [u8; 33] {
 impl NodeDb {
     /// Opens the records of at most `max` nodes. What cannot be read is removed.
     #[must_use]
-    pub fn open(store: Box<dyn KeyValue>, max: usize) -> Self {
-        let mut db = Self {
-            nodes: BTreeMap::new(),
-            by_age: BTreeSet::new(),
-            addresses: BTreeMap::new(),
-            seqs: BTreeMap::new(),
-            max,
-            store,
-        };
-        for (key, value) in db.store.all() {
+    pub fn open(mut store: Box<dyn KeyValue>, max: usize) -> Self {
+        let mut db = Self::forgetful(max);
+        for (key, value) in store.all() {
             if db.load(&key, &value).is_none() {
-                db.store.remove(&key);
+                store.remove(&key);
             }
         }
+        db.store = Some(store);
         db.evict(&mut |_| false);
         db
     }
@@ -228,7 +224,14 @@ impl NodeDb {
     /// Records that are gone when they are dropped.
     #[must_use]
     pub fn forgetful(max: usize) -> Self {
-        Self::open(Box::new(Forgetful), max)
+        Self {
+            nodes: HashMap::new(),
+            by_age: BTreeSet::new(),
+            addresses: HashMap::new(),
+            seqs: BTreeMap::new(),
+            max,
+            store: None,
+        }
     }
 
     fn load(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
@@ -237,7 +240,7 @@ impl NodeDb {
         match *kind {
             NODE => {
                 let facts = Facts::decode(value).ok().filter(|facts| facts.node.id().0 == id)?;
-                self.index(&facts, true);
+                self.index(&NodeId(id), None, Some(facts.marks()));
                 self.nodes.insert(NodeId(id), facts);
             }
             SEQ => {
@@ -251,30 +254,36 @@ impl NodeDb {
         Some(())
     }
 
-    fn index(&mut self, facts: &Facts, add: bool) {
-        let age = (facts.last_pong(), facts.node.id());
-        if add {
-            self.by_age.insert(age);
-        } else {
-            self.by_age.remove(&age);
-        }
-        for contact in facts.contacts.iter().filter(|c| c.last_pong != 0) {
-            let count = self.addresses.entry(contact.ip).or_default();
-            *count = if add { *count + 1 } else { count.saturating_sub(1) };
-            if *count == 0 {
-                self.addresses.remove(&contact.ip);
+    /// A node is found under other marks from now on.
+    fn index(&mut self, id: &NodeId, before: Option<Marks>, after: Option<Marks>) {
+        if let Some((age, proven)) = before {
+            self.by_age.remove(&(age, *id));
+            for ip in proven.into_iter().flatten() {
+                let left = self.addresses.get(&ip).map_or(0, |count| count.saturating_sub(1));
+                match left {
+                    0 => drop(self.addresses.remove(&ip)),
+                    left => drop(self.addresses.insert(ip, left)),
+                }
             }
+        }
+        if let Some((age, proven)) = after {
+            self.by_age.insert((age, *id));
+            proven.into_iter().flatten().for_each(|ip| *self.addresses.entry(ip).or_default() += 1);
         }
     }
 
     /// Changes what is remembered of a node, and writes it.
     fn change(&mut self, id: &NodeId, change: impl FnOnce(&mut Facts)) -> bool {
-        let Some(mut facts) = self.nodes.remove(id) else { return false };
-        self.index(&facts, false);
-        change(&mut facts);
-        self.index(&facts, true);
-        self.store.put(&key_of(NODE, &id.0), &facts.encode());
-        self.nodes.insert(*id, facts);
+        let Some(facts) = self.nodes.get_mut(id) else { return false };
+        let before = facts.marks();
+        change(facts);
+        let after = facts.marks();
+        if let Some(store) = &mut self.store {
+            store.put(&key_of(NODE, &id.0), &facts.encode());
+        }
+        if before != after {
+            self.index(id, Some(before), Some(after));
+        }
         true
     }
 
@@ -285,10 +294,18 @@ impl NodeDb {
     /// A node answered a ping from its address. Nodes for which `keep` is true are not given up for it.
     pub fn ponged(&mut self, node: &Node, now: Now, keep: &mut dyn FnMut(&NodeId) -> bool) {
         let (id, ip) = (node.id(), node.ip());
-        if !self.nodes.contains_key(&id) {
-            let facts = Facts { node: node.clone(), contacts: Vec::new() };
-            self.index(&facts, true);
-            self.nodes.insert(id, facts);
+        match self.nodes.get(&id) {
+            Some(facts) => {
+                let known = facts.contacts.iter().any(|c| c.ip == ip && is_recent(c.last_pong, now));
+                if known && facts.node.same_place(node) && node.seq() <= facts.node.seq() {
+                    return;
+                }
+            }
+            None => {
+                let facts = Facts { node: node.clone(), contacts: Vec::with_capacity(1) };
+                self.index(&id, None, Some(facts.marks()));
+                self.nodes.insert(id, facts);
+            }
         }
         self.change(&id, |facts| {
             let record = facts.node.record().filter(|old| node.seq() < old.seq()).cloned();
@@ -326,8 +343,10 @@ impl NodeDb {
     /// A node pinged us and was answered. Only of nodes that have answered us before is this remembered; else the
     /// answer is false.
     pub fn pinged(&mut self, id: &NodeId, ip: IpAddr, now: Now) -> bool {
-        if self.contact(id, ip).is_none() {
-            return false;
+        match self.contact(id, ip) {
+            None => return false,
+            Some(contact) if is_recent(contact.last_ping, now) => return true,
+            Some(_) => {}
         }
         self.change(id, |facts| {
             let contact = facts.contacts.iter_mut().find(|c| c.ip == ip.to_canonical());
@@ -403,7 +422,8 @@ impl NodeDb {
 
     /// Up to `count` random nodes that answered within `age`, for the start.
     pub fn seeds<R: Rng>(&self, count: usize, age: Duration, now: Now, rng: &mut R) -> Vec<Node> {
-        let fresh = self.nodes.values().filter(|facts| is_fresh(facts.last_pong(), now, age));
+        let known = self.by_age.iter().filter_map(|(_, id)| self.nodes.get(id));
+        let fresh = known.filter(|facts| is_fresh(facts.last_pong(), now, age));
         let mut seeds: Vec<Node> = Vec::new();
         for (seen, facts) in fresh.enumerate() {
             let place = rng.random_range(0..=seen);
@@ -435,8 +455,10 @@ impl NodeDb {
 
     fn forget(&mut self, id: &NodeId) {
         if let Some(facts) = self.nodes.remove(id) {
-            self.index(&facts, false);
-            self.store.remove(&key_of(NODE, &id.0));
+            self.index(id, Some(facts.marks()), None);
+            if let Some(store) = &mut self.store {
+                store.remove(&key_of(NODE, &id.0));
+            }
         }
     }
 
@@ -450,9 +472,16 @@ impl NodeDb {
     pub fn set_local_seq(&mut self, own: &NodeId, seq: u64) {
         let mut value = vec![VERSION];
         rlp::put_number(seq, &mut value);
-        self.store.put(&key_of(SEQ, &own.0), &value);
+        if let Some(store) = &mut self.store {
+            store.put(&key_of(SEQ, &own.0), &value);
+        }
         self.seqs.insert(own.0, seq);
     }
+}
+
+/// Whether a moment is so near to now that writing another one is not worth it: they count for a day.
+fn is_recent(then: u64, now: Now) -> bool {
+    then <= now.unix && now.unix - then < PRECISION
 }
 
 /// Whether a moment is within `age` of now. One that is far in the future was written by a wrong clock.

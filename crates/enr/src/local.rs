@@ -239,10 +239,7 @@ impl LocalRecord {
         if ip.is_unspecified() || ip.is_multicast() || endpoint.port() == 0 || by.is_ipv4() != ip.is_ipv4() {
             return;
         }
-        let rules = self.rules;
-        let tracker = &mut self.side(ip).tracker;
-        tracker.expire(&rules, now);
-        tracker.state(by, SocketAddr::new(ip, endpoint.port()), now);
+        self.side(ip).tracker.state(by, SocketAddr::new(ip, endpoint.port()), now);
     }
 
     /// We sent something to a host.

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// A node in a bucket.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// The node's, beside it: buckets are searched for ids all the time.
+    pub(super) id: NodeId,
     pub(super) node: Node,
     /// It has answered from this address, and its subnet counts.
     pub(super) live: bool,
@@ -24,11 +26,17 @@ pub(super) struct Entry {
 
 impl Entry {
     fn new(node: Node) -> Self {
-        Self { node, live: false, checks: 0, slow: false, checking: None, rests_until: Duration::ZERO }
+        let id = node.id();
+        Self { id, node, live: false, checks: 0, slow: false, checking: None, rests_until: Duration::ZERO }
+    }
+
+    /// When it may be checked next. A check that was never told the end of ends by itself.
+    pub(super) fn free_at(&self) -> Duration {
+        self.checking.map_or(self.rests_until, |since| self.rests_until.max(since + CHECK_LIMIT))
     }
 
     pub(super) fn is_free(&self, now: Duration) -> bool {
-        self.rests_until <= now && self.checking.is_none_or(|since| since + CHECK_LIMIT < now)
+        self.free_at() <= now
     }
 }
 
@@ -36,7 +44,9 @@ impl Entry {
 pub(super) struct Bucket {
     pub(super) entries: Vec<Entry>,
     /// Newest first.
-    pub(super) spares: VecDeque<Node>,
+    pub(super) spares: VecDeque<(NodeId, Node)>,
+    /// When an entry of the fast and of the slow list may be checked next.
+    soonest: [Option<Duration>; 2],
     live: Subnets,
     /// Subnets of the entries that are not live.
     heard: Subnets,
@@ -45,7 +55,27 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn position(&self, id: &NodeId) -> Option<usize> {
-        self.entries.iter().position(|e| e.node.id() == *id)
+        self.entries.iter().position(|e| e.id == *id)
+    }
+
+    pub(super) fn get(&self, id: &NodeId) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.id == *id)
+    }
+
+    /// When an entry of a list may be checked next.
+    pub(super) fn soonest(&self, slow: bool) -> Option<Duration> {
+        let [fast_list, slow_list] = self.soonest;
+        if slow { slow_list } else { fast_list }
+    }
+
+    /// To be called after each change of entries.
+    pub(super) fn plan(&mut self) {
+        let soonest = |slow| self.entries.iter().filter(|e| e.slow == slow).map(Entry::free_at).min();
+        self.soonest = [soonest(false), soonest(true)];
+    }
+
+    fn spare_position(&self, id: &NodeId) -> Option<usize> {
+        self.spares.iter().position(|(of, _)| of == id)
     }
 
     fn count(&mut self, at: usize, live: &mut Live<'_>) {
@@ -85,20 +115,20 @@ impl Bucket {
     }
 
     fn take_spare(&mut self, at: usize) -> Option<Node> {
-        let node = self.spares.remove(at)?;
+        let (_, node) = self.spares.remove(at)?;
         self.spare.remove(node.ip());
         Some(node)
     }
 
     fn wait(&mut self, node: Node, limit: usize) -> Offered {
-        if let Some(at) = self.spares.iter().position(|n| n.id() == node.id()) {
+        if let Some(at) = self.spare_position(&node.id()) {
             self.take_spare(at);
         }
         if !self.spare.has_room(node.ip(), limit) {
             return Offered::SubnetFull;
         }
         self.spare.add(node.ip());
-        self.spares.push_front(node);
+        self.spares.push_front((node.id(), node));
         while self.spares.len() > REPLACEMENTS {
             self.take_spare(self.spares.len() - 1);
         }
@@ -107,7 +137,7 @@ impl Bucket {
 
     pub(super) fn hear(&mut self, node: Node, live: &Live<'_>) -> Offered {
         let limit = live.limits.subnet_in_bucket;
-        if self.spares.iter().any(|n| n.id() == node.id()) {
+        if self.spare_position(&node.id()).is_some() {
             return Offered::Waiting;
         }
         if !live.has_room(node.ip(), &self.live) || !self.heard.has_room(node.ip(), limit) {
@@ -137,7 +167,7 @@ impl Bucket {
             let displaced = self.entries.remove(at).node;
             self.wait(displaced, limit);
         }
-        if let Some(at) = self.spares.iter().position(|n| n.id() == node.id()) {
+        if let Some(at) = self.spare_position(&node.id()) {
             self.take_spare(at);
         }
         let rests_until = now + REST;

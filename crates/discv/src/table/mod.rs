@@ -110,16 +110,29 @@ impl Table {
         self.buckets.get(self.index(id)).unwrap_or(first)
     }
 
-    /// The bucket of an id, with what counts across all of them.
-    fn parts(&mut self, id: &NodeId) -> (&mut Bucket, Live<'_>) {
+    /// Changes the bucket of an id, with what counts across all of them.
+    fn change<T>(&mut self, id: &NodeId, change: impl FnOnce(&mut Bucket, &mut Live<'_>) -> T) -> T {
         let index = self.index(id);
-        let live = Live { all: &mut self.live, limits: self.limits };
+        let mut live = Live { all: &mut self.live, limits: self.limits };
         let mut buckets = self.buckets.iter_mut();
         // `index` is below BUCKETS; the other arm takes the place of a panic that cannot be.
-        match buckets.nth(index) {
-            Some(bucket) => (bucket, live),
-            None => unreachable!("17 buckets"),
-        }
+        let Some(bucket) = buckets.nth(index) else { unreachable!("17 buckets") };
+        let changed = change(bucket, &mut live);
+        bucket.plan();
+        changed
+    }
+
+    /// Buckets in the order of their distance from a target: whoever is in one is nearer to it than all in the next.
+    ///
+    /// Bucket 1 to 16 differ from us in one of the 16 first bits, and agree in those before it. Where the target does so
+    /// too, who differs there is nearer to it than we are, and the nearer the higher the bit; else farther.
+    fn by_distance(&self, target: &NodeId) -> impl Iterator<Item = &Bucket> {
+        let [high, low, ..] = self.own.distance(target);
+        let bits = u16::from_be_bytes([high, low]);
+        let differs = move |index: &usize| index.checked_sub(1).is_some_and(|bit| bits >> bit & 1 == 1);
+        let nearer = (1..BUCKETS).rev().filter(differs);
+        let farther = (1..BUCKETS).filter(move |index| !differs(index));
+        nearer.chain([0]).chain(farther).filter_map(|index| self.buckets.get(index))
     }
 
     fn unfit(&self, node: &Node) -> bool {
@@ -131,12 +144,18 @@ impl Table {
         if self.unfit(&node) {
             return Offered::Unfit;
         }
-        let (bucket, mut live) = self.parts(&node.id());
-        if let Some(at) = bucket.position(&node.id()) {
-            bucket.update_by_record(at, node, &mut live);
+        let id = node.id();
+        // Most are known, and tell nothing new.
+        if self.bucket(&id).get(&id).is_some_and(|entry| node.seq() <= entry.node.seq()) {
             return Offered::Known;
         }
-        bucket.hear(node, &live)
+        self.change(&id, |bucket, live| match bucket.position(&id) {
+            Some(at) => {
+                bucket.update_by_record(at, node, live);
+                Offered::Known
+            }
+            None => bucket.hear(node, live),
+        })
     }
 
     /// Takes a node that has just answered from its address. It is not checked again for [`REST`].
@@ -144,8 +163,7 @@ impl Table {
         if self.unfit(&node) {
             return Offered::Unfit;
         }
-        let (bucket, mut live) = self.parts(&node.id());
-        bucket.prove(node, now, &mut live)
+        self.change(&node.id(), |bucket, live| bucket.prove(node, now, live))
     }
 
     /// The node to check now, if one is due: ping it, then call [`Table::answered`] or [`Table::failed`].
@@ -158,17 +176,24 @@ impl Table {
             if *next > now {
                 continue;
             }
-            let free = |entry: &&mut Entry| entry.slow == slow && entry.is_free(now);
-            let count = self.buckets.iter_mut().flat_map(|b| &mut b.entries).filter(free).count();
+            let free = |entry: &Entry| entry.slow == slow && entry.is_free(now);
+            let due = |bucket: &&mut Bucket| bucket.soonest(slow).is_some_and(|at| at <= now);
+            let counts = self.buckets.iter_mut().filter(due);
+            let count = counts.map(|b| b.entries.iter().filter(|e| free(e)).count()).sum();
             if count == 0 {
                 continue;
             }
             *next = now + interval.mul_f64(rng.random::<f64>());
-            let pick = rng.random_range(0..count);
-            let mut entries = self.buckets.iter_mut().flat_map(|b| &mut b.entries).filter(free);
-            if let Some(entry) = entries.nth(pick) {
-                entry.checking = Some(now);
-                return Some(entry.node.clone());
+            let mut pick = rng.random_range(0..count);
+            for bucket in self.buckets.iter_mut().filter(due) {
+                let here = bucket.entries.iter().filter(|e| free(e)).count();
+                if let Some(entry) = bucket.entries.iter_mut().filter(|e| free(e)).nth(pick) {
+                    entry.checking = Some(now);
+                    let node = entry.node.clone();
+                    bucket.plan();
+                    return Some(node);
+                }
+                pick -= here.min(pick);
             }
         }
         None
@@ -176,93 +201,94 @@ impl Table {
 
     /// When [`Table::due`] has something next; `None` while there is nobody to check.
     #[must_use]
-    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+    pub fn next_due(&self) -> Option<Duration> {
         let next = |slow: bool, list: Duration| {
-            let waits = self
-                .entries()
-                .filter(|entry| entry.slow == slow && entry.is_free(now.max(entry.rests_until)));
-            waits.map(|entry| entry.rests_until.max(list)).min()
+            let soonest = self.buckets.iter().filter_map(|bucket| bucket.soonest(slow)).min();
+            soonest.map(|at| at.max(list))
         };
         next(false, self.next_fast).into_iter().chain(next(true, self.next_slow)).min()
     }
 
     /// A checked node answered; `newer` is what its record of a higher sequence number says, if that was fetched.
     pub fn answered<R: Rng>(&mut self, id: &NodeId, newer: Option<Node>, rng: &mut R) {
-        let (bucket, mut live) = self.parts(id);
-        let Some(at) = bucket.position(id) else { return };
-        if !bucket.answered(at, newer, &mut live) {
-            bucket.remove(at, &mut live, rng);
-        }
+        self.change(id, |bucket, live| {
+            let Some(at) = bucket.position(id) else { return };
+            if !bucket.answered(at, newer, live) {
+                bucket.remove(at, live, rng);
+            }
+        });
     }
 
     /// An entry's newer record was fetched, and says this of it.
     pub fn renewed(&mut self, newer: Node) {
-        let (bucket, mut live) = self.parts(&newer.id());
-        if let Some(at) = bucket.position(&newer.id()) {
-            bucket.update_by_record(at, newer, &mut live);
-        }
+        self.change(&newer.id(), |bucket, live| {
+            if let Some(at) = bucket.position(&newer.id()) {
+                bucket.update_by_record(at, newer, live);
+            }
+        });
     }
 
     /// A checked node did not answer: its checks are divided by three. With none left it is removed, a random
     /// replacement takes its place, and the answer is true.
     pub fn failed<R: Rng>(&mut self, id: &NodeId, rng: &mut R) -> bool {
-        let (bucket, mut live) = self.parts(id);
-        let Some(at) = bucket.position(id) else { return false };
-        let gone = bucket.failed(at);
-        if gone {
-            bucket.remove(at, &mut live, rng);
-        }
-        gone
+        self.change(id, |bucket, live| {
+            let Some(at) = bucket.position(id) else { return false };
+            let gone = bucket.failed(at);
+            if gone {
+                bucket.remove(at, live, rng);
+            }
+            gone
+        })
     }
 
     /// Removes a node that fails to answer queries, if its bucket can spare it: at least a quarter is left.
     pub fn drop_unhelpful<R: Rng>(&mut self, id: &NodeId, rng: &mut R) -> bool {
-        let (bucket, mut live) = self.parts(id);
-        match bucket.position(id) {
+        self.change(id, |bucket, live| match bucket.position(id) {
             Some(at) if bucket.entries.len() >= BUCKET_SIZE / 4 => {
-                bucket.remove(at, &mut live, rng);
+                bucket.remove(at, live, rng);
                 true
             }
             _ => false,
-        }
+        })
     }
 
     /// Removes a node.
     pub fn remove<R: Rng>(&mut self, id: &NodeId, rng: &mut R) {
-        let (bucket, mut live) = self.parts(id);
-        if let Some(at) = bucket.position(id) {
-            bucket.remove(at, &mut live, rng);
-        }
+        self.change(id, |bucket, live| {
+            if let Some(at) = bucket.position(id) {
+                bucket.remove(at, live, rng);
+            }
+        });
     }
 
     /// The entry of a node.
     #[must_use]
     pub fn get(&self, id: &NodeId) -> Option<&Node> {
-        self.bucket(id).entries.iter().find(|e| e.node.id() == *id).map(|e| &e.node)
+        self.bucket(id).get(id).map(|e| &e.node)
     }
 
     /// Whether a node is an entry that has answered from its address.
     #[must_use]
     pub fn is_live(&self, id: &NodeId) -> bool {
-        self.bucket(id).entries.iter().any(|e| e.live && e.node.id() == *id)
+        self.bucket(id).get(id).is_some_and(|e| e.live)
     }
 
     /// How many checks a node has passed, less what failures took; `None` when it is no entry.
     #[must_use]
     pub fn checks(&self, id: &NodeId) -> Option<u32> {
-        self.bucket(id).entries.iter().find(|e| e.node.id() == *id).map(|e| e.checks)
+        self.bucket(id).get(id).map(|e| e.checks)
     }
 
     /// The `count` entries nearest to an id, nearest first.
     #[must_use]
     pub fn closest(&self, target: &NodeId, count: usize) -> Vec<Node> {
-        nearest(self.entries(), target, count)
+        self.nearest(target, count, |_| true)
     }
 
     /// What to tell one who asks for the nodes nearest to an id: of live entries; while there are none, of all.
     #[must_use]
     pub fn closest_to_tell(&self, target: &NodeId, count: usize) -> Vec<Node> {
-        let live = nearest(self.entries().filter(|e| e.live), target, count);
+        let live = self.nearest(target, count, |e| e.live);
         if live.is_empty() { self.closest(target, count) } else { live }
     }
 
@@ -271,8 +297,24 @@ impl Table {
     pub fn live_at(&self, distance: u16) -> Vec<Node> {
         let index = usize::from(distance.max(NEAR) - NEAR);
         let entries = self.buckets.get(index).into_iter().flat_map(|b| &b.entries);
-        let fits = |e: &&Entry| e.live && self.own.log_distance(&e.node.id()) == distance;
+        let fits = |e: &&Entry| e.live && self.own.log_distance(&e.id) == distance;
         entries.filter(fits).map(|e| e.node.clone()).collect()
+    }
+
+    fn nearest(&self, target: &NodeId, count: usize, fits: impl Fn(&Entry) -> bool) -> Vec<Node> {
+        let mut found: Vec<([u8; 32], &Node)> = Vec::with_capacity(count + BUCKET_SIZE);
+        for bucket in self.by_distance(target) {
+            let before = found.len();
+            let here = bucket.entries.iter().filter(|e| fits(e));
+            found.extend(here.map(|e| (e.id.distance(target), &e.node)));
+            if let Some(here) = found.get_mut(before..) {
+                here.sort_unstable_by_key(|(distance, _)| *distance);
+            }
+            if found.len() >= count {
+                break;
+            }
+        }
+        found.into_iter().take(count).map(|(_, node)| node.clone()).collect()
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -310,18 +352,6 @@ impl Table {
         out.iter_mut().zip(sizes).for_each(|(out, size)| *out = size);
         out
     }
-}
-
-fn nearest<'a>(entries: impl Iterator<Item = &'a Entry>, target: &NodeId, count: usize) -> Vec<Node> {
-    let mut found: Vec<_> = entries.map(|e| (e.node.id().distance(target), &e.node)).collect();
-    if let Some(last) = count.checked_sub(1)
-        && found.len() > count
-    {
-        found.select_nth_unstable_by_key(last, |(distance, _)| *distance);
-    }
-    found.truncate(count);
-    found.sort_unstable_by_key(|(distance, _)| *distance);
-    found.into_iter().map(|(_, node)| node.clone()).collect()
 }
 
 /// Live entries of the whole table, counted by subnet.

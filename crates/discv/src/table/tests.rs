@@ -25,7 +25,7 @@ fn consistent(table: &Table) {
     let live = table.entries().filter(|e| e.live);
     let mut counted = Subnets::default();
     live.for_each(|e| counted.add(e.node.ip()));
-    assert_eq!(format!("{counted:?}"), format!("{:?}", table.live));
+    assert_eq!(counted, table.live);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn checks_are_two_speed_and_failures_cost() {
     let nodes = far(17, 256);
     table.heard(nodes[0].clone());
     let now = at(100).mono;
-    assert_eq!(table.next_due(now), Some(Duration::ZERO));
+    assert_eq!(table.next_due(), Some(Duration::ZERO));
     assert_eq!(table.due(now, &mut rng), Some(nodes[0].clone()));
     assert_eq!(table.due(now + SLOW_INTERVAL, &mut rng), None, "its check is under way");
     table.answered(&nodes[0].id(), None, &mut rng);
@@ -172,7 +172,7 @@ fn each_entry_is_checked_in_time() {
     let (mut now, mut seen) = (Duration::ZERO, std::collections::BTreeSet::new());
     let mut checks = 0;
     while now < Duration::from_secs(600) {
-        now = now.max(table.next_due(now).unwrap());
+        now = now.max(table.next_due().unwrap());
         while let Some(node) = table.due(now, &mut rng) {
             seen.insert(node.id());
             checks += 1;
@@ -189,13 +189,13 @@ fn who_has_just_proven_its_address_is_left_alone() {
     let (mut table, mut rng) = table();
     let node = far(1, 256).remove(0);
     table.proven(node.clone(), at(2).mono);
-    assert_eq!(table.next_due(at(2).mono), Some(at(2).mono + REST));
+    assert_eq!(table.next_due(), Some(at(2).mono + REST));
     assert_eq!(table.due(at(6).mono, &mut rng), None);
     assert_eq!(table.due(at(7).mono, &mut rng).map(|n| n.id()), Some(node.id()));
     // So with each answer.
     table.proven(node.clone(), at(8).mono);
     table.answered(&node.id(), None, &mut rng);
-    assert!(table.next_due(at(8).mono).unwrap() >= at(8).mono + REST);
+    assert!(table.next_due().unwrap() >= at(8).mono + REST);
 }
 
 #[test]
@@ -203,7 +203,8 @@ fn a_check_that_nobody_ends_is_forgotten() {
     let (mut table, mut rng) = table();
     table.proven(far(1, 256).remove(0), Duration::ZERO);
     assert!(table.due(at(5).mono, &mut rng).is_some());
-    assert_eq!(table.next_due(at(35).mono), None);
+    assert_eq!(table.next_due(), Some(at(5).mono + CHECK_LIMIT));
+    assert!(table.due(at(34).mono, &mut rng).is_none());
     assert!(table.due(at(36).mono, &mut rng).is_some());
 }
 
@@ -264,4 +265,46 @@ fn unhelpful_nodes_go_only_while_others_are_left() {
     assert!(table.drop_unhelpful(&nodes[0].id(), &mut rng));
     assert!(!table.drop_unhelpful(&nodes[1].id(), &mut rng));
     assert_eq!(table.len(), 3);
+}
+
+#[test]
+fn the_nearest_are_found_bucket_by_bucket() {
+    let (mut table, _) = table();
+    for n in 1..3_000 {
+        table.proven(node(n, "10.0.0.1"), Duration::ZERO);
+    }
+    for n in 5_000..5_300 {
+        let target = id(n);
+        let mut want: Vec<NodeId> = table.entries().map(|e| e.id).collect();
+        want.sort_by_key(|id| id.distance(&target));
+        for count in [1, 16, 40] {
+            let got: Vec<NodeId> = table.closest(&target, count).iter().map(Node::id).collect();
+            assert_eq!(got, want[..count.min(want.len())], "{count}");
+        }
+    }
+}
+
+#[test]
+fn what_is_due_next_is_what_the_entries_say() {
+    let (mut table, mut rng) = table();
+    let mut now = Duration::ZERO;
+    for n in 1..400 {
+        now += Duration::from_millis(90);
+        table.heard(node(n, "10.0.0.1"));
+        if n % 3 == 0 {
+            table.proven(node(n / 2 + 1, "10.0.0.1"), now);
+        }
+        if let Some(due) = table.due(now, &mut rng) {
+            match n % 4 {
+                0 => drop(table.failed(&due.id(), &mut rng)),
+                1 => {}
+                _ => table.answered(&due.id(), None, &mut rng),
+            }
+        }
+        let soonest = |slow, list: Duration| {
+            table.entries().filter(|e| e.slow == slow).map(|e| e.free_at().max(list)).min()
+        };
+        let want = soonest(false, table.next_fast).into_iter().chain(soonest(true, table.next_slow)).min();
+        assert_eq!(table.next_due(), want);
+    }
 }

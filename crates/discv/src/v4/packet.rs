@@ -21,7 +21,6 @@ use crate::identity::Identity;
 use crate::node::{Node, NodeId};
 use crate::table::BUCKET_SIZE;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use switchboard_enr::keccak::{keccak256, keccak256_of};
 use switchboard_enr::record::{Record, RecordError};
 use switchboard_enr::rlp::{self, RlpError};
 
@@ -41,7 +40,7 @@ const HEAD: usize = HASH + SIGNATURE;
 pub type Hash = [u8; 32];
 
 /// An address as packets carry it: what its sender believes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// IP address.
     pub ip: IpAddr,
@@ -86,7 +85,7 @@ fn port(items: &mut &[u8]) -> Result<u16, RlpError> {
 }
 
 /// A node as neighbours packets carry it: its key was not looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neighbour {
     /// Where it is said to be.
     pub endpoint: Endpoint,
@@ -228,12 +227,12 @@ impl Packet {
         let mut out = vec![0; HEAD];
         out.push(self.kind());
         rlp::put_list(&self.items(), &mut out);
-        let signed = keccak256(out.get(HEAD..).unwrap_or_default());
-        let signature = by.sign(signed);
+        let digest = by.digest(out.get(HEAD..).unwrap_or_default());
+        let signature = by.sign(digest);
         if let Some(place) = out.get_mut(HASH..HEAD) {
             place.copy_from_slice(&signature);
         }
-        let hash = keccak256(out.get(HASH..).unwrap_or_default());
+        let hash = by.digest(out.get(HASH..).unwrap_or_default());
         if let Some(place) = out.get_mut(..HASH) {
             place.copy_from_slice(&hash);
         }
@@ -290,12 +289,7 @@ impl Packet {
     /// # Errors
     /// [`PacketError`].
     pub fn decode(bytes: &[u8], scheme: &(impl Identity + ?Sized)) -> Result<Received, PacketError> {
-        let (hash, signature, signed) = split(bytes).ok_or(PacketError::Foreign)?;
-        let (kind, list) = signed.split_first().ok_or(PacketError::Foreign)?;
-        // The content is judged before the signature, which costs a hundred times as much.
-        let packet = Self::content(*kind, list)?;
-        let key = scheme.recover(keccak256(signed), signature).ok_or(PacketError::Signature)?;
-        Ok(Received { key, id: NodeId::of_key(&key), hash, packet })
+        Framed::read(bytes, scheme).ok_or(PacketError::Foreign)?.open(scheme)
     }
 
     fn content(kind: u8, mut list: &[u8]) -> Result<Self, PacketError> {
@@ -347,20 +341,40 @@ fn seq(items: &mut &[u8]) -> Option<u64> {
     rlp::number(items).ok()
 }
 
-/// Hash, signature and what is signed, if the size is right and the hash fits.
-fn split(bytes: &[u8]) -> Option<(Hash, &[u8; SIGNATURE], &[u8])> {
-    if bytes.len() > MAX_PACKET {
-        return None;
-    }
-    let (hash, rest) = bytes.split_first_chunk::<HASH>()?;
-    let (signature, signed) = rest.split_first_chunk::<SIGNATURE>()?;
-    (!signed.is_empty() && keccak256_of(&[rest]) == *hash).then_some((*hash, signature, signed))
+/// A packet of discv4 by its size and hash; what it says and who signed it was not looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Framed<'a> {
+    hash: Hash,
+    signature: &'a [u8; SIGNATURE],
+    kind: u8,
+    list: &'a [u8],
+    signed: &'a [u8],
 }
 
-/// Whether bytes are a packet of discv4 by size and hash: if not, they may be of another protocol on the same port.
-#[must_use]
-pub fn is_v4(bytes: &[u8]) -> bool {
-    split(bytes).is_some()
+impl<'a> Framed<'a> {
+    /// `None` for what is no packet of discv4: it may be of another protocol on the same port.
+    #[must_use]
+    pub fn read(bytes: &'a [u8], scheme: &(impl Identity + ?Sized)) -> Option<Self> {
+        if bytes.len() > MAX_PACKET {
+            return None;
+        }
+        let (hash, rest) = bytes.split_first_chunk::<HASH>()?;
+        let (signature, signed) = rest.split_first_chunk::<SIGNATURE>()?;
+        let (kind, list) = signed.split_first()?;
+        (scheme.digest(rest) == *hash).then_some(Self { hash: *hash, signature, kind: *kind, list, signed })
+    }
+
+    /// Reads what it says and finds its sender. The expiration is the caller's to judge.
+    ///
+    /// # Errors
+    /// [`PacketError`], never [`PacketError::Foreign`].
+    pub fn open(&self, scheme: &(impl Identity + ?Sized)) -> Result<Received, PacketError> {
+        // The content is judged before the signature, which costs a hundred times as much.
+        let packet = Packet::content(self.kind, self.list)?;
+        let digest = scheme.digest(self.signed);
+        let key = scheme.recover(digest, self.signature).ok_or(PacketError::Signature)?;
+        Ok(Received { key, id: NodeId::of_key(&key), hash: self.hash, packet })
+    }
 }
 
 /// Reads the record of a response; it must be the node's own.

@@ -68,8 +68,14 @@ pub(super) enum Ask {
 /// What was answered.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Answer {
-    Pong { enr_seq: u64 },
-    Nodes(Vec<Node>),
+    Pong {
+        enr_seq: u64,
+    },
+    Nodes {
+        nodes: Vec<Node>,
+        /// Every packet of the answer has come.
+        whole: bool,
+    },
     Talk(Vec<u8>),
 }
 
@@ -158,7 +164,7 @@ impl Call {
         if self.parts < total {
             return Progress::More;
         }
-        Progress::Done(Answer::Nodes(std::mem::take(&mut self.nodes)))
+        Progress::Done(Answer::Nodes { nodes: std::mem::take(&mut self.nodes), whole: true })
     }
 
     /// The node of a record that this call's node may tell of.
@@ -186,7 +192,7 @@ impl Call {
     pub(super) fn timed_out(self) -> (Node, Purpose, Result<Answer, CallError>) {
         let result = match self.parts {
             0 => Err(CallError::TimedOut),
-            _ => Ok(Answer::Nodes(self.nodes)),
+            _ => Ok(Answer::Nodes { nodes: self.nodes, whole: false }),
         };
         (self.node, self.purpose, result)
     }

@@ -18,7 +18,7 @@ mod receive;
 
 use super::budget::Budget;
 use super::call::{Answer, Ask, Call, CallError, Calls, Started};
-use super::lookup::{DISTANCES_SELF, Lookup};
+use super::lookup::{DISTANCES_SELF, Lookup, Question};
 use super::message::{MAX_TALK, RequestId};
 use super::session::Sessions;
 use super::talk::{TalkHandler, Talks};
@@ -500,7 +500,7 @@ impl V5 {
             (Purpose::Request(request), result) => {
                 let outcome = match result {
                     Ok(Answer::Pong { enr_seq }) => Outcome::Pong { enr_seq },
-                    Ok(Answer::Nodes(nodes)) => Outcome::Nodes(nodes),
+                    Ok(Answer::Nodes { nodes, .. }) => Outcome::Nodes(nodes),
                     Ok(Answer::Talk(message)) => Outcome::Talk(message),
                     Err(error) => Outcome::Failed(error),
                 };
@@ -579,20 +579,20 @@ impl V5 {
     }
 
     fn looked(&mut self, number: u64, id: &NodeId, result: Result<Answer, CallError>, now: Duration) {
-        let nodes = match result {
-            Ok(Answer::Nodes(nodes)) => Some(nodes),
-            _ => None,
+        let (nodes, end) = match result {
+            Ok(Answer::Nodes { nodes, whole: true }) => (nodes, Question::Answered),
+            Ok(Answer::Nodes { nodes, whole: false }) => (nodes, Question::Partly),
+            _ => (Vec::new(), Question::Unanswered),
         };
-        self.count_fails(id, nodes.is_some());
-        let nodes_told = nodes.iter().flatten();
+        self.count_fails(id, end != Question::Unanswered);
         let mut fresh = Vec::new();
-        for node in nodes_told {
+        for node in &nodes {
             if self.lookups.get_mut(&number).is_some_and(|(_, lookup)| lookup.hear(node.clone())) {
                 fresh.push(node.clone());
             }
         }
         if let Some((_, lookup)) = self.lookups.get_mut(&number) {
-            lookup.over(id, nodes.is_some());
+            lookup.over(id, end);
         }
         fresh.iter().for_each(|node| self.learn(node));
         self.advance(number, now);
@@ -636,8 +636,8 @@ impl V5 {
 
     /// When [`V5::tick`] has something to do next.
     #[must_use]
-    pub fn next_wake(&self, now: Duration) -> Duration {
-        let due = self.table.next_due(now);
+    pub fn next_wake(&self) -> Duration {
+        let due = self.table.next_due();
         self.calls.next_deadline().into_iter().chain(due).fold(self.refresh_at, Duration::min)
     }
 
@@ -700,7 +700,7 @@ fn read_record(seen: &mut Lru<Vec<u8>, Node>, record: &[u8]) -> Option<Node> {
 /// What a node says of itself in an answer.
 fn own_record(answer: Answer, id: &NodeId) -> Option<Node> {
     match answer {
-        Answer::Nodes(nodes) => nodes.into_iter().find(|node| node.id() == *id),
+        Answer::Nodes { nodes, .. } => nodes.into_iter().find(|node| node.id() == *id),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use serde_json::Value;
 use switchboard_enr::NodeKey;
+use switchboard_enr::keccak::keccak256;
 
 fn unhex(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()

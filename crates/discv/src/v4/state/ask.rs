@@ -13,7 +13,7 @@ use crate::nodes::Version;
 use crate::table::BUCKET_SIZE;
 use crate::time::Now;
 use crate::v4::packet::{self, Endpoint, Hash, NEIGHBOURS_PER_PACKET, Neighbour, Packet};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,9 +100,10 @@ impl Ask {
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     all: BTreeMap<u64, Ask>,
-    by_node: BTreeMap<(NodeId, IpAddr), BTreeSet<u64>>,
+    /// In the order they began. Only ever asked for a node, as the next one for an address.
+    by_node: HashMap<(NodeId, IpAddr), Vec<u64>>,
     by_time: BTreeSet<(Duration, u64)>,
-    addresses: BTreeMap<IpAddr, usize>,
+    addresses: HashMap<IpAddr, usize>,
     next: u64,
     back: usize,
 }
@@ -111,7 +112,7 @@ impl Asks {
     fn insert(&mut self, ask: Ask) -> u64 {
         self.next += 1;
         let id = self.next;
-        self.by_node.entry(ask.key()).or_default().insert(id);
+        self.by_node.entry(ask.key()).or_default().push(id);
         self.by_time.insert((ask.deadline, id));
         *self.addresses.entry(ask.node.ip()).or_default() += 1;
         self.back += usize::from(ask.why == Why::Back);
@@ -123,7 +124,7 @@ impl Asks {
         let ask = self.all.remove(&id)?;
         self.by_time.remove(&(ask.deadline, id));
         if let Some(ids) = self.by_node.get_mut(&ask.key()) {
-            ids.remove(&id);
+            ids.retain(|other| *other != id);
             if ids.is_empty() {
                 self.by_node.remove(&ask.key());
             }
@@ -173,7 +174,7 @@ impl Asks {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         assert_eq!(self.all.len(), self.by_time.len());
-        assert_eq!(self.all.len(), self.by_node.values().map(BTreeSet::len).sum::<usize>());
+        assert_eq!(self.all.len(), self.by_node.values().map(Vec::len).sum::<usize>());
         self.all.len()
     }
 }

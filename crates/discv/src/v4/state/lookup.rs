@@ -17,7 +17,8 @@ use crate::addr::is_lan;
 use crate::node::{Node, NodeId};
 use crate::table::BUCKET_SIZE;
 use crate::time::Now;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Nodes asked at a time.
@@ -57,6 +58,9 @@ enum Progress {
 #[derive(Debug)]
 struct Candidate {
     distance: [u8; 32],
+    /// The node's, beside it: candidates are searched for ids and counted by address all the time.
+    id: NodeId,
+    ip: IpAddr,
     node: Node,
     progress: Progress,
     /// It has answered something.
@@ -70,22 +74,25 @@ struct Lookup {
     purpose: Purpose,
     /// Nearest first.
     candidates: Vec<Candidate>,
-    seen: BTreeSet<NodeId>,
+    /// Only ever asked for an id.
+    seen: HashSet<NodeId>,
     asked: usize,
 }
 
 impl Lookup {
     fn add(&mut self, node: Node) {
-        if !self.seen.insert(node.id()) {
+        let (id, ip) = (node.id(), node.ip());
+        if !self.seen.insert(id) {
             return;
         }
-        let alike = |c: &&Candidate| c.node.ip() == node.ip();
-        if !is_lan(node.ip()) && self.candidates.iter().filter(alike).count() >= PER_ADDRESS {
+        let alike = |c: &&Candidate| c.ip == ip;
+        if !is_lan(ip) && self.candidates.iter().filter(alike).count() >= PER_ADDRESS {
             return;
         }
-        let distance = node.id().distance(&self.target_id);
+        let distance = id.distance(&self.target_id);
         let at = self.candidates.partition_point(|c| c.distance < distance);
-        self.candidates.insert(at, Candidate { distance, node, progress: Progress::New, alive: false });
+        let candidate = Candidate { distance, id, ip, node, progress: Progress::New, alive: false };
+        self.candidates.insert(at, candidate);
         if self.candidates.len() > MAX_CANDIDATES
             && let Some(far) =
                 self.candidates.iter().rposition(|c| matches!(c.progress, Progress::New | Progress::Failed))
@@ -118,7 +125,7 @@ impl Lookup {
     }
 
     fn set(&mut self, id: &NodeId, progress: Progress) {
-        let candidate = self.candidates.iter_mut().find(|c| c.node.id() == *id);
+        let candidate = self.candidates.iter_mut().find(|c| c.id == *id);
         candidate.into_iter().for_each(|c| c.progress = progress);
     }
 
@@ -155,7 +162,7 @@ impl State {
             return false;
         }
         let target_id = NodeId::of_key(&target);
-        let seen = BTreeSet::from([self.own]);
+        let seen = HashSet::from([self.own]);
         let mut lookup = Lookup { target, target_id, purpose, candidates: Vec::new(), seen, asked: 0 };
         self.table.closest(&target_id, BUCKET_SIZE).into_iter().for_each(|node| lookup.add(node));
         if lookup.candidates.is_empty() {
@@ -195,7 +202,7 @@ impl State {
 
     pub(super) fn lookup_alive(&mut self, id: u64, from: &NodeId) {
         if let Some(lookup) = self.lookups.all.get_mut(&id) {
-            let candidate = lookup.candidates.iter_mut().find(|c| c.node.id() == *from);
+            let candidate = lookup.candidates.iter_mut().find(|c| c.id == *from);
             candidate.into_iter().for_each(|c| c.alive = true);
         }
     }
@@ -210,7 +217,7 @@ impl State {
     pub(super) fn lookup_failed(&mut self, id: u64, from: &NodeId, now: Now) {
         if let Some(lookup) = self.lookups.all.get_mut(&id) {
             // One that answered a ping is there, though it told of nobody.
-            let alive = lookup.candidates.iter().any(|c| c.node.id() == *from && c.alive);
+            let alive = lookup.candidates.iter().any(|c| c.id == *from && c.alive);
             lookup.set(from, if alive { Progress::Answered } else { Progress::Failed });
             self.step(id, now);
         }

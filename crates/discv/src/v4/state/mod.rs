@@ -22,8 +22,9 @@
 mod ask;
 mod lookup;
 mod serve;
+mod told;
 
-use super::packet::{self, Endpoint, Packet, PacketError, Received};
+use super::packet::{Endpoint, Framed, Packet, PacketError, Received};
 use crate::addr::{is_lan, is_special};
 use crate::budget::{Bucket, Rate, Recent};
 use crate::identity::Identity;
@@ -41,6 +42,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_enr::Record;
+use told::Told;
 
 pub use ask::MAX_ASKS;
 pub use lookup::{ALPHA, MAX_ASKED, MAX_LOOKUPS};
@@ -249,6 +251,7 @@ pub struct State {
     rng: ChaCha8Rng,
     asks: Asks,
     lookups: Lookups,
+    told: Told,
     refresh: Refresh,
     db_at: Duration,
     /// When those who have not proven their address last pinged us.
@@ -280,6 +283,7 @@ impl State {
             rng: ChaCha8Rng::from_seed(config.seed),
             asks: Asks::default(),
             lookups: Lookups::default(),
+            told: Told::default(),
             refresh: Refresh { at: now.mono, pause: Duration::from_secs(5), left: None },
             db_at: now.mono + DB_INTERVAL,
             pinged: Recent::new(MAX_STRANGERS),
@@ -332,9 +336,9 @@ impl State {
 
     /// When [`State::wake`] wants to be called next.
     #[must_use]
-    pub fn next_wake(&self, now: Duration) -> Duration {
+    pub fn next_wake(&self) -> Duration {
         let refresh = self.refresh.left.is_none().then_some(self.refresh.at);
-        let times = [refresh, self.asks.next_deadline(), self.table.next_due(now), self.lookups.next_walk()];
+        let times = [refresh, self.asks.next_deadline(), self.table.next_due(), self.lookups.next_walk()];
         times.into_iter().flatten().chain([self.db_at]).min().unwrap_or(self.db_at)
     }
 
@@ -359,15 +363,13 @@ impl State {
     /// Takes a packet.
     pub fn receive(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) -> Taken {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        if !packet::is_v4(bytes) {
-            return Taken::Foreign;
-        }
+        let Some(framed) = Framed::read(bytes, &*self.identity) else { return Taken::Foreign };
         if !self.allows(from.ip()) || from.port() == 0 {
             self.counters.not_allowed += 1;
         } else if !self.has_budget(from.ip(), now) {
             self.counters.over_budget += 1;
         } else {
-            match Packet::decode(bytes, &*self.identity) {
+            match framed.open(&*self.identity) {
                 Ok(received) => self.handle(received, from, bytes.len(), now),
                 Err(PacketError::Signature) => self.counters.bad_signatures += 1,
                 Err(_) => self.counters.malformed += 1,
@@ -402,7 +404,7 @@ impl State {
         match packet {
             Packet::Ping { from: said, .. } => {
                 self.counters.pings += 1;
-                let node = Node::new(key, from.ip(), from.port(), said.tcp);
+                let node = Node::identified(id, key, from.ip(), from.port(), said.tcp);
                 self.on_ping(node, hash, len, now);
             }
             Packet::Pong { to, ping, seq, .. } => {
@@ -530,7 +532,7 @@ impl State {
                 let pause = self.refresh.pause.min(longest);
                 // Half of it is random, so that nodes that were started together do not stay in step.
                 self.refresh.at = now.mono + pause.mul_f64(0.5 + 0.5 * self.rng.random::<f64>());
-                self.refresh.pause = (pause * 2).min(longest);
+                self.refresh.pause = (pause * 3).min(longest);
             }
         }
     }

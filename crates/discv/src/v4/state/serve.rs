@@ -6,7 +6,7 @@ use crate::addr::may_relay;
 use crate::node::{Node, NodeId};
 use crate::table::BUCKET_SIZE;
 use crate::time::Now;
-use crate::v4::packet::{Hash, MAX_PACKET, NEIGHBOURS_PER_PACKET, Neighbour, Packet};
+use crate::v4::packet::{Hash, MAX_PACKET, Packet};
 use std::net::SocketAddr;
 
 impl State {
@@ -60,23 +60,10 @@ impl State {
             self.counters.unproven += 1;
             return;
         }
-        let near = self.table.closest_to_tell(&NodeId::of_key(target), BUCKET_SIZE);
-        let tell = near.iter().filter(|node| may_relay(from.ip(), node.ip())).map(Neighbour::from);
-        let nodes: Vec<Neighbour> = tell.collect();
-        let expiration = Self::expiration(now);
-        // An answer without nodes is an answer too.
-        let mut rest = nodes.as_slice();
-        loop {
-            let (first, more) = rest.split_at(rest.len().min(NEIGHBOURS_PER_PACKET));
-            let packet = Packet::Neighbours { nodes: first.to_vec(), expiration };
-            let bytes = packet.encode(&*self.identity).0;
-            debug_assert!(bytes.len() <= MAX_PACKET);
-            self.send(from, bytes);
-            rest = more;
-            if rest.is_empty() {
-                return;
-            }
-        }
+        let mut near = self.table.closest_to_tell(&NodeId::of_key(target), BUCKET_SIZE);
+        near.retain(|node| may_relay(from.ip(), node.ip()));
+        let packets = self.told.packets(near, &*self.identity, now);
+        packets.iter().for_each(|packet| self.send(from, packet.clone()));
     }
 
     pub(super) fn on_enr_request(&mut self, id: NodeId, from: SocketAddr, hash: Hash, now: Now) {

@@ -397,6 +397,51 @@ fn answers_are_split_and_stay_below_the_limit() {
 }
 
 #[test]
+fn a_signed_answer_is_sent_again_while_it_is_new_and_still_true() {
+    let mut state = state();
+    let asker = peer(1, "50.0.0.1:30303");
+    asker.bond(&mut state, at(1));
+    let ask = |state: &mut State, now: Now| -> Vec<Vec<u8>> {
+        asker.find(state, now);
+        let sends = actions(state).into_iter().filter_map(|action| match action {
+            Action::Send { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        sends.collect()
+    };
+    let first = ask(&mut state, at(10));
+    assert_eq!(ask(&mut state, at(10 + told::REUSED_FOR - 1)), first, "nothing has changed");
+    let later = at(10 + told::REUSED_FOR);
+    let second = ask(&mut state, later);
+    assert_ne!(second, first, "it would not count for long any more");
+    for (bytes, now) in [(&first, at(14)), (&second, later)] {
+        let got = Packet::decode(&bytes[0], &HashIdentity(OWN)).unwrap();
+        assert!(got.packet.expiration().unwrap() >= now.unix + EXPIRATION);
+    }
+    // Another node to tell of is told at once.
+    peer(2, "50.0.1.1:30303").bond(&mut state, later);
+    let third = ask(&mut state, later);
+    assert_eq!(
+        Packet::decode(&third[0], &HashIdentity(OWN)).map(|got| match got.packet {
+            Packet::Neighbours { nodes, .. } => nodes.len(),
+            other => panic!("{other:?}"),
+        }),
+        Ok(2)
+    );
+    assert_eq!(ask(&mut state, later), third);
+}
+
+#[test]
+fn signed_answers_that_are_kept_are_bounded() {
+    let mut told = told::Told::default();
+    for n in 1..=3 * told::MAX_ANSWERS as u64 {
+        let packets = told.packets(vec![node(n, "50.0.0.1")], &HashIdentity(OWN), at(1));
+        assert_eq!(packets.len(), 1);
+        assert!(told.len() <= told::MAX_ANSWERS);
+    }
+}
+
+#[test]
 fn nodes_of_our_network_are_not_told_to_strangers_outside() {
     let mut state = state();
     let (outside, inside) = (peer(1, "50.0.0.1:1111"), peer(2, "10.0.0.2:1111"));
@@ -492,7 +537,7 @@ fn a_check_fetches_a_newer_record_and_failures_remove() {
     // Silence from now on: two pings a check, then it is gone.
     let mut pings = 0;
     while !state.table.is_empty() {
-        now = Now { mono: state.next_wake(now.mono).max(now.mono), ..now };
+        now = Now { mono: state.next_wake().max(now.mono), ..now };
         state.wake(now);
         pings += sent(&mut state).iter().filter(|(_, got)| got.packet.kind() == 1).count();
         assert!(pings < 20);
@@ -551,7 +596,7 @@ fn made_up_neighbours_do_not_keep_a_lookup_going_or_aim_it_at_a_victim() {
                 liar.tell(&mut state, told, now);
             }
         }
-        now = Now { mono: state.next_wake(now.mono).max(now.mono), ..now };
+        now = Now { mono: state.next_wake().max(now.mono), ..now };
         state.wake(now);
     }
     assert!(asked >= 5 && ended, "{asked} questions");

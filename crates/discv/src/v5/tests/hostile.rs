@@ -306,7 +306,7 @@ fn neighbours_on_loopback_are_not_believed_from_afar() {
     let mut refused = 0;
     let mut read = |record: &[u8]| Node::from_record(Arc::new(Record::decode(record).ok()?));
     let progress = call.take_nodes(1, &records, &mut read, &|_| true, &mut refused);
-    let super::super::call::Progress::Done(super::super::call::Answer::Nodes(nodes)) = progress else {
+    let super::super::call::Progress::Done(super::super::call::Answer::Nodes { nodes, .. }) = progress else {
         panic!()
     };
     assert_eq!((nodes.len(), refused), (1, 3));

@@ -11,6 +11,7 @@ struct Network {
     by_addr: BTreeMap<SocketAddr, usize>,
     queue: BTreeMap<(Duration, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     wakes: BTreeSet<(Duration, usize)>,
+    wake_of: Vec<Duration>,
     now: Duration,
     serial: u64,
     /// Of 100 datagrams so many are lost.
@@ -26,9 +27,19 @@ impl Network {
         let by_addr = (0..count).map(|n| (addr(n), n as usize)).collect();
         let wakes = (0..count).map(|n| (START, n as usize)).collect();
         let rng = ChaCha20Rng::seed_from_u64(seed);
-        let (queue, outcomes) = (BTreeMap::new(), BTreeMap::new());
-        let mut network =
-            Self { nodes, by_addr, queue, wakes, now: START, serial: 0, loss, rng, outcomes, carried: 0 };
+        let mut network = Self {
+            nodes,
+            by_addr,
+            queue: BTreeMap::new(),
+            wakes,
+            wake_of: vec![START; count as usize],
+            now: START,
+            serial: 0,
+            loss,
+            rng,
+            outcomes: BTreeMap::new(),
+            carried: 0,
+        };
         for number in 1..count as usize {
             network.nodes[number].add_bootnode(node(0));
         }
@@ -51,9 +62,10 @@ impl Network {
                 _ => {}
             }
         }
-        self.wakes.retain(|(_, node)| *node != at);
-        let wake = self.nodes[at].next_wake(self.now).max(self.now + Duration::from_millis(1));
+        let wake = self.nodes[at].next_wake().max(self.now + Duration::from_millis(1));
+        self.wakes.remove(&(self.wake_of[at], at));
         self.wakes.insert((wake, at));
+        self.wake_of[at] = wake;
     }
 
     fn step(&mut self) {

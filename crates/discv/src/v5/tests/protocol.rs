@@ -181,7 +181,7 @@ fn the_table_checks_its_nodes_and_drops_the_silent() {
     for _ in 0..200 {
         a.tick(now);
         settle(&mut [(addr(1), &mut a), (addr(2), &mut b)], now);
-        now = a.next_wake(now).max(now + Duration::from_millis(1));
+        now = a.next_wake().max(now + Duration::from_millis(1));
         if now > START + Duration::from_secs(60) {
             break;
         }
