@@ -4,7 +4,7 @@ use futures_util::Stream;
 use serde_json::Value;
 use std::pin::Pin;
 use std::time::SystemTime;
-use switchboard::{BoxFuture, Candidate, Switch};
+use switchboard::{BoxFuture, Candidate, Peer, Switch};
 
 /// Events as JSON objects, each with an `event` and a `time`. It ends with the node.
 pub type EventStream = Pin<Box<dyn Stream<Item = Value> + Send>>;
@@ -95,6 +95,17 @@ pub trait Control: Send + Sync + 'static {
 
     /// Its Switch; `None` for one that has no sessions, such as a bootnode.
     fn switch(&self) -> Option<Switch>;
+
+    /// What the node is in the shape of a wire's own programs, by wire (devp2p: go-ethereum's `admin_nodeInfo`).
+    fn native(&self) -> Value {
+        Value::Object(serde_json::Map::new())
+    }
+
+    /// A peer in that shape (devp2p: `admin_peers`); `None` on a wire without one.
+    fn native_peer(&self, peer: &Peer) -> Option<Value> {
+        let _ = peer;
+        None
+    }
 
     /// What the node's clock shows.
     fn now(&self) -> SystemTime;

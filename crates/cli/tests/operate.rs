@@ -47,6 +47,10 @@ fn a_node_is_asked_told_and_stopped() {
         "{status:#}"
     );
     assert_eq!(status["peers"]["comet"]["inbound_slots"], 50);
+    // What go-ethereum's admin_nodeInfo says.
+    let native = &status["native"]["devp2p"];
+    assert_eq!(native["id"], status["wires"]["devp2p"]["id"], "{status:#}");
+    assert!(native["ports"]["listener"].as_u64().is_some_and(|port| port > 0), "{status:#}");
 
     assert_eq!(ask(&["log", "switchboard=trace"], &one)["log"], "switchboard=trace");
     let url = common::url(&ready, "comet");

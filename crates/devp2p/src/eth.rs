@@ -15,7 +15,7 @@
 
 mod exchange;
 
-pub use exchange::{Exchange, Ours, Statuses};
+pub use exchange::{Exchange, MAX_REQUIRED, Ours, Statuses, record_entry};
 
 use switchboard_enr::rlp::{self, RlpError};
 

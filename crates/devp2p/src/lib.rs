@@ -11,6 +11,7 @@
 //! | [`wire`] | [`Devp2p`], the handshake over a connection; [`probe`], which any network's node accepts |
 //! | [`mod@bench`] | a capability to measure with |
 //! | [`eth`] | which chain a node follows: the first message of `eth` |
+//! | [`requests`] | numbers, time-outs and limits of what a protocol asks a peer |
 //!
 //! Keys, records and addresses of nodes are `switchboard_enr`'s.
 #![deny(clippy::indexing_slicing)]
@@ -23,6 +24,7 @@ pub mod eth;
 pub mod frame;
 pub mod handshake;
 pub mod message;
+pub mod requests;
 pub mod session;
 pub mod wire;
 

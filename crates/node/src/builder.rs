@@ -200,6 +200,9 @@ impl NodeBuilder {
             if let Some(bench) = bench.filter(|_| own) {
                 builder = builder.protocol_on(name, bench);
             }
+            for protocol in &part.protocols {
+                builder = builder.protocol_on(name, Arc::clone(protocol));
+            }
             if let Some(cast) = &cast {
                 let protocol = cast.protocol(part.cast.map());
                 builder = match part.cast {

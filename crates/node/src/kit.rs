@@ -321,6 +321,8 @@ pub struct Built {
     pub url: Box<dyn Fn(&External) -> String + Send + Sync>,
     /// The protocol `bench`, as a server, where the wire has one.
     pub bench: Option<Arc<dyn Protocol>>,
+    /// Protocols of the wire's own that the settings ask for.
+    pub protocols: Vec<Arc<dyn Protocol>>,
     /// Where `cast` rides.
     pub cast: CastPlace,
     /// What it brings beyond the wire itself.
@@ -366,6 +368,7 @@ impl Built {
             ready,
             url: Box::new(url),
             bench: None,
+            protocols: Vec::new(),
             cast: CastPlace::Plain,
             roles: Roles::default(),
             upkeep: None,
@@ -383,6 +386,13 @@ impl Built {
     #[must_use]
     pub fn bench(mut self, bench: Arc<dyn Protocol>) -> Self {
         self.bench = Some(bench);
+        self
+    }
+
+    /// Adds protocols of the wire's own.
+    #[must_use]
+    pub fn protocols(mut self, protocols: Vec<Arc<dyn Protocol>>) -> Self {
+        self.protocols = protocols;
         self
     }
 

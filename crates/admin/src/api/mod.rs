@@ -174,7 +174,7 @@ async fn scrape(Shared(state): Node, request: Request<Body>) -> Answer {
 
 async fn one_peer(Shared(state): Node, Path(id): Path<String>) -> Answer {
     let peer = changes::connected(&state.control, &id)?;
-    Ok(answer(&show::peer(&peer)))
+    Ok(answer(&show::peer(&state.control, &peer)))
 }
 
 /// Events until the caller leaves or the node goes.

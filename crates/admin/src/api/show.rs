@@ -56,6 +56,7 @@ pub(super) async fn node(control: &Arc<dyn Control>) -> Value {
         "ready": control.ready().is_ok(),
         "log": control.log(),
         "wires": about.ready,
+        "native": control.native(),
         "certificates": certificates,
     });
     let (Some(switch), Some(fields)) = (control.switch(), told.as_object_mut()) else { return told };
@@ -106,7 +107,7 @@ fn services(switch: &Switch) -> Value {
 
 pub(super) fn peers(control: &Arc<dyn Control>) -> Value {
     let peers = control.switch().map(|switch| switch.peers().list()).unwrap_or_default();
-    json!({"api": VERSION, "peers": peers.iter().map(peer).collect::<Vec<_>>()})
+    json!({"api": VERSION, "peers": peers.iter().map(|found| peer(control, found)).collect::<Vec<_>>()})
 }
 
 fn value(value: info::Value) -> Value {
@@ -119,7 +120,7 @@ fn value(value: info::Value) -> Value {
 }
 
 /// One peer with all that is known of it.
-pub(super) fn peer(peer: &Peer) -> Value {
+pub(super) fn peer(control: &Arc<dyn Control>, peer: &Peer) -> Value {
     let (info, stats) = (peer.info(), peer.stats());
     let traffic = peer.traffic();
     let told = peer.protocol_infos();
@@ -163,6 +164,7 @@ pub(super) fn peer(peer: &Peer) -> Value {
         "capabilities": info.capabilities.iter().map(|text| printable(text)).collect::<Vec<_>>(),
         "fields": fields,
         "provenance": peer.provenance().map(|from| from.as_str()),
+        "native": control.native_peer(peer),
         "static": peer.is_static(),
         "trusted": peer.is_trusted(),
         "unconditional": peer.is_unconditional(),

@@ -31,6 +31,11 @@ pub trait Reactor: Send + Sync + 'static {
         None
     }
 
+    /// As [`Protocol::attributes`].
+    fn attributes(&self) -> Vec<(&'static str, Vec<u8>)> {
+        Vec::new()
+    }
+
     /// What there is to tell of a peer; `None` when there is nothing.
     fn peer_info(&self, peer: &Peer) -> Option<Info> {
         let _ = peer;
@@ -73,6 +78,10 @@ impl<R: Reactor> Protocol for Adapter<R> {
 
     fn node_info(&self) -> Option<Info> {
         self.0.node_info()
+    }
+
+    fn attributes(&self) -> Vec<(&'static str, Vec<u8>)> {
+        self.0.attributes()
     }
 
     fn peer_info(&self, peer: &Peer) -> Option<Info> {

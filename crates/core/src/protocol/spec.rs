@@ -85,6 +85,12 @@ pub trait Protocol: Send + Sync + 'static {
         None
     }
 
+    /// What the node's record tells of this protocol, on wires whose nodes have one: names, and values in the wire's own
+    /// encoding (devp2p: entries of the ENR, one RLP item each). Asked once, when the node starts.
+    fn attributes(&self) -> Vec<(&'static str, Vec<u8>)> {
+        Vec::new()
+    }
+
     /// What there is to tell of a peer; `None` while they still shake hands, or when there is nothing.
     fn peer_info(&self, peer: &Peer) -> Option<Info> {
         let _ = peer;

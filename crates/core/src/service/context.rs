@@ -45,6 +45,12 @@ impl ServiceContext {
         self.context.wires.get(wire).map(|wire| wire.local_id())
     }
 
+    /// What the protocols on a wire put into the node's record ([`crate::Protocol::attributes`]).
+    #[must_use]
+    pub fn attributes(&self, wire: WireName) -> &[(&'static str, Vec<u8>)] {
+        self.context.attributes.get(wire).map_or(&[], Vec::as_slice)
+    }
+
     /// The addresses listened on, with the wires served there.
     #[must_use]
     pub fn listening(&self) -> &[(SocketAddr, Vec<WireName>)] {

@@ -326,9 +326,11 @@ impl SwitchBuilder {
     /// [`StartError`]; then nothing is left listening.
     pub async fn start(self) -> Result<Switch, StartError> {
         self.check()?;
-        let mut offers = BTreeMap::new();
+        let (mut offers, mut attributes) = (BTreeMap::new(), BTreeMap::new());
         for wire in &self.wires {
             let fits = |r: &&Registered| r.only.is_none_or(|only| only == wire.name());
+            let told = self.protocols.iter().filter(fits).flat_map(|r| r.protocol.attributes());
+            attributes.insert(wire.name(), told.collect());
             let protocols = self.protocols.iter().filter(fits).map(|r| r.offered.clone()).collect();
             let offer = Offer { protocols };
             wire.check(&offer).map_err(StartError::Unfit)?;
@@ -370,6 +372,7 @@ impl SwitchBuilder {
             env: self.env,
             wires: self.wires.iter().map(|w| (w.name(), Arc::clone(w))).collect(),
             offers,
+            attributes,
             commands: commands.downgrade(),
             events: Arc::clone(&events),
             listening: listening.clone(),

@@ -113,6 +113,7 @@ pub(crate) struct Context {
     pub(crate) env: Env,
     pub(crate) wires: BTreeMap<WireName, Arc<dyn Wire>>,
     pub(crate) offers: BTreeMap<WireName, Arc<Offer>>,
+    pub(crate) attributes: BTreeMap<WireName, Vec<(&'static str, Vec<u8>)>>,
     pub(crate) commands: mpsc::WeakSender<Command>,
     pub(crate) events: Arc<Publisher>,
     pub(crate) listening: Vec<(SocketAddr, Vec<WireName>)>,

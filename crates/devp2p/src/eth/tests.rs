@@ -137,3 +137,60 @@ async fn a_probe_learns_the_status() {
     assert!(none.1.starts_with("none"), "{none:?}");
     assert!(start.elapsed() <= WITHIN + Duration::from_secs(1));
 }
+
+/// A peer's side of the exchange, played by the test.
+async fn required(answer: impl Fn(u64) -> Option<Vec<u8>>) -> Result<(), switchboard::ProtocolError> {
+    use switchboard::{ChannelId, ChannelIo, Peer, Protocol};
+    let header = [0xc2, 1, 2];
+    let (exchange, _told) = Exchange::new(69, Ours::Fixed(Box::new(ranged(69)))).unwrap();
+    let exchange = exchange.requiring(&[(7, switchboard_enr::keccak::keccak256(&header))]);
+    let (ours, mut theirs) = ChannelIo::pair(&exchange.spec().channels);
+    let run = tokio::spawn(exchange.run(Peer::made_up(), ours));
+    assert_eq!(theirs.recv().await.unwrap().0, ChannelId(0));
+    theirs.send(ChannelId(0), ranged(69).encode()).await.unwrap();
+    let (code, asked) = theirs.recv().await.unwrap();
+    assert_eq!(code, ChannelId(3));
+    let mut message = &asked[..];
+    let mut items = rlp::list(&mut message).unwrap();
+    let number = rlp::number(&mut items).unwrap();
+    assert_eq!(items, [0xc4, 7, 1, 0x80, 0x80]);
+    if let Some(answer) = answer(number) {
+        theirs.send(ChannelId(4), answer).await.unwrap();
+        // What comes afterwards is answered: the peer stays.
+        let _ = theirs.send(ChannelId(3), asked.clone()).await;
+        if theirs.recv().await.is_some() {
+            return Ok(());
+        }
+    }
+    run.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_have_a_required_block_is_of_no_use() {
+    use switchboard::ProtocolError;
+    let answer = |number: u64, headers: &[u8]| {
+        let (mut items, mut out) = (Vec::new(), Vec::new());
+        rlp::put_number(number, &mut items);
+        rlp::put_list(headers, &mut items);
+        rlp::put_list(&items, &mut out);
+        Some(out)
+    };
+    assert!(required(|number| answer(number, &[0xc2, 1, 2])).await.is_ok());
+    assert!(required(|number| answer(number, &[])).await.is_ok(), "it is still catching up");
+    let other = required(|number| answer(number, &[0xc2, 1, 3])).await;
+    assert!(matches!(other, Err(ProtocolError::Useless)), "{other:?}");
+    let two = required(|number| answer(number, &[0xc2, 1, 2, 0xc2, 1, 2])).await;
+    assert!(matches!(two, Err(ProtocolError::Breach(_))), "{two:?}");
+    let unasked = required(|number| answer(number + 1, &[0xc2, 1, 2])).await;
+    assert!(matches!(unasked, Err(ProtocolError::Breach(_))), "{unasked:?}");
+    let start = tokio::time::Instant::now();
+    let silent = required(|_| None).await;
+    assert!(matches!(silent, Err(ProtocolError::Useless)), "{silent:?}");
+    assert!(start.elapsed() >= Duration::from_secs(15));
+}
+
+#[test]
+fn the_fork_stands_in_the_record() {
+    // EIP-2124, as go-ethereum writes the entry of mainnet before its first fork.
+    assert_eq!(hex::encode(record_entry(fork())), "cac984fc64ec0483118c30");
+}

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use switchboard::service::State;
-use switchboard::{BoxFuture, Candidate, Env, Switch};
+use switchboard::{BoxFuture, Candidate, Env, Peer, Switch};
 use switchboard_admin::control::{About, Control, EventStream};
 use switchboard_admin::{Admin, Config, Token};
 use tokio::sync::{Mutex, watch};
@@ -38,6 +38,17 @@ pub trait Operated: Send + Sync + 'static {
 
     /// What each wire shows of itself, and where it listens.
     fn shown(&self) -> Value;
+
+    /// The same in the shape of a wire's own programs, by wire, where it has one.
+    fn native(&self) -> Value {
+        json!({})
+    }
+
+    /// A peer in that shape.
+    fn native_peer(&self, peer: &Peer) -> Option<Value> {
+        let _ = peer;
+        None
+    }
 
     /// Its certificates.
     fn certificates(&self) -> Vec<Certificate>;
@@ -320,6 +331,14 @@ impl Control for Inner {
 
     fn switch(&self) -> Option<Switch> {
         self.operated.switch()
+    }
+
+    fn native(&self) -> Value {
+        self.operated.native()
+    }
+
+    fn native_peer(&self, peer: &Peer) -> Option<Value> {
+        self.operated.native_peer(peer)
     }
 
     fn now(&self) -> SystemTime {

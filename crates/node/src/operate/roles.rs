@@ -9,12 +9,13 @@ use crate::kit::Gauge;
 use crate::settings::{Setting, Values};
 use crate::wires::Kits;
 use crate::wires::devp2p::bootnode::Bootnode;
+use crate::wires::devp2p::info;
 use crate::wires::fabric::FabricPeer;
 use crate::wires::fabric::events::shell_event;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use switchboard::{BoxFuture, Candidate, Event, Events, PeerId, Switch};
+use switchboard::{BoxFuture, Candidate, Event, Events, Peer, PeerId, Switch};
 use switchboard_admin::Kind;
 use switchboard_admin::control::EventStream;
 use tokio::sync::broadcast::Receiver;
@@ -144,6 +145,17 @@ impl Operated for Node {
 
     fn shown(&self) -> Value {
         self.ready()
+    }
+
+    fn native(&self) -> Value {
+        match info::node_info(self) {
+            Some(told) => json!({"devp2p": told}),
+            None => json!({}),
+        }
+    }
+
+    fn native_peer(&self, peer: &Peer) -> Option<Value> {
+        info::peer_info(peer)
     }
 
     fn certificates(&self) -> Vec<Certificate> {

@@ -7,8 +7,10 @@
 //!   v4, v5, DNS lists ─▶ by turns ─▶ queue of 8 ─▶ the Switch dials while a slot is free
 //!   router (NAT)      ─▶ external address and ports ─▶ our record
 //! ```
-//! Limits: [`AHEAD`] candidates wait; a node without a TCP port is no candidate.
+//! Limits: [`AHEAD`] candidates wait; a node without a TCP port is no candidate, nor one whose record names another fork than
+//! the operator's chain.
 
+use super::chain::{self, Chain};
 use crate::error::NodeError;
 use crate::kit::Gauge;
 use crate::settings::{Form, Setting, Values};
@@ -70,6 +72,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Form::Text,
         "A further entry of the node's record, as KEY=HEX of its RLP, as in eth=c7c684fc64ec0480; may be repeated",
     ),
+    chain::CHAIN,
+    chain::REQUIRED,
 ];
 
 /// A version, as flags name it.
@@ -180,6 +184,8 @@ pub(super) struct DiscoveryService {
     settings: DiscoverySettings,
     /// What peers are told to dial in place of the address we listen on.
     external: Option<SocketAddr>,
+    /// The chain that candidates must not be known to leave.
+    chain: Option<Chain>,
     producer: Producer,
     source: Arc<dyn Source>,
     running: Mutex<Option<Discovery>>,
@@ -190,9 +196,10 @@ impl DiscoveryService {
         key: Arc<NodeKey>,
         settings: DiscoverySettings,
         external: Option<SocketAddr>,
+        chain: Option<Chain>,
     ) -> Arc<Self> {
         let (producer, source) = queue(NAME, DEVP2P, AHEAD);
-        Arc::new(Self { key, settings, external, producer, source, running: Mutex::new(None) })
+        Arc::new(Self { key, settings, external, chain, producer, source, running: Mutex::new(None) })
     }
 
     /// It, once it has started.
@@ -380,9 +387,16 @@ impl Service for DiscoveryService {
             let Some((listen, _)) = ours.next() else {
                 return Err(ServiceError::new("--discovery needs an address: add --listen 0.0.0.0:30303"));
             };
+            // What protocols tell stands in the record, unless the operator says it otherwise.
+            let mut settings = self.settings.clone();
+            for (name, value) in context.attributes(DEVP2P) {
+                if !settings.entries.iter().any(|(given, _)| given == name) {
+                    settings.entries.push(((*name).to_owned(), value.clone()));
+                }
+            }
             let started = start(
                 Arc::clone(&self.key),
-                &self.settings,
+                &settings,
                 *listen,
                 Some(listen.port()),
                 self.external,
@@ -416,6 +430,10 @@ impl Service for DiscoveryService {
             }
             let feed = async {
                 while let Some(node) = mix.next().await {
+                    if self.chain.as_ref().is_some_and(|chain| !chain.may_follow(&node)) {
+                        tracing::debug!(target: "switchboard::discovery", ?node, "of another fork, not dialled");
+                        continue;
+                    }
                     if let Some(found) = candidate(&node) {
                         self.producer.give(found).await;
                     }

@@ -1,6 +1,7 @@
 //! Ethereum's wire for the front door: enode and ENR, geth's key file, discovery, the bootnode.
 
 pub mod bootnode;
+mod chain;
 pub mod discovery;
 pub mod info;
 
@@ -9,6 +10,7 @@ use crate::kit::{
     BenchClient, BuildRequest, Built, External, Gauge, KeyPlan, KeySource, Kit, Roles, Upkeep, forward,
 };
 use crate::settings::Setting;
+use chain::Followed;
 use discovery::{DiscoveryService, DiscoverySettings};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -126,8 +128,9 @@ impl Kit for Devp2pKit {
         let kept = config.key.public().node_id();
         let id = hex::encode(kept);
         let external = request.external.and_then(External::addr);
+        let Followed { chain, protocols } = chain::read(request.values)?;
         let found = DiscoverySettings::read(request.values)?
-            .map(|settings| DiscoveryService::new(Arc::clone(&config.key), settings, external));
+            .map(|settings| DiscoveryService::new(Arc::clone(&config.key), settings, external, chain));
         let wire = Arc::new(Devp2p::new(config));
         let (for_ready, for_url) = (Arc::clone(&wire), Arc::clone(&wire));
         let service = found.clone().map(|found| -> Arc<dyn Service> { found });
@@ -150,6 +153,7 @@ impl Kit for Devp2pKit {
                 fields
             })
             .bench(Bench::server())
+            .protocols(protocols)
             .cast(ChannelMap::plain(0))
             .roles(Roles { services: service.into_iter().collect(), ..Roles::default() })
             .upkeep(Kept { id: kept, discovery: discovered }))
