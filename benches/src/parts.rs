@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 use switchboard_comet::pex::{Book, PeerAddress, Stamp};
-use switchboard_comet::secret_connection::{FRAME, Handshake, Secured};
+use switchboard_comet::secret_connection::{FRAME, Handshake, Opener, Secured};
 use switchboard_comet::{NodeId, NodeKey};
 use switchboard_interop::{line, must};
 
@@ -97,8 +97,14 @@ fn secret(bytes: usize) -> f64 {
             assert!(read > 0, "closed");
             end += read;
             let whole = end / FRAME * FRAME;
-            for frame in buffer.get_mut(..whole).unwrap_or_default().chunks_exact_mut(FRAME) {
-                got += secured.opener.open(frame).unwrap_or_else(|e| panic!("{e}")).len();
+            let mut left = buffer.get_mut(..whole).unwrap_or_default();
+            while !left.is_empty() {
+                let opened = secured.opener.open_front(left).unwrap_or_else(|e| panic!("{e}"));
+                let (frames, rest) = left.split_at_mut(opened * FRAME);
+                for frame in frames.chunks_exact(FRAME) {
+                    got += Opener::data(frame).unwrap_or_else(|e| panic!("{e}")).len();
+                }
+                left = rest;
             }
             buffer.copy_within(whole..end, 0);
             end -= whole;

@@ -28,6 +28,9 @@
 //! of identities from a man in the middle of the first exchange, rekeying, a signed end (a cut connection
 //! looks like a closed one), hiding of sizes beyond 1 KiB steps.
 
+#[cfg(target_arch = "x86_64")]
+mod eight;
+
 use crate::key::{self, NodeId, NodeKey};
 use crate::proto::{self, Fields, ProtoError};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -252,15 +255,50 @@ impl hkdf::KeyType for TwoKeys {
 
 /// One direction's key and counter.
 struct Half {
-    key: LessSafeKey,
+    key: Key,
     counter: u64,
 }
 
+/// A key as this processor uses it. The library's own form takes half a kilobyte, which an idle session does not need.
+enum Key {
+    /// The library's, for one frame at a time.
+    One(Box<LessSafeKey>),
+    /// For eight frames at a time; the library's is made from it for fewer.
+    #[cfg(target_arch = "x86_64")]
+    Eight(eight::Eight),
+}
+
+impl Key {
+    fn new(bytes: &[u8; 32]) -> Result<Self, SecretError> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(eight) = eight::Eight::new(bytes) {
+            return Ok(Self::Eight(eight));
+        }
+        Ok(Self::One(Box::new(by_library(bytes)?)))
+    }
+
+    /// Works on one frame.
+    fn one<T>(&self, work: impl FnOnce(&LessSafeKey) -> T) -> Result<T, SecretError> {
+        match self {
+            Self::One(key) => Ok(work(key)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Eight(eight) => Ok(work(&by_library(&eight.key())?)),
+        }
+    }
+}
+
+fn by_library(bytes: &[u8; 32]) -> Result<LessSafeKey, SecretError> {
+    let key = UnboundKey::new(&CHACHA20_POLY1305, bytes)
+        .map_err(|_| SecretError::Local("ChaCha20-Poly1305 took no 32-byte key"))?;
+    Ok(LessSafeKey::new(key))
+}
+
+/// Whole frames, in a buffer.
+type Frames = [[u8; FRAME]];
+
 impl Half {
     fn new(key: &[u8; 32]) -> Result<Self, SecretError> {
-        let key = UnboundKey::new(&CHACHA20_POLY1305, key)
-            .map_err(|_| SecretError::Local("ChaCha20-Poly1305 took no 32-byte key"))?;
-        Ok(Self { key: LessSafeKey::new(key), counter: 0 })
+        Ok(Self { key: Key::new(key)?, counter: 0 })
     }
 
     /// The next nonce, used once and never after the counter's end.
@@ -270,6 +308,137 @@ impl Half {
         nonce.iter_mut().skip(4).zip(self.counter.to_le_bytes()).for_each(|(to, from)| *to = from);
         self.counter = next;
         Ok(Nonce::assume_unique_for_key(nonce))
+    }
+
+    /// Opens one frame in place.
+    fn open(&self, nonce: Nonce, frame: &mut [u8]) -> Result<(), SecretError> {
+        let opened = self.key.one(|key| key.open_in_place(nonce, Aad::empty(), frame).map(drop))?;
+        opened.map_err(|_| SecretError::NotAuthentic)
+    }
+
+    /// Seals the frames at the front that can be sealed together; how many they were.
+    #[cfg(target_arch = "x86_64")]
+    fn seal_together(&mut self, frames: &mut Frames) -> usize {
+        let (Key::Eight(eight), Some(next)) = (&self.key, self.counter.checked_add(eight::LANES as u64))
+        else {
+            return 0;
+        };
+        let Some(first) = frames.first_chunk_mut() else { return 0 };
+        eight.seal(self.counter, first);
+        self.counter = next;
+        eight::LANES
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn seal_together(&mut self, _: &mut Frames) -> usize {
+        0
+    }
+
+    /// Opens the frames at the front that can be opened together, up to one that is not authentic; how many, or `None` where
+    /// they have to be opened one by one.
+    #[cfg(target_arch = "x86_64")]
+    fn open_together(&mut self, frames: &mut Frames) -> Option<usize> {
+        let Key::Eight(eight) = &self.key else { return None };
+        self.counter.checked_add(eight::LANES as u64)?;
+        let good = eight.open(self.counter, frames.first_chunk_mut()?);
+        self.counter += good as u64;
+        Some(good)
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn open_together(&mut self, _: &mut Frames) -> Option<usize> {
+        None
+    }
+}
+
+/// Appends a frame that is not sealed yet, with at most [`DATA_MAX`] bytes of data.
+fn lay(data: &[u8], out: &mut impl BufMut) {
+    out.put_u32_le(data.len() as u32);
+    out.put_slice(data);
+    out.put_bytes(0, DATA_MAX - data.len() + TAG);
+}
+
+/// The data of a frame that was opened.
+fn content(frame: &[u8]) -> Result<&[u8], SecretError> {
+    let opened = frame.get(..PLAIN_FRAME).and_then(<[u8]>::split_first_chunk::<LENGTH>);
+    let (length, data) = opened.ok_or(SecretError::Local("a frame without length"))?;
+    let length = u32::from_le_bytes(*length);
+    data.get(..length as usize).ok_or(SecretError::FrameLength(length))
+}
+
+/// Data on its way into frames: laid out where they will stand, and sealed there, eight at a time.
+///
+/// The buffer that is given is the same from the first call to [`Outbound::finish`], and nothing else touches it.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Where the frames begin that are not sealed, and where the last of them ends so far; none when nothing waits.
+    open: Option<std::ops::Range<usize>>,
+    /// Bytes of data in the last frame, while it can take more.
+    used: Option<usize>,
+}
+
+/// Frames that are laid out before they are sealed.
+const LAID: usize = 8;
+
+impl Outbound {
+    /// Takes data; frames that are full may be sealed.
+    pub(crate) fn push(
+        &mut self,
+        mut data: &[u8],
+        sealer: &mut Sealer,
+        out: &mut BytesMut,
+    ) -> Result<(), SecretError> {
+        let mut start = match &self.open {
+            Some(open) if open.end != out.len() => return Err(SecretError::Local("another buffer")),
+            Some(open) => open.start,
+            None => out.len(),
+        };
+        while !data.is_empty() {
+            let used = match self.used {
+                Some(used) => used,
+                None => {
+                    if out.len() - start >= LAID * FRAME {
+                        self.open = None;
+                        sealer.seal_laid(start, out)?;
+                        start = out.len();
+                    }
+                    out.reserve(FRAME);
+                    out.put_bytes(0, LENGTH);
+                    0
+                }
+            };
+            let (now, later) = data.split_at(data.len().min(DATA_MAX - used));
+            out.put_slice(now);
+            self.used = Some(used + now.len());
+            data = later;
+            if used + now.len() == DATA_MAX {
+                self.close(out);
+            }
+            self.open = Some(start..out.len());
+        }
+        Ok(())
+    }
+
+    /// Ends the frame that can take more.
+    fn close(&mut self, out: &mut BytesMut) {
+        let Some(used) = self.used.take() else { return };
+        let start = out.len().saturating_sub(LENGTH + used);
+        if let Some(length) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<LENGTH>) {
+            *length = (used as u32).to_le_bytes();
+        }
+        out.put_bytes(0, DATA_MAX - used + TAG);
+    }
+
+    /// Seals what there is, the last frame as full as it is.
+    pub(crate) fn finish(&mut self, sealer: &mut Sealer, out: &mut BytesMut) -> Result<(), SecretError> {
+        match self.open.take() {
+            None => Ok(()),
+            Some(open) if open.end != out.len() => Err(SecretError::Local("another buffer")),
+            Some(open) => {
+                self.close(out);
+                sealer.seal_laid(open.start, out)
+            }
+        }
     }
 }
 
@@ -285,17 +454,37 @@ impl Sealer {
         if data.len() > DATA_MAX {
             return Err(SecretError::Local("more data than a frame holds"));
         }
-        let nonce = self.0.nonce()?;
         let start = out.len();
         out.reserve(FRAME);
-        out.put_u32_le(data.len() as u32);
-        out.put_slice(data);
-        out.put_bytes(0, DATA_MAX - data.len());
-        let frame = out.get_mut(start..).unwrap_or_default();
-        let tag = self.0.key.seal_in_place_separate_tag(nonce, Aad::empty(), frame);
-        let tag = tag.map_err(|_| SecretError::Local("sealing failed"))?;
-        out.put_slice(tag.as_ref());
-        Ok(())
+        lay(data, out);
+        self.seal_laid(start, out)
+    }
+
+    /// Seals the frames from `start` on; after an error they are gone.
+    fn seal_laid(&mut self, start: usize, out: &mut BytesMut) -> Result<(), SecretError> {
+        let sealed = self.seal_frames(out.get_mut(start..).unwrap_or_default().as_chunks_mut().0);
+        if sealed.is_err() {
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    /// Seals frames as [`lay`] leaves them, where they lie.
+    fn seal_frames(&mut self, mut frames: &mut Frames) -> Result<(), SecretError> {
+        loop {
+            let together = self.0.seal_together(frames);
+            frames = frames.get_mut(together..).unwrap_or_default();
+            if together > 0 {
+                continue;
+            }
+            let Some((frame, rest)) = frames.split_first_mut() else { return Ok(()) };
+            let nonce = self.0.nonce()?;
+            let (plain, place) = frame.split_at_mut(PLAIN_FRAME);
+            let tag = self.0.key.one(|key| key.seal_in_place_separate_tag(nonce, Aad::empty(), plain))?;
+            let tag = tag.map_err(|_| SecretError::Local("sealing failed"))?;
+            place.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+            frames = rest;
+        }
     }
 
     /// Seals `data` as a stream: as many full frames as it fills, then one for the rest.
@@ -303,7 +492,10 @@ impl Sealer {
     /// # Errors
     /// [`SecretError::Exhausted`].
     pub fn seal_all(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), SecretError> {
-        data.chunks(DATA_MAX).try_for_each(|chunk| self.seal(chunk, out))
+        let start = out.len();
+        out.reserve(data.len().div_ceil(DATA_MAX) * FRAME);
+        data.chunks(DATA_MAX).for_each(|chunk| lay(chunk, out));
+        self.seal_laid(start, out)
     }
 
     #[cfg(test)]
@@ -331,12 +523,34 @@ impl Opener {
             return Err(SecretError::Local("a frame is 1044 bytes"));
         }
         let nonce = self.0.nonce()?;
-        let opened = self.0.key.open_in_place(nonce, Aad::empty(), frame);
-        let opened: &[u8] = opened.map_err(|_| SecretError::NotAuthentic)?;
-        let (length, data) =
-            opened.split_first_chunk::<LENGTH>().ok_or(SecretError::Local("a frame without length"))?;
-        let length = u32::from_le_bytes(*length);
-        data.get(..length as usize).ok_or(SecretError::FrameLength(length))
+        self.0.open(nonce, frame)?;
+        content(frame)
+    }
+
+    /// Opens whole frames at the front of `src` in place, as many as can be opened together, and gives their number: 0 when
+    /// no frame is all there. Their data is [`Opener::data`]; from the first that is not authentic on, nothing is opened.
+    ///
+    /// # Errors
+    /// [`SecretError::NotAuthentic`] when that is the first; [`SecretError::Exhausted`].
+    pub fn open_front(&mut self, src: &mut [u8]) -> Result<usize, SecretError> {
+        let frames = src.as_chunks_mut::<FRAME>().0;
+        match self.0.open_together(frames) {
+            Some(0) => Err(SecretError::NotAuthentic),
+            Some(opened) => Ok(opened),
+            None => {
+                let Some(frame) = frames.first_mut() else { return Ok(0) };
+                let nonce = self.0.nonce()?;
+                self.0.open(nonce, frame).map(|()| 1)
+            }
+        }
+    }
+
+    /// The data of a frame that [`Opener::open_front`] opened.
+    ///
+    /// # Errors
+    /// [`SecretError::FrameLength`].
+    pub fn data(frame: &[u8]) -> Result<&[u8], SecretError> {
+        content(frame)
     }
 
     /// Opens the frame at the front of `src`, if it is all there, and appends its data to `plain`.

@@ -1,11 +1,12 @@
 //! A running session's two halves: packets to frames and frames to packets. No IO, no clock.
 //!
 //! ```text
-//! encode   packet head ‖ data ─▶ 1024 bytes gathered ─▶ sealed frame    finish: the rest, sealed at once
-//! decode   whole frame ─▶ opened in place ─▶ ≤ 2 KiB of plain bytes ─▶ packet, borrowed
+//! encode   packet head ‖ data ─▶ frames laid out ─▶ eight sealed at a time    finish: the rest, sealed at once
+//! decode   whole frames ─▶ opened in place ─▶ ≤ 2 KiB of plain bytes ─▶ packet, borrowed
 //! ```
 //!
-//! Limits: memory is one frame to send and [`PLAIN`] bytes received, whatever the peer does. Frames
+//! Limits: memory is [`PLAIN`] bytes received, whatever the peer does, and none while nothing is read; what is sent is sealed where
+//! it stands. Frames
 //! without data are legal here and come out as [`InFrame::Skip`], one a call, so a flood of them costs the sender
 //! 1044 bytes each and us one decryption each, as any other frame.
 //!
@@ -13,7 +14,7 @@
 //! it; on any other channel it is a breach. How long a reassembled message may get is the core's matter.
 
 use crate::packet::{Era, MAX_ENCODED, Packet, PacketCodec, PacketError};
-use crate::secret_connection::{DATA_MAX, FRAME, Opener, Sealer, SecretError};
+use crate::secret_connection::{DATA_MAX, FRAME, Opener, Outbound, Sealer, SecretError};
 use bytes::{Buf, BytesMut};
 use switchboard::Reason;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
@@ -60,15 +61,15 @@ pub struct CometEncoder {
     era: Era,
     /// The shared channels and the largest message of each.
     channels: Vec<(u8, usize)>,
-    /// The data of a frame that is not full yet; empty between two writes.
-    pending: Vec<u8>,
+    /// Empty between two writes.
+    pending: Outbound,
 }
 
 impl CometEncoder {
     /// An encoder for the given channels; the number beside each is the largest message it carries.
     #[must_use]
     pub fn new(sealer: Sealer, era: Era, channels: Vec<(u8, usize)>) -> Self {
-        Self { sealer, era, channels, pending: Vec::new() }
+        Self { sealer, era, channels, pending: Outbound::default() }
     }
 
     /// The wire numbers given to the core are channel bytes.
@@ -76,23 +77,8 @@ impl CometEncoder {
         self.channels.iter().find(|(channel, _)| u64::from(*channel) == wire_id).copied()
     }
 
-    fn push(&mut self, mut bytes: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
-        self.pending.reserve_exact(DATA_MAX - self.pending.len());
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(DATA_MAX - self.pending.len()));
-            self.pending.extend_from_slice(now);
-            bytes = later;
-            if self.pending.len() == DATA_MAX {
-                self.flush(out)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let sealed = self.sealer.seal(&self.pending, out).map_err(|_| EncodeError::Exhausted);
-        self.pending.clear();
-        sealed
+    fn push(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
+        self.pending.push(bytes, &mut self.sealer, out).map_err(|_| EncodeError::Exhausted)
     }
 }
 
@@ -133,10 +119,7 @@ impl Encoder for CometEncoder {
     }
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let done = if self.pending.is_empty() { Ok(()) } else { self.flush(out) };
-        // An idle session holds no frame.
-        self.pending = Vec::new();
-        done
+        self.pending.finish(&mut self.sealer, out).map_err(|_| EncodeError::Exhausted)
     }
 }
 
@@ -157,6 +140,8 @@ pub struct CometDecoder {
     era: Era,
     shared: ChannelSet,
     ignored: ChannelSet,
+    /// Frames at the front of what was received that are opened already.
+    opened: usize,
     /// Opened and not decoded yet; empty while nothing comes.
     plain: Vec<u8>,
     start: usize,
@@ -170,17 +155,22 @@ impl CometDecoder {
     pub fn new(opener: Opener, era: Era, shared: ChannelSet, ignored: ChannelSet, plain: &[u8]) -> Self {
         let mut held = plain.to_vec();
         held.resize(PLAIN.max(plain.len() + DATA_MAX), 0);
-        Self { opener, era, shared, ignored, plain: held, start: 0, end: plain.len() }
+        Self { opener, era, shared, ignored, opened: 0, plain: held, start: 0, end: plain.len() }
     }
 
     fn held(&self) -> &[u8] {
         self.plain.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Opens the next frame behind the plain bytes; its data's length, or `None` when it is not all here.
+    /// Puts the next frame's data behind the plain bytes; its length, or `None` when it is not all here.
     fn open_next(&mut self, src: &mut BytesMut) -> Result<Option<usize>, Fault> {
-        let Some(frame) = src.get_mut(..FRAME) else { return Ok(None) };
-        let data = self.opener.open(frame).map_err(secret_fault)?;
+        if self.opened == 0 {
+            self.opened = self.opener.open_front(src).map_err(secret_fault)?;
+        }
+        let Some(left) = self.opened.checked_sub(1) else { return Ok(None) };
+        let frame = src.get(..FRAME).ok_or_else(|| local("bytes that were opened are gone"))?;
+        let data = Opener::data(frame).map_err(secret_fault)?;
+        self.opened = left;
         if self.plain.is_empty() {
             self.plain.resize(PLAIN, 0);
         }

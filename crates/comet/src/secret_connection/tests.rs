@@ -138,7 +138,12 @@ fn frames_that_lie() {
         let mut frame = length.to_le_bytes().to_vec();
         frame.resize(PLAIN_FRAME, 1);
         let nonce = left.sealer.0.nonce().unwrap();
-        left.sealer.0.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut frame).unwrap();
+        left.sealer
+            .0
+            .key
+            .one(|key| key.seal_in_place_append_tag(nonce, Aad::empty(), &mut frame))
+            .unwrap()
+            .unwrap();
         assert_eq!(right.opener.open(&mut frame), Err(SecretError::FrameLength(length)));
     }
     for len in [0, 1, FRAME - 1, FRAME + 1] {

@@ -55,7 +55,7 @@ fn queues_drain_into_full_frames_and_one_short_one() {
     }
     encoder.encode(OutFrame::Data { wire_id: 1, data: b"", last: true }, &mut wire).unwrap();
     encoder.encode(OutFrame::Goodbye(&Reason::Quitting), &mut wire).unwrap();
-    assert_eq!(wire.len(), 3 * FRAME, "only full frames leave before the end");
+    assert_eq!(wire.len(), 0, "frames leave eight at a time");
     encoder.finish(&mut wire).unwrap();
     encoder.finish(&mut wire).unwrap();
     assert_eq!(wire.len(), 4 * FRAME);
@@ -67,6 +67,52 @@ fn queues_drain_into_full_frames_and_one_short_one() {
     assert_eq!(decoder.decode(&mut wire).unwrap(), Some(InFrame::Part { wire_id: 1, data: b"", last: true }));
     assert_eq!(decoder.decode(&mut wire).unwrap(), None);
     assert!(wire.is_empty());
+}
+
+#[test]
+fn many_frames_are_sealed_and_opened_together_wherever_the_bytes_are_cut() {
+    let message: Vec<u8> = (0..40_000).map(|n| (n % 251) as u8).collect();
+    for cut in [1, 700, FRAME, 8 * FRAME - 1, 8 * FRAME, 30 * FRAME, usize::MAX] {
+        let (mut encoder, mut decoder) = halves(Era::Protobuf, &[1]);
+        let (mut wire, mut src, mut got) = (BytesMut::new(), BytesMut::new(), Vec::new());
+        for (n, part) in message.chunks(1024).enumerate() {
+            let last = (n + 1) * 1024 >= message.len();
+            encoder.encode(OutFrame::Data { wire_id: 1, data: part, last }, &mut wire).unwrap();
+        }
+        encoder.finish(&mut wire).unwrap();
+        assert!(wire.len().is_multiple_of(FRAME));
+        for piece in wire.chunks(cut.min(wire.len())) {
+            src.extend_from_slice(piece);
+            while let Some(frame) = decoder.decode(&mut src).unwrap() {
+                let InFrame::Part { wire_id: 1, data, .. } = frame else { panic!("{frame:?}") };
+                got.extend_from_slice(data);
+            }
+        }
+        assert!(src.is_empty() && got == message, "cut at {cut}");
+    }
+}
+
+#[test]
+fn what_stands_before_a_frame_that_is_not_authentic_is_delivered() {
+    for bad in [0, 1, 7, 8, 11, 12, 19] {
+        let (mut encoder, mut decoder) = halves(Era::Protobuf, &[1]);
+        let mut wire = BytesMut::new();
+        // A packet a frame.
+        for _ in 0..20 {
+            encoder.encode(OutFrame::Data { wire_id: 1, data: &[7; 100], last: true }, &mut wire).unwrap();
+            encoder.finish(&mut wire).unwrap();
+        }
+        wire[bad * FRAME + 50] ^= 1;
+        let mut delivered = 0;
+        let end = loop {
+            match decoder.decode(&mut wire) {
+                Ok(Some(_)) => delivered += 1,
+                Ok(None) => panic!("the end was not found"),
+                Err(fault) => break fault.reason,
+            }
+        };
+        assert_eq!((delivered, end), (bad, Reason::Breach("frame authentication")));
+    }
 }
 
 #[test]

@@ -41,13 +41,14 @@ pub trait Encoder: Send {
     /// Largest message this channel can carry to this peer, in bytes.
     fn max_message(&self, wire_id: u64) -> usize;
 
-    /// Appends one frame to `out`. May hold bytes back until [`Encoder::finish`].
+    /// Appends one frame to `out`. What was appended may change until [`Encoder::finish`]: up to it, `out` is the same buffer, and
+    /// nobody else touches it.
     ///
     /// # Errors
     /// Only for frames a caller should not have made (too large) or when the session's key stream is used up.
     fn encode(&mut self, frame: OutFrame<'_>, out: &mut BytesMut) -> Result<(), EncodeError>;
 
-    /// Appends whatever `encode` held back. Called before each write.
+    /// Completes what `encode` appended. Called before each write.
     ///
     /// # Errors
     /// When the session's key stream is used up.
