@@ -137,13 +137,14 @@ fn renew(args: &Args, member: &Path, env: &Env, output: &Output) -> Result<(), F
 
 /// Makes a file beside its place, then gives it its name, which nobody may have taken meanwhile.
 fn placed(folder: &Path, out: &Path, make: impl FnOnce(&Path) -> Result<Value, Fail>) -> Result<Value, Fail> {
-    let part = folder.join(format!(".switchboard-{}.part", std::process::id()));
-    let named = make(&part).and_then(|made| {
+    // A folder of a name that nobody can guess, for its owner only; it goes with what is in it.
+    let apart = tempfile::Builder::new().prefix(".switchboard-").tempdir_in(folder);
+    let apart = apart.map_err(|e| Fail::usage(format!("cannot write in {}: {e}", folder.display())))?;
+    let part = apart.path().join("key");
+    make(&part).and_then(|made| {
         // Unlike a rename, a hard link never takes the place of another file.
         let linked = std::fs::hard_link(&part, out).and_then(|()| std::fs::File::open(folder)?.sync_all());
         let failed = |e| Fail::usage(format!("cannot write {}: {e}: choose another --out", out.display()));
         linked.map(|()| made).map_err(failed)
-    });
-    let _ = std::fs::remove_file(&part);
-    named
+    })
 }

@@ -149,12 +149,12 @@ impl NodeKey {
         let name = || path.display().to_string();
         let read = |error| KeyFileError::Read { path: name(), error };
         let mut text = Zeroizing::new(String::new());
-        std::fs::File::open(path).map_err(read)?.take(MAX_FILE).read_to_string(&mut text).map_err(
-            |error| match error.kind() {
-                std::io::ErrorKind::InvalidData => KeyFileError::Malformed { path: name() },
-                _ => read(error),
-            },
-        )?;
+        let file = std::fs::File::open(path).map_err(read)?;
+        warn_if_open_to_others(&file, path);
+        file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => KeyFileError::Malformed { path: name() },
+            _ => read(error),
+        })?;
         let mut bytes = Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.trim_end_matches(['\r', '\n']), &mut *bytes)
             .ok()
@@ -173,7 +173,10 @@ impl NodeKey {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let part = folder.join(format!(".nodekey-{}.part", std::process::id()));
+        // A name that nobody can guess, so that nobody can take it before us.
+        let secret = Zeroizing::new([self.secret.as_secret_bytes().as_slice(), b"file name"].concat());
+        let name: [u8; 8] = std::array::from_fn(|n| keccak256(&secret).get(n).copied().unwrap_or_default());
+        let part = folder.join(format!(".nodekey-{}.part", hex::encode(name)));
         let write = || {
             let mut file = options.open(&part)?;
             file.write_all(Zeroizing::new(hex::encode(self.secret.as_secret_bytes())).as_bytes())?;
@@ -263,6 +266,17 @@ pub fn recover(digest: [u8; 32], signature: &[u8; 65]) -> Option<NodePublic> {
     Some(NodePublic { point })
 }
 
+#[cfg(unix)]
+fn warn_if_open_to_others(file: &std::fs::File, path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    if file.metadata().is_ok_and(|meta| meta.mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "other users may read the node key file: set its mode to 0600");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_open_to_others(_: &std::fs::File, _: &Path) {}
+
 impl Drop for NodeKey {
     fn drop(&mut self) {
         self.secret.non_secure_erase();
@@ -286,6 +300,23 @@ mod tests {
         assert_eq!(*compressed, *b.agree_compressed(&a.public()));
         assert_eq!(compressed[1..], *a.agree(&b.public()));
         assert!(NodePublic::from_compressed(&compressed).is_ok() && matches!(compressed[0], 2 | 3));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_file_is_its_owners_and_no_name_that_can_be_guessed_is_in_its_way() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (folder.path().join("nodekey"), NodeKey::from_bytes(&[3; 32]).unwrap());
+        let guess = folder.path().join(format!(".nodekey-{}.part", std::process::id()));
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), guess).unwrap();
+        key.save(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(NodeKey::load(&path).unwrap().public(), key.public());
+        assert!(key.save(&path).is_err(), "never over an existing one");
+        let names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "the key and the link: {names:?}");
     }
 
     #[test]
