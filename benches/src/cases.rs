@@ -133,8 +133,13 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         format!("bulk --bytes {} --size {size} --payload {payload}", n(mb * 10) * 100_000)
     };
     let urgent = |count| format!("urgent --count {} --size 256 --every-ms 10 --beside 65536", n(count));
-    let p99_at_most = |mut case: Case, most| {
-        case.figures.iter_mut().for_each(|figure| figure.goal = Goal::AtMost(most));
+    // One way, and there and back.
+    let both_ways = |mut case: Case, most| {
+        let figure = |what, field, goal| Figure { what, unit: "us", field, goal };
+        case.figures = vec![
+            figure(", one way", "one_way_p99_us", Goal::AtMost(most)),
+            figure(", there and back", "p99_us", Goal::None),
+        ];
         case
     };
     use Wire::{Comet, Devp2p, Fabric};
@@ -153,7 +158,7 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         case(Comet, "bulk 64 KiB random", "MB/s", "mb_per_s", Some(1.5), &bulk(400, 65_536, "random")),
         case(Comet, "bulk 1 MiB random", "MB/s", "mb_per_s", Some(2.2), &bulk(400, MIB, "random")),
         case(Comet, "bulk 1 MiB random", "MB/s", "mb_per_s", None, &bulk(400, MIB, "random")).older(),
-        p99_at_most(case(Comet, "urgent 256 B p99", "us", "p99_us", None, &urgent(500)), 5_000.0),
+        both_ways(case(Comet, "urgent 256 B p99", "us", "p99_us", None, &urgent(500)), 5_000.0),
         // One peer has one session, and there is one peer to dial with: side by side they would refuse each other.
         case(Fabric, "handshakes x1, one identity", "/s", "rate", None, &handshakes(400, 1)),
         case(Fabric, "echo 1 KiB, 1 in flight", "/s", "rate", None, &echo(10_000, 1_024, 1)),

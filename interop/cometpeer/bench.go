@@ -72,7 +72,11 @@ func (r *benchReactor) Receive(e p2p.Envelope) {
 	value := e.Message.(*types.BytesValue).Value
 	switch e.ChannelID {
 	case benchRequest:
-		e.Src.Send(p2p.Envelope{ChannelID: benchReply, Message: e.Message})
+		echo := e.Message
+		if b := stamped(value); b != nil {
+			echo = &types.BytesValue{Value: b}
+		}
+		e.Src.Send(p2p.Envelope{ChannelID: benchReply, Message: echo})
 	case benchData:
 		r.receiveData(e.Src, value)
 	case benchReply:

@@ -68,7 +68,11 @@ func (r *benchReactor) ReceiveEnvelope(e p2p.Envelope) {
 	value := e.Message.(*types.BytesValue).Value
 	switch e.ChannelID {
 	case benchRequest:
-		send(e.Src, p2p.Envelope{ChannelID: benchReply, Message: e.Message})
+		echo := e.Message
+		if b := stamped(value); b != nil {
+			echo = &types.BytesValue{Value: b}
+		}
+		send(e.Src, p2p.Envelope{ChannelID: benchReply, Message: echo})
 	case benchData:
 		r.receiveData(e.Src, value)
 	case benchReply:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -145,12 +146,24 @@ func runEcho(w *benchWire, size, count, inFlight int) error {
 // moment an echo is due, so that one that could not even be sent counts, too.
 func runUrgent(w *benchWire, size, count, beside int, every time.Duration) error {
 	small, flow := payload(size, "random"), payload(beside, "random")
+	// An echo says when its request came.
+	if len(small) >= len(stampMe)+16 {
+		copy(small, stampMe)
+		clear(small[len(stampMe) : len(stampMe)+16])
+	}
 	want := bytes.Clone(small)
 	got := make(chan error, 1)
+	var came atomic.Int64
 	seq := 0
 	w.onEcho(func(b []byte) {
-		stamp(want, seq)
+		number(want, seq)
 		seq++
+		came.Store(0)
+		if at := stampIn(b); at != nil {
+			came.Store(int64(binary.BigEndian.Uint64(at)))
+			b = bytes.Clone(b)
+			clear(stampIn(b))
+		}
 		if !bytes.Equal(b, want) {
 			got <- fmt.Errorf("reply %d differs from what was sent", seq-1)
 			return
@@ -176,11 +189,11 @@ func runUrgent(w *benchWire, size, count, beside int, every time.Duration) error
 			}
 		}
 	}()
-	took := make([]time.Duration, 0, count)
+	took, oneWay := make([]time.Duration, 0, count), make([]time.Duration, 0, count)
 	due := time.Now().Add(300 * time.Millisecond) // the flow has filled its channel by then
 	for i := range count {
 		time.Sleep(time.Until(due))
-		stamp(small, i)
+		number(small, i)
 		if err := w.echo(small); err != nil {
 			return err
 		}
@@ -195,17 +208,52 @@ func runUrgent(w *benchWire, size, count, beside int, every time.Duration) error
 			return lostError(err)
 		}
 		took = append(took, time.Since(due))
+		if at := came.Load(); at > 0 {
+			oneWay = append(oneWay, time.Unix(0, at).Sub(due.Round(0)))
+		}
 		due = due.Add(every)
 		if now := time.Now(); due.Before(now) {
 			due = now
 		}
 	}
-	sort.Slice(took, func(i, j int) bool { return took[i] < took[j] })
-	us := func(q float64) float64 {
-		return float64(took[int(q*float64(len(took)-1))].Nanoseconds()) / 1e3
+	us := func(all []time.Duration, q float64) float64 {
+		slices.Sort(all)
+		return float64(all[int(q*float64(len(all)-1))].Nanoseconds()) / 1e3
 	}
-	emit("urgent", "size", size, "count", count, "beside", beside, "p50_us", us(0.5), "p99_us", us(0.99))
+	line := []any{"size", size, "count", count, "beside", beside, "p50_us", us(took, 0.5), "p99_us", us(took, 0.99)}
+	if len(oneWay) > 0 {
+		line = append(line, "one_way_p50_us", us(oneWay, 0.5), "one_way_p99_us", us(oneWay, 0.99))
+	}
+	emit("urgent", line...)
 	return nil
+}
+
+// stampMe begins a request whose echo says when it came: behind it, eight zeros become nanoseconds since 1970.
+const stampMe = "stamp me"
+
+// stampIn is where that stands; nil in any other payload.
+func stampIn(b []byte) []byte {
+	if len(b) < len(stampMe)+8 || string(b[:len(stampMe)]) != stampMe {
+		return nil
+	}
+	return b[len(stampMe) : len(stampMe)+8]
+}
+
+// number tells messages apart, behind a stamp.
+func number(b []byte, seq int) {
+	if len(b) >= len(stampMe)+16 {
+		binary.BigEndian.PutUint64(b[len(stampMe)+8:], uint64(seq))
+	}
+}
+
+// stamped is the echo of a payload that asks when it came; nil for any other, which is echoed as it is.
+func stamped(b []byte) []byte {
+	if stampIn(b) == nil {
+		return nil
+	}
+	b = bytes.Clone(b)
+	binary.BigEndian.PutUint64(stampIn(b), uint64(time.Now().UnixNano()))
+	return b
 }
 
 // runBulk sends total bytes one way and stops the clock when the report is back: only then is it

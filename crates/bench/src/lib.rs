@@ -104,6 +104,8 @@ pub struct EchoResult {
     pub p99_us: f64,
     /// The slowest reply.
     pub max_us: f64,
+    /// 50 and 99 of 100 messages came to the other side within these times, where it says when they came ([`stamped`]).
+    pub one_way_us: Option<(f64, f64)>,
 }
 
 /// What a one-way flow gave.
@@ -387,6 +389,7 @@ pub async fn run_echo(
         p50_us: latencies.percentile_us(0.5),
         p99_us: latencies.percentile_us(0.99),
         max_us: latencies.max_us(),
+        one_way_us: None,
     })
 }
 
@@ -438,21 +441,27 @@ pub async fn run_urgent(
         Ok::<_, BenchError>(())
     };
     let echoes = async {
-        let mut latencies = Latencies::default();
+        let (mut latencies, mut one_way) = (Latencies::default(), Latencies::default());
         let mut due = begin + FILLED;
         for n in 0..plan.count {
             tokio::time::sleep_until(due).await;
-            sink.send(small.get(n)).await?;
-            let (reply, expected) = (next(source).await?, small.get(n));
+            let expected = to_stamp(&small.get(n));
+            let due_at = wall().saturating_sub(nanos(due.elapsed()));
+            sink.send(expected.clone()).await?;
+            let reply = next(source).await?;
             latencies.record(due.elapsed());
+            let (reply, came) = without_stamp(&reply);
             if reply != expected {
                 return Err(BenchError::Differs { number: n, got: reply.len(), sent: expected.len() });
             }
+            if came > 0 {
+                one_way.record(Duration::from_nanos(came.saturating_sub(due_at)));
+            }
             due = (due + plan.every).max(Instant::now());
         }
-        Ok(latencies)
+        Ok((latencies, one_way))
     };
-    let latencies = tokio::select! {
+    let (latencies, one_way) = tokio::select! {
         biased;
         done = echoes => done?,
         Err(error) = filling => return Err(error),
@@ -466,7 +475,42 @@ pub async fn run_urgent(
         p50_us: latencies.percentile_us(0.5),
         p99_us: latencies.percentile_us(0.99),
         max_us: latencies.max_us(),
+        one_way_us: (one_way.count() > 0).then(|| (one_way.percentile_us(0.5), one_way.percentile_us(0.99))),
     })
+}
+
+/// How a request begins whose echo says when it came: behind this, eight zeros become nanoseconds since 1970, big-endian.
+const STAMP_ME: &[u8; 8] = b"stamp me";
+
+/// The clock that two processes on one host share.
+#[allow(clippy::disallowed_methods)] // each reads it at its own end, and the difference is what is measured
+fn wall() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, nanos)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The echo of a payload that asks when it came; `None` for any other, which is echoed as it is.
+#[must_use]
+pub fn stamped(payload: &[u8]) -> Option<Bytes> {
+    let rest = payload.strip_prefix(STAMP_ME)?.get(8..)?;
+    Some([STAMP_ME.as_slice(), &wall().to_be_bytes(), rest].concat().into())
+}
+
+/// A payload that asks when it came, where it is long enough.
+fn to_stamp(payload: &Bytes) -> Bytes {
+    payload
+        .get(16..)
+        .map_or_else(|| payload.clone(), |rest| [STAMP_ME.as_slice(), &[0; 8], rest].concat().into())
+}
+
+/// A reply as it was sent, and when it came: 0 where that is not said.
+fn without_stamp(reply: &Bytes) -> (Bytes, u64) {
+    let stamp = reply.strip_prefix(STAMP_ME).and_then(|rest| rest.first_chunk::<8>());
+    stamp.map_or_else(|| (reply.clone(), 0), |stamp| (to_stamp(reply), u64::from_be_bytes(*stamp)))
 }
 
 /// The flow has filled its channel by then.

@@ -125,3 +125,18 @@ async fn bulk_sends_every_byte() {
     assert_eq!((result.sent_bytes, result.sent_msgs), (10_001, 11));
     assert_eq!((report.bytes, report.messages), (10_001, 11));
 }
+
+#[test]
+fn an_echo_says_when_its_request_came_if_that_was_asked() {
+    assert_eq!(stamped(b"stamp you 12345678 and more"), None);
+    assert_eq!(stamped(b"stamp me 1234"), None, "no room for it");
+    let request = to_stamp(&Bytes::from(vec![7; 20]));
+    let before = wall();
+    let reply = stamped(&request).unwrap();
+    let (same, came) = without_stamp(&reply);
+    assert_eq!(same, request);
+    assert!(came >= before);
+    assert_eq!(without_stamp(&request), (request.clone(), 0), "by a peer that stamps nothing");
+    let short = Bytes::from_static(b"short");
+    assert_eq!((to_stamp(&short), without_stamp(&short)), (short.clone(), (short.clone(), 0)));
+}

@@ -174,12 +174,18 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             let plan = UrgentPlan { count, size: size as usize, every, beside: beside as usize };
             let r = driver.urgent(plan).await.map_err(series)?;
             switch.stop().await;
-            let value = json!({"event": "urgent", "size": r.size, "count": r.count, "beside": beside,
+            let mut value = json!({"event": "urgent", "size": r.size, "count": r.count, "beside": beside,
                 "p50_us": r.p50_us, "p99_us": r.p99_us, "max_us": r.max_us});
-            let text = format!(
+            let mut text = format!(
                 "{count} x {size} bytes there and back, beside messages of {beside}: p50 {:.0} us, p99 {:.0} us, most {:.0} us",
                 r.p50_us, r.p99_us, r.max_us
             );
+            // The other side's clock is ours only on one host.
+            if let Some((p50, p99)) = r.one_way_us {
+                value["one_way_p50_us"] = p50.into();
+                value["one_way_p99_us"] = p99.into();
+                text.push_str(&format!("; there, on one host: p50 {p50:.0} us, p99 {p99:.0} us"));
+            }
             output.event(&value, &text);
         }
         Job::Handshakes { to, count, parallel } => {

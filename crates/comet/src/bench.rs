@@ -1,7 +1,7 @@
 //! The `bench` protocol on this wire: echoes and one-way flows, to measure a session with a peer of any make.
 //!
 //! ```text
-//! 0x70  request        ▶   0x71  the same message back
+//! 0x70  request        ▶   0x71  the same message back; one that asks when it came is told (`switchboard_bench::stamped`)
 //! 0x72  00 ‖ bytes     ▶   counted, with its first byte
 //!       01             ▶   counters to zero
 //!       02             ▶   0x73  {"bytes":…,"msgs":…,"ns":…}
@@ -22,7 +22,7 @@ use switchboard::{
 };
 use switchboard_bench::{
     BenchError, BulkPlan, BulkResult, Counter, Drive, Drivers, EchoPlan, EchoResult, Ends, PATIENCE, Report,
-    Sink, Source, UrgentPlan, run_bulk, run_echo, run_urgent,
+    Sink, Source, UrgentPlan, run_bulk, run_echo, run_urgent, stamped,
 };
 use tokio::sync::mpsc;
 
@@ -103,8 +103,10 @@ async fn serve(io: &mut ChannelIo) -> Result<(), ProtocolError> {
     while let Some((channel, message)) = io.recv().await {
         let answer = match channel {
             REQUEST => {
-                unwrap_slice(&message).map_err(|_| ProtocolError::Breach("bench: not a BytesValue"))?;
-                Some((REPLY, message))
+                let asked =
+                    unwrap_slice(&message).map_err(|_| ProtocolError::Breach("bench: not a BytesValue"))?;
+                let stamped = stamped(asked).map(|answer| wrap(&answer));
+                Some((REPLY, stamped.unwrap_or(message)))
             }
             DATA => count(&mut counter, &message)?.map(|report| (REPORT, report)),
             _ => None,
