@@ -5,6 +5,7 @@ use crate::env::Env;
 use crate::event::{Event, PeerFeed, ServiceEvent};
 use crate::id::{PeerId, WireName};
 use crate::reason::Reason;
+use crate::session::ledger::Ledger;
 use crate::store::Space;
 use crate::switch::PeerSet;
 use crate::switch::actor::Command;
@@ -49,6 +50,13 @@ impl ServiceContext {
     #[must_use]
     pub fn attributes(&self, wire: WireName) -> &[(&'static str, Vec<u8>)] {
         self.context.attributes.get(wire).map_or(&[], Vec::as_slice)
+    }
+
+    /// The node's ledger: what a service keeps in memory for others belongs below it ([`Ledger::child`]), and a holder that is
+    /// [told](Ledger::told) gives its bytes back.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.context.ledger
     }
 
     /// The addresses listened on, with the wires served there.

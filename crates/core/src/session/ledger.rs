@@ -1,10 +1,11 @@
 //! Bytes held, by whom: every message that waits in a lane, a reassembly or an inbox is on its peer's
-//! ledger, and every peer's ledger is on the node's.
+//! ledger, and every peer's ledger is on the node's. So is what services keep for peers without a session.
 //!
 //! ```text
-//!   node  ────────── cap ──────────┐        above 7/8 of it: the peer that holds most is told to end
+//!   node  ────────── cap ──────────┐        above 7/8 of it: the holder of most is told to end
 //!    ├─ peer  ── cap ──┐           │        (Reason::MemoryCap); the others go on
-//!    └─ peer  ── cap ──┴ lanes, reassembly, inboxes
+//!    ├─ peer  ── cap ──┴ lanes, reassembly, inboxes
+//!    └─ service ─ cap ── what waits for one peer
 //! ```
 //!
 //! What is counted is what the process holds: a buffer counts by its capacity, not by the bytes in it. Not counted are
@@ -136,8 +137,9 @@ impl Ledger {
         Arc::as_ptr(most) != std::ptr::from_ref(taker)
     }
 
-    /// Resolves when this holder is told to end.
-    pub(crate) async fn told(&self) {
+    /// Resolves when this holder is told to end. It is told once: who goes on after it has given its bytes back does so on a new
+    /// child.
+    pub async fn told(&self) {
         while !self.told.load(Ordering::Relaxed) {
             self.tell.notified().await;
         }
@@ -181,6 +183,12 @@ impl Ledger {
         above
     }
 
+    /// Takes `bytes` to send if they fit, until the claim is dropped.
+    #[must_use]
+    pub fn claim_to_send(self: &Arc<Self>, bytes: usize) -> Option<Claim> {
+        self.try_take_to_send(bytes).then(|| Claim { ledger: Arc::clone(self), bytes })
+    }
+
     /// Takes `bytes` to send, waiting for room in the senders' share. The caller bounds the wait.
     pub async fn take(&self, bytes: usize) {
         let mut full = match self.claim(bytes, Share::Sending) {
@@ -210,6 +218,19 @@ impl Ledger {
         if let Some(parent) = &self.parent {
             parent.give(bytes);
         }
+    }
+}
+
+/// Bytes on a ledger until it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    ledger: Arc<Ledger>,
+    bytes: usize,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.ledger.give(self.bytes);
     }
 }
 

@@ -382,6 +382,7 @@ impl SwitchBuilder {
             filters: self.filters,
             pending: Mutex::default(),
             wake: Wake::default(),
+            ledger: Arc::clone(&ledger),
         });
         let (stored, rows) = mpsc::channel(BAN_BACKLOG);
         tokio::spawn(super::bans::keep(space, rows));

@@ -16,6 +16,7 @@ use crate::id::{Direction, PeerId, WireName};
 use crate::net::{Connection, Listener, connect_any};
 use crate::preset::{HandshakeRules, Preset};
 use crate::reason::Reason;
+use crate::session::ledger::Ledger;
 use crate::session::tap::Tap;
 use crate::text::printable;
 use crate::wire::{Established, Fault, Gate, HandshakeError, Offer, Sniff, Stage, Upgrade, Wire};
@@ -123,6 +124,7 @@ pub(crate) struct Context {
     pub(crate) filters: Vec<Arc<dyn Filter>>,
     pub(crate) pending: Mutex<Pending>,
     pub(crate) wake: Wake,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 impl Context {

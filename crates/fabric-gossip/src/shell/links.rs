@@ -3,7 +3,9 @@
 //! The shell never opens a session itself. It names whom it wants, and finds the session among those that began.
 
 use crate::types::{Endpoint, PkiId};
+use std::sync::Arc;
 use std::time::Duration;
+use switchboard::session::ledger::Ledger;
 use switchboard::{BoxFuture, Candidate, PeerId, Reason, ServiceContext};
 use switchboard_fabric::FABRIC;
 
@@ -18,6 +20,11 @@ pub trait Links: Send + Sync + 'static {
 
     /// Ends the session with a peer, if there is one.
     fn disconnect(&self, id: PkiId, reason: Reason);
+
+    /// Where what waits for one peer is counted, up to `cap` bytes.
+    fn ledger(&self, cap: usize) -> Arc<Ledger> {
+        Ledger::new(cap)
+    }
 }
 
 /// Whom to dial; `None` for an endpoint that is not host:port.
@@ -38,6 +45,10 @@ impl Links for ServiceContext {
                 Err(_) => Err("no answer in time".to_owned()),
             }
         })
+    }
+
+    fn ledger(&self, cap: usize) -> Arc<Ledger> {
+        Self::ledger(self).child(cap)
     }
 
     fn disconnect(&self, id: PkiId, reason: Reason) {

@@ -183,13 +183,13 @@ pub struct Shell {
     streams: RwLock<Streams>,
     /// A session began.
     pub(super) began: Notify,
-    outboxes: Mutex<BTreeMap<PkiId, Outbox>>,
+    pub(super) outboxes: Mutex<BTreeMap<PkiId, Outbox>>,
     jobs: RwLock<BTreeMap<Channel, Arc<ChannelJob>>>,
     events: broadcast::Sender<ShellEvent>,
     tasks: AtomicUsize,
     /// Turns to dial.
     pub(super) turns: Turns,
-    overflow: AtomicU64,
+    pub(super) overflow: AtomicU64,
     send_buffer: AtomicUsize,
     /// The state's next deadline may have changed.
     wake: Notify,
@@ -475,20 +475,6 @@ impl Shell {
         self.streams.read().by_stream.get(&stream).filter(|s| !s.peer().is_over()).cloned()
     }
 
-    pub(super) fn next_out(&self, id: &PkiId) -> Option<Out> {
-        self.outboxes.lock().get_mut(id)?.pop()
-    }
-
-    /// Ends an outbox that nothing waits in.
-    pub(super) fn end_outbox(&self, id: &PkiId) -> bool {
-        let mut outboxes = self.outboxes.lock();
-        let over = outboxes.get(id).is_none_or(Outbox::is_empty);
-        if over {
-            outboxes.remove(id);
-        }
-        over
-    }
-
     /// A message could not be sent.
     pub(super) fn unsent(&self, id: PkiId, why: Unsent) {
         self.overflow.fetch_add(u64::from(why == Unsent::Busy), Ordering::Relaxed);
@@ -510,7 +496,7 @@ impl Shell {
     fn post(&self, id: PkiId, out: Out) {
         let mut outboxes = self.outboxes.lock();
         let fresh = !outboxes.contains_key(&id);
-        let outbox = outboxes.entry(id).or_default();
+        let outbox = outboxes.entry(id).or_insert_with(|| Outbox::new(outbox::ledger(self.links())));
         if !outbox.push(out, self.send_buffer.load(Ordering::Relaxed)) {
             self.overflow.fetch_add(1, Ordering::Relaxed);
         }

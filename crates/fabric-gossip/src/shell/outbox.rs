@@ -2,24 +2,30 @@
 //!
 //! ```text
 //!   send, respond ─▶ queue (sendBuffSize messages, MAX_QUEUED bytes) ─▶ session, dialled if there is none ─▶ its lanes
+//!                     └ on the node's ledger, until the session has it
 //! ```
-//! Full: the message is dropped and counted, as in Go. A peer that cannot be dialled is presumed dead, and what waits for it is
+//! Full: the message is dropped and counted, as in Go. So is all that waits for one peer when it is most of a full ledger. A peer that cannot be dialled is presumed dead, and what waits for it is
 //! dropped; a message that gets no turn to dial is dropped alone. The task ends after [`IDLE`] without a message.
 
 use super::dials::Missed;
+use super::links::Links;
 use super::node::Shell;
 use crate::signed::SignedMessage;
 use crate::types::{Endpoint, PkiId, StreamId};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use switchboard::session::ledger::{Claim, Ledger, SEND_SHARE};
 use switchboard_fabric::gossip::GossipPeer;
 use switchboard_fabric::message::GossipMessage;
 use switchboard_fabric::scan;
 use tokio::sync::Notify;
 
 /// Bytes that may wait for one peer, but for one message that is longer.
-pub const MAX_QUEUED: usize = 64 << 20;
+pub const MAX_QUEUED: usize = CAP / 4 * SEND_SHARE;
+/// The cap of a peer's ledger, of which senders may fill a share.
+const CAP: usize = 64 << 20;
 /// How long a task waits for something to send before it ends.
 pub const IDLE: Duration = Duration::from_secs(60);
 /// How long a session may hold up one message.
@@ -34,42 +40,67 @@ pub(super) struct Out {
     pub(super) stream: Option<StreamId>,
 }
 
+/// A message that waits, with its place on the ledger.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    out: Out,
+    #[allow(dead_code)] // held for its drop
+    claim: Claim,
+}
+
 /// The queue of one peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
-    waiting: VecDeque<Out>,
-    bytes: usize,
+    waiting: VecDeque<Waiting>,
+    ledger: Arc<Ledger>,
     /// Somebody waits for what is added.
     pub(super) added: Arc<Notify>,
     /// Being sent.
     pub(super) sending: bool,
 }
 
+/// A ledger for what waits for one peer.
+pub(super) fn ledger(links: Option<&Arc<dyn Links>>) -> Arc<Ledger> {
+    links.map_or_else(|| Ledger::new(CAP), |links| links.ledger(CAP))
+}
+
 impl Outbox {
+    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+        Self { waiting: VecDeque::new(), ledger, added: Arc::default(), sending: false }
+    }
+
     /// Adds a message; `false` when there is no room.
     pub(super) fn push(&mut self, out: Out, most: usize) -> bool {
-        let size = out.message.size();
-        if self.waiting.len() >= most || (self.bytes > 0 && self.bytes + size > MAX_QUEUED) {
+        if self.waiting.len() >= most {
             return false;
         }
-        self.bytes += size;
-        self.waiting.push_back(out);
+        let Some(claim) = self.ledger.claim_to_send(out.message.size()) else { return false };
+        self.waiting.push_back(Waiting { out, claim });
         self.added.notify_one();
         true
     }
 
-    pub(super) fn pop(&mut self) -> Option<Out> {
-        let out = self.waiting.pop_front();
-        self.bytes -= out.as_ref().map_or(0, |out| out.message.size());
-        self.sending = out.is_some();
-        out
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
+        let next = self.waiting.pop_front();
+        self.sending = next.is_some();
+        next
     }
 
     pub(super) fn clear(&mut self) -> usize {
-        self.bytes = 0;
         let gone = self.waiting.len();
         self.waiting.clear();
         gone
+    }
+
+    /// The ledger it is on.
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Drops what waits, as it was most of a full ledger, and goes on with another; how many messages are gone.
+    pub(super) fn give_way(&mut self, ledger: Arc<Ledger>) -> usize {
+        self.ledger = ledger;
+        self.clear()
     }
 
     /// Messages that wait.
@@ -88,6 +119,32 @@ pub(super) fn content_of(message: &GossipMessage, payload: &[u8]) -> u32 {
     scan::scan(payload).ok().and_then(|head| head.content).unwrap_or(0)
 }
 
+impl Shell {
+    /// The next message for a peer, and the ledger that it is on.
+    fn next_out(&self, id: &PkiId) -> Option<(Waiting, Arc<Ledger>)> {
+        let mut outboxes = self.outboxes.lock();
+        let outbox = outboxes.get_mut(id)?;
+        Some((outbox.pop()?, Arc::clone(outbox.ledger())))
+    }
+
+    /// The messages for a peer were most of a full ledger: they and the one under way are dropped.
+    fn give_way(&self, id: &PkiId) {
+        let fresh = ledger(self.links());
+        let gone = self.outboxes.lock().get_mut(id).map_or(0, |outbox| outbox.give_way(fresh));
+        self.overflow.fetch_add(gone as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// Ends an outbox that nothing waits in.
+    fn end_outbox(&self, id: &PkiId) -> bool {
+        let mut outboxes = self.outboxes.lock();
+        let over = outboxes.get(id).is_none_or(Outbox::is_empty);
+        if over {
+            outboxes.remove(id);
+        }
+        over
+    }
+}
+
 /// Sends one message on a session.
 async fn put(session: &GossipPeer, message: &SignedMessage) -> bool {
     let content = content_of(message.message(), &message.envelope().payload);
@@ -98,17 +155,29 @@ async fn put(session: &GossipPeer, message: &SignedMessage) -> bool {
 /// The task of one peer.
 pub(super) async fn run(shell: Arc<Shell>, id: PkiId, added: Arc<Notify>) {
     loop {
-        let Some(out) = shell.next_out(&id) else {
+        let Some((next, ledger)) = shell.next_out(&id) else {
             if tokio::time::timeout(IDLE, added.notified()).await.is_err() && shell.end_outbox(&id) {
                 return;
             }
             continue;
         };
-        let mut sent = deliver(&shell, id, &out).await;
-        if sent == Err(Unsent::Absent) && shell.live(&id).is_some() {
-            // It dialled us after we gave up.
-            sent = deliver(&shell, id, &out).await;
-        }
+        let sending = async {
+            let sent = deliver(&shell, id, &next.out).await;
+            if sent == Err(Unsent::Absent) && shell.live(&id).is_some() {
+                // It dialled us after we gave up.
+                return deliver(&shell, id, &next.out).await;
+            }
+            sent
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent,
+            () = ledger.told() => {
+                drop(next);
+                shell.give_way(&id);
+                continue;
+            }
+        };
         if let Err(why) = sent {
             shell.unsent(id, why);
         }
