@@ -23,6 +23,10 @@ use switchboard_admin::time::rfc3339;
 
 /// Lines that may wait for their reader.
 const QUEUE: usize = 4_096;
+/// Bytes of lines that are written together.
+const TOGETHER: usize = 16 * 1024;
+/// How long lines are gathered after one was written.
+const GATHER: Duration = Duration::from_millis(1);
 /// How long a node that stops waits for its last lines to be read, those of both streams together.
 pub(crate) const LAST_LINES: Duration = Duration::from_millis(500);
 
@@ -122,26 +126,44 @@ impl Lines {
     }
 }
 
+/// Writes a line at once, and those that come soon after it together: a node with many peers wakes this thread less often.
 fn write_lines(stream: Stream, lines: &Receiver<Item>) {
-    while let Ok(item) = lines.recv() {
-        let line = match item {
-            Item::Line(line) => line,
-            Item::Mark(told) => {
-                let _ = told.send(());
-                continue;
+    let mut together = Vec::new();
+    while let Ok(first) = lines.recv() {
+        let mut next = Some(first);
+        while let Some(item) = next {
+            match item {
+                Item::Line(line) => together.extend_from_slice(&line),
+                Item::Mark(told) => {
+                    write(stream, &mut together);
+                    let _ = told.send(());
+                }
             }
-        };
-        let written = match stream {
-            Stream::Results => {
-                let mut out = std::io::stdout().lock();
-                out.write_all(&line).and_then(|()| out.flush())
+            if together.len() >= TOGETHER {
+                write(stream, &mut together);
             }
-            Stream::Log => std::io::stderr().lock().write_all(&line),
-        };
-        if let (Err(error), Stream::Results) = (written, stream) {
-            let _ = LOST.set(error);
+            next = lines.try_recv().ok();
         }
+        write(stream, &mut together);
+        std::thread::sleep(GATHER);
     }
+}
+
+fn write(stream: Stream, lines: &mut Vec<u8>) {
+    if lines.is_empty() {
+        return;
+    }
+    let written = match stream {
+        Stream::Results => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(lines).and_then(|()| out.flush())
+        }
+        Stream::Log => std::io::stderr().lock().write_all(lines),
+    };
+    if let (Err(error), Stream::Results) = (written, stream) {
+        let _ = LOST.set(error);
+    }
+    lines.clear();
 }
 
 /// Where log lines go.
