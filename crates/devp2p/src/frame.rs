@@ -19,7 +19,7 @@
 //! Not protected: both directions use one key stream (a known flaw of the wire), the length of a
 //! message shows, and there is no rekeying.
 
-use aes::Aes256;
+use aes::Aes256Enc as Aes256;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
 use ctr::Ctr64BE;

@@ -44,14 +44,13 @@ use crate::protocol::io::{ChannelIo, ChannelSender};
 use crate::session::inbox::{Delivery, Inboxes, Incoming};
 use crate::session::ledger::Ledger;
 use crate::session::outgoing::{Outgoing, Route, SendError};
-use crate::switch::peer::{About, Inner, Peer, Stats};
+use crate::switch::peer::{About, Ending, Inner, Peer, Stats};
 use crate::wire::{RemoteInfo, Rules};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// The way to the other end of a pair; the other hears the end when it is gone.
@@ -135,7 +134,7 @@ impl Peer {
             since: Instant::now(),
             shared: Vec::new(),
             outgoing: Arc::new(Outgoing::new(&[], Ledger::new(0), Rules::default())),
-            end: watch::Sender::new(None),
+            end: Ending::default(),
             data: RwLock::new(HashMap::new()),
             stats: Stats::default(),
             about: About::default(),

@@ -19,14 +19,13 @@ use crate::id::Direction;
 use crate::protocol::Protocol;
 use crate::protocol::channel::ChannelSpec;
 use crate::protocol::io::{ChannelIo, ChannelSender};
-use crate::switch::peer::{About, Inner, Peer, Shared, Stats};
+use crate::switch::peer::{About, Ending, Inner, Peer, Shared, Stats};
 use crate::wire::{Established, Lanes, Offered};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What the Switch knows of a session, beside its handshake.
@@ -116,7 +115,7 @@ pub(crate) fn assemble<'a>(
         since: Instant::now(),
         shared: listed,
         outgoing,
-        end: watch::Sender::new(None),
+        end: Ending::default(),
         data: RwLock::new(HashMap::new()),
         stats: Stats::default(),
         about: About::default(),

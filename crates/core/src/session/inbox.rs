@@ -84,9 +84,6 @@ impl Queue {
         let item = self.items.pop_front()?;
         self.bytes -= item.data.len();
         self.charged -= item.charge;
-        if self.items.is_empty() && self.items.capacity() > IDLE_SLOTS {
-            self.items = VecDeque::new();
-        }
         Some(item)
     }
 
@@ -98,9 +95,6 @@ impl Queue {
     }
 }
 
-/// An empty queue keeps room for so many messages.
-const IDLE_SLOTS: usize = 64;
-
 #[derive(Debug, Default)]
 struct State {
     queues: Vec<Queue>,
@@ -108,6 +102,15 @@ struct State {
     closed: bool,
     /// The protocol is done: what comes is dropped.
     deaf: bool,
+}
+
+impl State {
+    /// Who reads is about to wait: empty queues keep no room.
+    fn rest(&mut self) {
+        for queue in self.queues.iter_mut().filter(|queue| queue.items.is_empty()) {
+            queue.items = VecDeque::new();
+        }
+    }
 }
 
 /// The inboxes of one protocol in one session.
@@ -255,7 +258,10 @@ impl Inboxes {
             .filter(|q| !q.apart && wanted(q.spec.id))
             .filter_map(|q| q.items.front().map(|item| item.arrival).map(|a| (a, q)))
             .min_by_key(|(arrival, _)| *arrival);
-        let Some((_, queue)) = oldest else { return Err(state.closed) };
+        let Some((_, queue)) = oldest else {
+            state.rest();
+            return Err(state.closed);
+        };
         let Some(Item { at, charge, data, .. }) = queue.pop() else { return Err(false) };
         let channel = queue.spec.id;
         self.release(state, charge);
@@ -281,6 +287,7 @@ impl Inboxes {
         let closed = state.closed;
         let Some(queue) = state.queues.get_mut(index) else { return Err(None) };
         let Some(Item { at, charge, data, .. }) = queue.pop() else {
+            queue.items = VecDeque::new();
             return Err((!closed).then(|| Arc::clone(&queue.wake)));
         };
         let channel = queue.spec.id;

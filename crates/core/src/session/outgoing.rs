@@ -426,6 +426,9 @@ impl Outgoing {
         }
         if state.scheduler.waiting() == 0 {
             batch.control.goodbye = state.control.goodbye.take();
+            if batch.is_empty() {
+                state.scheduler.rest();
+            }
         }
     }
 
@@ -450,16 +453,18 @@ impl Outgoing {
         std::mem::take(&mut *self.starving.lock())
     }
 
-    /// Gives back what a sent slice held.
-    pub(crate) fn sent(&self, pick: &Pick) {
-        self.ledger.give(pick.data.len());
-        if let Some(flow) = self.flow(pick.wire_id) {
-            flow.sent(pick.data.len(), pick.last);
-        }
-        if pick.last {
-            self.messages.fetch_add(1, Ordering::Relaxed);
-            if let Some(lane) = self.lanes.get(pick.lane) {
-                lane.slots.add_permits(1);
+    /// Gives back what sent slices held.
+    pub(crate) fn sent(&self, picks: &[Pick]) {
+        self.ledger.give(picks.iter().map(|pick| pick.data.len()).sum());
+        for pick in picks {
+            if let Some(flow) = self.flow(pick.wire_id) {
+                flow.sent(pick.data.len(), pick.last);
+            }
+            if pick.last {
+                self.messages.fetch_add(1, Ordering::Relaxed);
+                if let Some(lane) = self.lanes.get(pick.lane) {
+                    lane.slots.add_permits(1);
+                }
             }
         }
     }

@@ -38,6 +38,9 @@ const SMALL_REST: usize = 16 * 1024;
 /// A read is not begun with less room than this, unless the decoder made it so.
 const LEAST_ROOM: usize = 16 * 1024;
 
+/// A buffer of a message that is put together: room for one of 64 KiB with what stands around it.
+const PIECE: usize = 128 * 1024;
+
 /// One receiving channel of the session.
 pub(crate) struct RecvLane {
     pub(crate) wire_id: u64,
@@ -49,40 +52,82 @@ pub(crate) struct RecvLane {
 }
 
 /// A message that is put together.
+///
+/// ```text
+///   first buffer: as long as the last message was, doubled while it is short ─ 128 KiB ─▶ further buffers of 128 KiB
+///   whole: the only buffer as it is, or all of them in one, each given back when it was copied
+/// ```
+/// A long message grows by buffers of one size, so that one that never ends leaves nothing behind but itself.
 #[derive(Debug, Default)]
 pub(crate) struct Partial {
+    /// Buffers that are full.
+    before: Vec<BytesMut>,
+    /// The buffer that is filled.
     data: BytesMut,
-    /// What it has on the ledger: the capacity of its buffer.
+    /// Bytes it may take; they are on the ledger.
+    room: usize,
+    /// Bytes so far.
+    len: usize,
+    /// What it has on the ledger: the capacity of its buffers.
     claimed: usize,
     since: Option<Instant>,
+    /// How long the last message here was.
+    last: usize,
 }
 
 impl Partial {
-    /// Appends a part; false when the ledger is full. The buffer doubles, up to the limit.
-    fn append(&mut self, part: &[u8], limit: usize, ledger: &Ledger, now: Instant) -> bool {
-        let needed = self.data.len() + part.len();
-        if needed > self.claimed {
-            let wanted = needed.max(self.claimed.saturating_mul(2).min(limit));
-            let room = if ledger.try_take(wanted - self.claimed) {
-                wanted
-            } else if ledger.try_take(needed - self.claimed) {
-                needed
-            } else {
-                return false;
-            };
-            let mut grown = BytesMut::with_capacity(room);
-            grown.extend_from_slice(&self.data);
-            (self.data, self.claimed) = (grown, room);
-        }
-        self.data.extend_from_slice(part);
+    /// Appends a part; false when the ledger is full. The caller keeps the whole within `limit`.
+    fn append(&mut self, mut part: &[u8], limit: usize, ledger: &Ledger, now: Instant) -> bool {
         self.since.get_or_insert(now);
+        while !part.is_empty() {
+            if self.data.len() == self.room && !self.grow(part.len(), limit, ledger) {
+                return false;
+            }
+            let (fits, rest) = part.split_at(part.len().min(self.room - self.data.len()));
+            self.data.extend_from_slice(fits);
+            self.len += fits.len();
+            part = rest;
+        }
+        true
+    }
+
+    /// Makes room for at least one of `more` bytes; false when the ledger is full.
+    fn grow(&mut self, more: usize, limit: usize, ledger: &Ledger) -> bool {
+        if self.room >= PIECE {
+            self.before.push(std::mem::take(&mut self.data));
+            self.room = 0;
+        }
+        let needed = (self.data.len() + more).min(PIECE);
+        let wished = if self.before.is_empty() { self.last.max(self.room * 2) } else { PIECE };
+        // The limit is that of the whole message.
+        let left = limit.saturating_sub(self.len - self.data.len());
+        let wanted = wished.min(PIECE).min(left).max(needed);
+        let room = if ledger.try_take(wanted - self.room) {
+            wanted
+        } else if ledger.try_take(needed - self.room) {
+            needed
+        } else {
+            return false;
+        };
+        let mut grown = BytesMut::with_capacity(room);
+        grown.extend_from_slice(&self.data);
+        self.claimed += room - self.room;
+        (self.data, self.room) = (grown, room);
         true
     }
 
     /// The whole message, with what it has on the ledger.
-    fn finish(&mut self, at: Instant) -> Incoming {
-        let Self { data, claimed, .. } = std::mem::take(self);
-        Incoming { data: data.freeze(), at, holds: claimed, claimed }
+    fn finish(&mut self, ledger: &Ledger, at: Instant) -> Incoming {
+        let Self { before, data, len, claimed, .. } = std::mem::take(self);
+        self.last = len;
+        if before.is_empty() {
+            return Incoming { data: data.freeze(), at, holds: claimed, claimed };
+        }
+        // The system gives memory when it is written to, so this never holds much more than the message.
+        let mut whole = BytesMut::with_capacity(len);
+        before.into_iter().chain([data]).for_each(|piece| whole.extend_from_slice(&piece));
+        ledger.give(claimed - len);
+        Incoming { data: whole.freeze(), at, holds: len, claimed: len }
     }
 }
 
@@ -200,13 +245,13 @@ enum Step {
 }
 
 impl Reading {
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let end = self.read_until_end().await;
         self.release();
         self.peer.end(end);
         // After the end only the peer's close matters: what still comes is thrown away, so that the
         // kernel does not answer our goodbye's acknowledgement with a reset.
-        let Self { reader, intake, .. } = &mut self;
+        let Self { reader, intake, .. } = self;
         while matches!(
             poll_fn(|cx| intake.poll(cx, &mut **reader, usize::MAX)).await,
             Ok(Read::Bytes(_) | Read::Pong)
@@ -238,7 +283,7 @@ impl Reading {
 
     /// Until when what is incomplete must be whole, if anything is.
     fn deadline(&self) -> Option<Instant> {
-        let parts = self.lanes.iter().map(|lane| (lane.partial.since, lane.partial.data.len()));
+        let parts = self.lanes.iter().map(|lane| (lane.partial.since, lane.partial.len));
         let frame = (self.intake.since, self.intake.buffer.len());
         parts
             .chain([frame])
@@ -351,7 +396,7 @@ impl Reading {
             InFrame::Part { wire_id, data, last } => {
                 let lane = find(lanes, wire_id)?;
                 let Some(state) = lanes.get_mut(lane) else { return Ok(Some(Step::Done)) };
-                if state.partial.data.len() + data.len() > state.spec.recv_limit {
+                if state.partial.len + data.len() > state.spec.recv_limit {
                     return Err(breach("message over the channel's receive limit"));
                 }
                 if state.partial.since.is_none() && last {
@@ -363,7 +408,7 @@ impl Reading {
                     if !last {
                         return Ok(Some(Step::Done));
                     }
-                    (lane, state.partial.finish(at))
+                    (lane, state.partial.finish(ledger, at))
                 }
             }
             InFrame::Message { wire_id, data } => {
@@ -493,3 +538,6 @@ fn over_cap() -> End {
 fn slow() -> End {
     End { reason: Reason::SlowProtocol, by: By::Us, detail: None }
 }
+
+#[cfg(test)]
+mod tests;

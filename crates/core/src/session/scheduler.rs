@@ -62,9 +62,6 @@ pub struct Pick {
     pub since: Instant,
 }
 
-/// An empty lane keeps room for so many messages.
-const IDLE_SLOTS: usize = 64;
-
 /// The lanes of one session and their accounts.
 #[derive(Debug, Default)]
 pub struct Scheduler {
@@ -170,9 +167,6 @@ impl Scheduler {
             let whole = lane.queue.pop_front()?;
             self.waiting -= 1;
             self.timed -= usize::from(whole.by.is_some());
-            if lane.queue.is_empty() && lane.queue.capacity() > IDLE_SLOTS {
-                lane.queue = VecDeque::new();
-            }
             whole.data
         } else {
             front.data.split_to(size)
@@ -180,6 +174,13 @@ impl Scheduler {
         let cost = wire.cost(wire_id, data.len(), last);
         lane.recently_sent += cost as u64;
         Some(Pick { lane: index, wire_id, data, last, cost, since })
+    }
+
+    /// Nothing waits, and the writer is about to: empty lanes keep no room.
+    pub fn rest(&mut self) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.queue.is_empty()) {
+            lane.queue = VecDeque::new();
+        }
     }
 
     /// Fades every account by a fifth.

@@ -22,6 +22,7 @@ use super::reader::{Intake, Reading, RecvLane};
 use super::tap::Tap;
 use super::writer::Writing;
 use crate::event::{Event, Publisher};
+use crate::id::PeerId;
 use crate::protocol::io::ChannelIo;
 use crate::protocol::{Protocol, ProtocolError};
 use crate::reason::Reason;
@@ -136,13 +137,13 @@ impl Drop for Told<'_> {
     }
 }
 
-/// Runs a session to its end.
-pub(crate) async fn run(parts: Parts) -> End {
-    // The parts move into their tasks here, so that what waits for the end holds none of them.
-    let mut running = begin(parts);
+/// Runs a session to its end. The parts are boxed, as a future has room for its arguments until it ends, and they move into
+/// their tasks at once.
+pub(crate) async fn run(id: PeerId, parts: Box<Parts>) -> (PeerId, End) {
+    let mut running = begin(*parts);
     let end = running.supervise().await;
     running.finish(&end).await;
-    end
+    (id, end)
 }
 
 /// Starts the tasks.
@@ -172,16 +173,17 @@ fn begin(parts: Parts) -> Running {
         };
         protocols.spawn(runs.instrument(span.clone()));
     }
-    let writing = Writing {
+    // Each task has one place for its state: it is used where the task captured it.
+    let mut writing = Writing {
         peer: peer.clone(),
         outgoing: Arc::clone(&outgoing),
         encoder,
         writer,
         pace: Pace::new(rates.send),
-        rules,
+        write_within: rules.write_within,
         tap: tap.clone(),
     };
-    let reading = Reading {
+    let mut reading = Reading {
         peer: peer.clone(),
         decoder,
         reader,
@@ -201,8 +203,8 @@ fn begin(parts: Parts) -> Running {
         ledger,
         rules,
         protocols,
-        writing: Worker::spawn(writing.run().instrument(span.clone())),
-        reading: Worker::spawn(reading.run().instrument(span)),
+        writing: Worker::spawn(async move { writing.run().await }.instrument(span.clone())),
+        reading: Worker::spawn(async move { reading.run().await }.instrument(span)),
         events,
     }
 }

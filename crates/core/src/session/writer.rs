@@ -7,7 +7,7 @@
 //!
 //! A buffer is lent when there is something to write and goes back after it. Pongs and pings stand first in each write.
 //!
-//! Limits: [`BATCH_BYTES`] of messages (or one slice) a write; a write without progress for [`Rules::write_within`] ends
+//! Limits: [`BATCH_BYTES`] of messages (or one slice) a write; a write without progress for [`crate::wire::Rules::write_within`] ends
 //! the session with [`Reason::WriteTimeout`].
 
 use super::buffers;
@@ -17,7 +17,7 @@ use super::supervise::EndsWith;
 use super::tap::{Flow, Seen, Tap};
 use crate::reason::Reason;
 use crate::switch::peer::{By, End, Peer};
-use crate::wire::{Broken, EncodeError, Encoder, OutFrame, Rules, WriteHalf};
+use crate::wire::{Broken, EncodeError, Encoder, OutFrame, WriteHalf};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub(crate) struct Writing {
     pub(crate) encoder: Box<dyn Encoder>,
     pub(crate) writer: Box<dyn WriteHalf>,
     pub(crate) pace: Pace,
-    pub(crate) rules: Rules,
+    /// How long a write may make no progress ([`crate::wire::Rules::write_within`]).
+    pub(crate) write_within: Duration,
     pub(crate) tap: Option<Arc<dyn Tap>>,
 }
 
@@ -47,7 +48,7 @@ enum Failed {
 
 impl Writing {
     /// Empties the lanes into the socket until the goodbye is said or the socket fails.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let _ends = EndsWith(self.peer.clone());
         let mut batch = Batch::default();
         // Until when messages wait for their turn; pings and pongs do not.
@@ -105,20 +106,20 @@ impl Writing {
 
     /// Writes all of `out`.
     async fn write(&mut self, out: &mut BytesMut) -> Result<(), Failed> {
-        let Self { writer, peer, rules, .. } = self;
+        let Self { writer, peer, write_within, .. } = self;
         while !out.is_empty() {
-            let step = tokio::time::timeout(rules.write_within, poll_fn(|cx| writer.poll_take(cx, out)));
+            let step = tokio::time::timeout(*write_within, poll_fn(|cx| writer.poll_take(cx, out)));
             let n = step.await.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)?;
             peer.inner.stats.bytes_out.fetch_add(n as u64, Ordering::Relaxed);
         }
-        let flush = tokio::time::timeout(rules.write_within, poll_fn(|cx| writer.poll_flush(cx)));
+        let flush = tokio::time::timeout(*write_within, poll_fn(|cx| writer.poll_flush(cx)));
         flush.await.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)
     }
 
     fn encode(&mut self, batch: &mut Batch, out: &mut BytesMut) -> Result<(), EncodeError> {
         let Self { peer, outgoing, encoder, writer, tap, .. } = self;
         // Given back first: whatever becomes of the encoder, nothing stays on the ledger.
-        batch.picks.iter().for_each(|pick| outgoing.sent(pick));
+        outgoing.sent(&batch.picks);
         let at = tap.as_ref().map(|_| Instant::now());
         let watch = |frame: Seen<'_>| {
             if let Some((tap, at)) = tap.as_ref().zip(at) {

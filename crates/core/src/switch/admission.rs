@@ -261,7 +261,7 @@ impl Actor {
         }
         // Somebody may wait for this identity while it dialled us.
         self.answer(&Candidate::unresolved(id), &Ok(peer));
-        self.sessions.spawn(async move { (id, session::run(parts).await) });
+        self.sessions.spawn(session::run(id, Box::new(parts)));
     }
 
     fn count(&mut self, wire: WireName, direction: Direction) -> &mut usize {

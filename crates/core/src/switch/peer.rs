@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Who ended a session.
@@ -101,10 +101,33 @@ pub(crate) struct Inner {
     pub(crate) since: Instant,
     pub(crate) shared: Vec<Shared>,
     pub(crate) outgoing: Arc<Outgoing>,
-    pub(crate) end: watch::Sender<Option<End>>,
+    pub(crate) end: Ending,
     pub(crate) data: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     pub(crate) stats: Stats,
     pub(crate) about: About,
+}
+
+/// How a session ended: said once, told to all who wait. (A `watch` channel takes four times the memory.)
+#[derive(Debug, Default)]
+pub(crate) struct Ending(OnceLock<End>, Notify);
+
+impl Ending {
+    fn set(&self, end: End) {
+        if self.0.set(end).is_ok() {
+            self.1.notify_waiters();
+        }
+    }
+
+    async fn wait(&self) -> End {
+        loop {
+            // From its making on it hears what is said; what was said before is seen.
+            let told = self.1.notified();
+            if let Some(end) = self.0.get() {
+                return end.clone();
+            }
+            told.await;
+        }
+    }
 }
 
 /// What the Switch knows of a peer beyond its session.
@@ -329,33 +352,24 @@ impl Peer {
     }
 
     pub(crate) fn end(&self, end: End) {
-        self.inner.end.send_if_modified(|current| {
-            let first = current.is_none();
-            if first {
-                *current = Some(end);
-            }
-            first
-        });
+        self.inner.end.set(end);
     }
 
     /// Waits for the session's end.
     pub async fn ended(&self) -> End {
-        let mut watch = self.inner.end.subscribe();
-        // The sender lives in this very peer, so the wait cannot fail.
-        let _ = watch.wait_for(Option::is_some).await;
-        self.end_so_far()
+        self.inner.end.wait().await
     }
 
     /// The end if it is known; else that of a protocol that is done on our side.
     pub(crate) fn end_so_far(&self) -> End {
-        let end = self.inner.end.borrow().clone();
+        let end = self.inner.end.0.get().cloned();
         end.unwrap_or(End { reason: Reason::Quitting, by: By::Us, detail: None })
     }
 
     /// Whether the session is over, or about to be.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.inner.end.borrow().is_some()
+        self.inner.end.0.get().is_some()
     }
 
     /// Keeps a value with the peer, one per type, for as long as somebody holds the peer.

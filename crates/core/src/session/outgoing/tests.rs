@@ -44,7 +44,7 @@ fn bytes(len: usize) -> Bytes {
 fn batch(outgoing: &Outgoing, most: usize) -> (usize, Control) {
     let mut batch = Batch::default();
     outgoing.fill(&mut batch, &Whole, most);
-    batch.picks.iter().for_each(|pick| outgoing.sent(pick));
+    outgoing.sent(&batch.picks);
     (batch.picks.len(), batch.control)
 }
 
@@ -165,7 +165,7 @@ async fn a_crowd_of_senders_some_of_whom_give_up() {
                     outgoing.wake.notified().await;
                 }
                 last += batch.picks.iter().filter(|pick| pick.last).count();
-                batch.picks.iter().for_each(|pick| outgoing.sent(pick));
+                outgoing.sent(&batch.picks);
                 tokio::task::yield_now().await;
             }
         }
