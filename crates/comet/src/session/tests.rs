@@ -55,7 +55,7 @@ fn queues_drain_into_full_frames_and_one_short_one() {
     }
     encoder.encode(OutFrame::Data { wire_id: 1, data: b"", last: true }, &mut wire).unwrap();
     encoder.encode(OutFrame::Goodbye(&Reason::Quitting), &mut wire).unwrap();
-    assert_eq!(wire.len(), 0, "frames leave eight at a time");
+    assert!(wire.len() > 3 * FRAME && wire.len() < 4 * FRAME, "the last frame is not full");
     encoder.finish(&mut wire).unwrap();
     encoder.finish(&mut wire).unwrap();
     assert_eq!(wire.len(), 4 * FRAME);
