@@ -9,7 +9,7 @@
 //!
 //! Lanes are little-endian in memory on every processor that has AVX-512, so blocks are loaded as they are.
 //!
-//! This and `bmi2.rs` are the places in the workspace with `unsafe`: a function compiled for AVX-512 may be called
+//! This, `bmi2.rs`, `crate::key` and `eight.rs` of `switchboard-comet` are the places in the workspace with `unsafe`: a function compiled for AVX-512 may be called
 //! only after the processor was asked for it, which the compiler cannot see, and rows are loaded by address. Measured reason: the frame MAC hashes every
 //! byte of this wire, and sealing 64 KiB frames goes from about 155 to 540 MB/s on one core.
 
