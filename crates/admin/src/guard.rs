@@ -3,17 +3,18 @@
 //! ```text
 //!   Unix socket   whoever may open it: mode 0600, and the user's own or root (checked by the kernel's word)
 //!   loopback      Host must be this machine's own name, no foreign Origin: a page in a browser cannot ask
-//!   elsewhere     the token, compared in one time whatever is wrong with it
+//!   elsewhere     the token, compared by its digest, in one time whatever is wrong with it
 //!   all           at most RATE requests a second, after a burst of BURST; changes only as application/json
 //!                 requests that are refused have a rate of their own, so that strangers use up nobody's
 //! ```
-//! `/health` and `/ready` need no token: they tell one word.
+//! `/health` and `/ready` need no token. Where there is one and it is not shown, they tell one word and nothing else.
 //!
 //! Limits: [`RATE`], [`BURST`], [`MAX_TOKEN`]. Not protected from: someone who reads loopback traffic, or the token.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -32,7 +33,10 @@ pub const MIN_TOKEN: usize = 16;
 
 /// What a caller shows to be let in.
 #[derive(Clone)]
-pub struct Token(Arc<[u8]>);
+pub struct Token {
+    text: Arc<str>,
+    digest: [u8; 32],
+}
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,23 +75,36 @@ impl Token {
             return Err(TokenError::Open(meta.mode() & 0o777));
         }
         let text = std::fs::read(path)?;
-        let text = text.trim_ascii();
-        if text.len() < MIN_TOKEN || !text.iter().all(u8::is_ascii_graphic) {
+        let text = std::str::from_utf8(text.trim_ascii()).map_err(|_| TokenError::Form)?;
+        if text.len() < MIN_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::Form);
         }
-        Ok(Self(text.into()))
+        Ok(Self { text: text.into(), digest: Sha256::digest(text).into() })
     }
 
     /// As it is sent.
     #[must_use]
     pub fn header(&self) -> String {
-        format!("Bearer {}", String::from_utf8_lossy(&self.0))
+        format!("Bearer {}", self.text)
     }
 
+    /// Digests are compared, which have one length: the time tells neither where a guess differs nor how long the token is.
     fn is(&self, shown: Option<&header::HeaderValue>) -> bool {
         let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        shown.is_some_and(|shown| bool::from(self.0.ct_eq(shown)))
+        shown.is_some_and(|shown| {
+            let digest: [u8; 32] = Sha256::digest(shown).into();
+            bool::from(self.digest.ct_eq(&digest))
+        })
     }
+}
+
+/// How much a caller that was let in may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// All.
+    Known,
+    /// What needs no token, in one word: there is one and it was not shown.
+    Stranger,
 }
 
 /// Where a request came in.
@@ -132,12 +149,11 @@ impl Guard {
     }
 
     /// Lets a request in, or says why not.
-    pub(crate) fn judge(&self, request: &Request<Body>) -> Result<(), (StatusCode, &'static str)> {
+    pub(crate) fn judge(&self, request: &Request<Body>) -> Result<Standing, (StatusCode, &'static str)> {
         let verdict = self.verdict(request);
-        let bucket = match (&verdict, &self.door) {
-            (Err(_), _) => &self.strangers,
-            (Ok(()), Door::Tcp(_, Some(_))) if is_open(request) => &self.strangers,
-            (Ok(()), _) => &self.known,
+        let bucket = match &verdict {
+            Err(_) | Ok(Standing::Stranger) => &self.strangers,
+            Ok(Standing::Known) => &self.known,
         };
         if Self::within_rate(bucket, Instant::now()) {
             verdict
@@ -146,15 +162,16 @@ impl Guard {
         }
     }
 
-    fn verdict(&self, request: &Request<Body>) -> Result<(), (StatusCode, &'static str)> {
+    fn verdict(&self, request: &Request<Body>) -> Result<Standing, (StatusCode, &'static str)> {
         let headers = request.headers();
+        let mut standing = Standing::Known;
         if let Door::Tcp(addr, token) = &self.door {
-            let open = is_open(request);
             match token {
-                Some(token) if !open && !token.is(headers.get(header::AUTHORIZATION)) => {
+                Some(token) if token.is(headers.get(header::AUTHORIZATION)) => {}
+                Some(_) if is_open(request) => standing = Standing::Stranger,
+                Some(_) => {
                     return Err((StatusCode::UNAUTHORIZED, "show the token: Authorization: Bearer TOKEN"));
                 }
-                Some(_) => {}
                 None if !own_host(headers, *addr) => {
                     return Err((StatusCode::MISDIRECTED_REQUEST, "the Host is not this node's address"));
                 }
@@ -172,7 +189,7 @@ impl Guard {
         if changes && !json {
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
         }
-        Ok(())
+        Ok(standing)
     }
 }
 
@@ -226,7 +243,7 @@ mod tests {
     }
 
     fn judged(door: &Door, headers: &[(&str, &str)]) -> u16 {
-        Guard::new(door.clone()).judge(&request(headers)).map_or_else(|(code, _)| code.as_u16(), |()| 200)
+        Guard::new(door.clone()).judge(&request(headers)).map_or_else(|(code, _)| code.as_u16(), |_| 200)
     }
 
     #[tokio::test(start_paused = true)]
@@ -278,8 +295,16 @@ mod tests {
             assert_eq!(judged(&door, &[("authorization", shown)]), 401, "{shown}");
         }
         assert_eq!(judged(&door, &[]), 401);
-        let health = Request::get("/health").body(Body::empty()).unwrap();
-        assert!(Guard::new(door).judge(&health).is_ok(), "one word needs no token");
+        for path in ["/health", "/ready"] {
+            let guard = Guard::new(door.clone());
+            let asked = Request::get(path).body(Body::empty()).unwrap();
+            assert_eq!(guard.judge(&asked), Ok(Standing::Stranger), "one word needs no token");
+            let wrong =
+                Request::get(path).header("authorization", "Bearer 0123").body(Body::empty()).unwrap();
+            assert_eq!(guard.judge(&wrong), Ok(Standing::Stranger));
+            let shown = Request::get(path).header("authorization", "Bearer 0123456789abcdef0123");
+            assert_eq!(guard.judge(&shown.body(Body::empty()).unwrap()), Ok(Standing::Known));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -296,7 +321,7 @@ mod tests {
     async fn strangers_use_up_nobody_s_rate() {
         let guard = Guard::new(Door::Tcp("127.0.0.1:9000".parse().unwrap(), None));
         let told =
-            |host| guard.judge(&request(&[("host", host)])).map_or_else(|(code, _)| code.as_u16(), |()| 200);
+            |host| guard.judge(&request(&[("host", host)])).map_or_else(|(code, _)| code.as_u16(), |_| 200);
         let refused = (0..1_000).filter(|_| told("evil.example") == 421).count();
         assert_eq!((refused, told("evil.example")), (BURST as usize, 429));
         assert_eq!(told("localhost"), 200, "the operator is still heard");

@@ -9,23 +9,23 @@
 //! | `GET /metrics`, `/health`, `/ready` | for monitors |
 //!
 //! An error is `{"error": "a sentence"}` with its code: 400 for what was asked, 404 for what is not there, 409 for what
-//! does not go now, 503 for a node that is going.
+//! does not go now, 500 for a disk that fails, 503 for a node that is going.
 
 mod changes;
 mod show;
 
 use crate::control::Control;
-use crate::guard::Guard;
+use crate::guard::{Guard, Standing};
 use crate::metrics::{self, Lag, Names};
 use crate::serve::{ANSWER_WITHIN, BODY_WITHIN, MAX_BODY, STREAMS};
 use crate::time::rfc3339;
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State as Shared};
 use axum::http::{Request, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
@@ -61,6 +61,10 @@ impl Refusal {
 
     pub(crate) fn missing(text: impl Into<String>) -> Self {
         Self(StatusCode::NOT_FOUND, text.into())
+    }
+
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, text.into())
     }
 
     pub(crate) fn conflict(text: impl Into<String>) -> Self {
@@ -118,11 +122,14 @@ pub(crate) fn router(guard: Arc<Guard>, state: Arc<State>, stopped: watch::Recei
     answered
         .route("/v1/events", get(events))
         .layer(from_fn(whole_body))
-        .layer(from_fn(move |request: Request<Body>, next: Next| {
+        .layer(from_fn(move |mut request: Request<Body>, next: Next| {
             let verdict = guard.judge(&request);
             async move {
                 match verdict {
-                    Ok(()) => next.run(request).await,
+                    Ok(standing) => {
+                        request.extensions_mut().insert(standing);
+                        next.run(request).await
+                    }
                     Err((code, text)) => Refusal(code, text.into()).into_response(),
                 }
             }
@@ -155,10 +162,12 @@ async fn in_time(request: Request<Body>, next: Next) -> Response {
     timeout(ANSWER_WITHIN, next.run(request)).await.unwrap_or_else(|_| late().into_response())
 }
 
-async fn ready(Shared(state): Node) -> Answer {
-    match state.control.ready() {
-        Ok(()) => Ok("ready\n".into_response()),
-        Err(why) => Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, why)),
+/// Why it is not ready is for those who may ask the rest, too.
+async fn ready(Shared(state): Node, Extension(standing): Extension<Standing>) -> Answer {
+    match (state.control.ready(), standing) {
+        (Ok(()), _) => Ok("ready\n".into_response()),
+        (Err(why), Standing::Known) => Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, why)),
+        (Err(_), Standing::Stranger) => Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "not ready".into())),
     }
 }
 
