@@ -87,7 +87,7 @@ pub enum OtherIdentity {
 pub enum SlotRule {
     /// Inbound and outbound sessions have slots of their own.
     Split,
-    /// One number for both: the sum of the two.
+    /// One number for both: the larger of the two.
     Together,
 }
 

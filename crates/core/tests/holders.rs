@@ -6,10 +6,12 @@ mod common;
 use common::net::Net;
 use common::*;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 use switchboard::net::memory::{MEMORY, MemoryWire};
 use switchboard::preset::{Keep, Preset};
 use switchboard::switch::score::{Banned, Misbehaviour};
-use switchboard::{Event, PeerId, Reason, Switch, SwitchBuilder};
+use switchboard::switch::source::Skip;
+use switchboard::{Ban, Event, PeerId, Reason, Switch, SwitchBuilder};
 
 /// Node `host` whose identity is number `number` of the holder `holder`.
 fn node(net: &Net, host: u8, (holder, number): (u8, u8)) -> SwitchBuilder {
@@ -79,7 +81,22 @@ async fn points_and_bans_are_the_holders() {
     assert!(hub.bans().await.iter().any(|ban| ban.who == holder), "{:?}", hub.bans().await);
     dials(&second, &hub).await;
     assert_eq!(refused(&mut events).await, (Some(identity(7, 1)), Reason::AccessDenied));
-    assert!(hub.lift_ban(holder).await);
+    // Under the identity it was seen under it is not dialled, and its ban is lifted.
+    assert_eq!(hub.offer(address(&first).id(identity(7, 0))).await, Err(Skip::Denied));
+    assert_eq!(hub.lift_ban(Banned::Id(identity(7, 0))).await, Ok(true));
+    assert_eq!(hub.lift_ban(holder).await, Ok(false), "one ban, one lifting");
+    // An operator bans the identity that is shown: the holder is meant.
+    let third = node(&net, 13, (7, 3)).start().await.unwrap();
+    dials(&third, &hub).await;
+    added(&mut events).await;
+    let until = UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+    let made = hub.ban(Ban::new(Banned::Id(identity(7, 3)), until, "a test")).await.unwrap();
+    assert_eq!((made.who, made.seen_as), (holder, Some(identity(7, 3))));
+    assert_eq!(dropped(&mut events).await.1.reason, Reason::AccessDenied);
+    dials(&second, &hub).await;
+    assert_eq!(refused(&mut events).await, (Some(identity(7, 1)), Reason::AccessDenied));
+    assert_eq!(hub.lift_ban(Banned::Id(identity(7, 3))).await, Ok(true));
+    third.stop().await;
     let third = node(&net, 12, (7, 2)).start().await.unwrap();
     dials(&third, &hub).await;
     assert_eq!(added(&mut events).await.id(), identity(7, 2));

@@ -6,7 +6,7 @@ use common::net::Net;
 use common::*;
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard::candidate::Provenance;
-use switchboard::switch::score::Banned;
+use switchboard::switch::score::{BanError, Banned};
 use switchboard::{Ban, Direction};
 
 #[tokio::test(start_paused = true)]
@@ -30,8 +30,8 @@ async fn a_peer_says_where_it_came_from_and_what_it_is_now() {
     settle().await;
     assert_eq!(marks(), (true, true, true));
     let until = UNIX_EPOCH + Duration::from_secs(1_900_000_000);
-    let ban = Ban { who: Banned::Id(id(1)), until, why: "a test".to_owned() };
-    leaf.ban(ban).await;
+    let refused = leaf.ban(Ban::new(Banned::Id(id(1)), until, "a test")).await;
+    assert_eq!(refused, Err(BanError::Trusted));
     settle().await;
     assert!(!peer.is_over() && leaf.bans().await.is_empty(), "who is trusted is not banned");
     leaf.remove_static(known(&hub)).await;

@@ -7,6 +7,7 @@ pub const SEGMENT: usize = 16 * 1024;
 
 /// One direction between two hosts. The default is perfect: no delay, no limit, no loss, 256 KiB of buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Link {
     /// Time a byte travels.
     pub latency: Duration,

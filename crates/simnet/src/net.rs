@@ -24,7 +24,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::net::{Connection, Datagrams, Listener, Network};
+use switchboard::net::{Connection, Datagrams, Listener, Network, fed_listener};
 use switchboard::{BoxFuture, Env};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -289,8 +289,8 @@ impl Network for Host {
             }
             let (tx, rx) = mpsc::channel(BACKLOG);
             state.listeners.insert(addr, tx);
-            let (incoming, world) = (tokio::sync::Mutex::new(rx), Arc::clone(&self.net.world));
-            Ok(Arc::new(SimListener { addr, incoming, world }) as Arc<dyn Listener>)
+            let world = Arc::clone(&self.net.world);
+            Ok(fed_listener(addr, rx, move |addr| drop(world.state.lock().listeners.remove(&addr))))
         })
     }
 
@@ -318,30 +318,5 @@ impl Network for Host {
 
     fn txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<String>>> {
         Box::pin(async move { datagrams::txt(&self.net.world, name) })
-    }
-}
-
-struct SimListener {
-    addr: SocketAddr,
-    incoming: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
-    world: Arc<World>,
-}
-
-impl Listener for SimListener {
-    fn accept(&self) -> BoxFuture<'_, io::Result<Connection>> {
-        Box::pin(async {
-            let next = self.incoming.lock().await.recv().await;
-            next.ok_or_else(|| io::ErrorKind::NotConnected.into())
-        })
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.addr
-    }
-}
-
-impl Drop for SimListener {
-    fn drop(&mut self) {
-        self.world.state.lock().listeners.remove(&self.addr);
     }
 }

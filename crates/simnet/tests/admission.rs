@@ -10,7 +10,7 @@ use switchboard::candidate::Provenance;
 use switchboard::net::memory::{MEMORY, MemoryWire};
 use switchboard::net::{Connection, Network};
 use switchboard::preset::{Keep, OtherIdentity, Preset};
-use switchboard::switch::score::Banned;
+use switchboard::switch::score::{BanError, Banned};
 use switchboard::switch::source::{Mark, Outcome, Pull, Room, Skip, queue};
 use switchboard::wire::Wire;
 use switchboard::{
@@ -211,13 +211,13 @@ fn a_ban_survives_a_crash_is_listed_and_lifted_and_spares_the_trusted() {
         assert!(!again.peers().has(&id(1)) && !moved.peers().has(&id(255)));
         let back = again.connect_to(at(far(9, 9))).await.unwrap_err();
         assert_eq!(back, ConnectError::RefusedByUs(Reason::AccessDenied));
-        assert!(again.lift_ban(Banned::address(far(1, 1))).await);
-        assert!(!again.lift_ban(Banned::address(far(1, 1))).await);
+        assert_eq!(again.lift_ban(Banned::address(far(1, 1))).await, Ok(true));
+        assert_eq!(again.lift_ban(Banned::address(far(1, 1))).await, Ok(false));
         new_key.connect_to(at(far(0, 1))).await.unwrap();
         // Who becomes trusted is not banned any more, and will not be.
         again.set_trusted(id(1), true).await;
         let until = net.host(far(0, 1)).env().wall() + secs(60);
-        again.ban(Ban { who: Banned::Id(id(1)), until, why: "again".into() }).await;
+        assert_eq!(again.ban(Ban::new(Banned::Id(id(1)), until, "again")).await, Err(BanError::Trusted));
         moved.connect_to(at(far(0, 1))).await.unwrap();
         sleep(secs(1)).await;
         assert!(again.peers().get(&id(1)).unwrap().is_trusted());

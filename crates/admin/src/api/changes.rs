@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard::switch::score::{Ban, Banned, MAX_WHY};
+use switchboard::switch::score::{Ban, BanError, Banned, MAX_WHY};
 use switchboard::text::printable;
 use switchboard::{Candidate, Peer, PeerId, Reason, Switch};
 
@@ -249,16 +249,13 @@ pub(super) async fn ban(Shared(state): Node, body: Bytes) -> Answer {
     if why.len() > MAX_WHY {
         return Err(Refusal::bad(format!("why has at most {MAX_WHY} bytes")));
     }
-    if let Banned::Id(id) = &who
-        && switch.limits().await.is_some_and(|limits| limits.trusted.contains(id))
-    {
-        return Err(Refusal::conflict(
-            "this peer is trusted, and those are never banned: trust it no longer first",
-        ));
+    let until = state.control.now() + Duration::from_secs(seconds);
+    match switch.ban(Ban::new(who, until, printable(why))).await {
+        Ok(made) => Ok(answer(&json!({"banned": show::ban(&made)}))),
+        Err(error @ (BanError::Trusted | BanError::Local)) => Err(Refusal::conflict(error.to_string())),
+        Err(error @ BanError::NotStored(_)) => Err(Refusal::failed(error.to_string())),
+        Err(_) => Err(gone()),
     }
-    let ban = Ban { who, until: state.control.now() + Duration::from_secs(seconds), why: printable(why) };
-    switch.ban(ban.clone()).await;
-    Ok(answer(&json!({"banned": show::ban(&ban)})))
 }
 
 pub(super) async fn unban(Shared(state): Node, body: Bytes) -> Answer {
@@ -266,19 +263,25 @@ pub(super) async fn unban(Shared(state): Node, body: Bytes) -> Answer {
     let (switch, text) = (switch(&state.control)?, fields.needed("peer")?);
     // Those that are banned are named by what the list of bans shows, too.
     let prefix = Prefix::of(text);
-    let listed = switch.bans().await.into_iter().map(|ban| ban.who);
-    let mut listed = listed.filter(|who| match who {
-        Banned::Id(id) => prefix.begins(id),
-        Banned::Net(_) => false,
+    let listed = switch.bans().await.into_iter().filter(|ban| {
+        let who = match &ban.who {
+            Banned::Id(id) => Some(id),
+            Banned::Net(_) => None,
+        };
+        who.into_iter().chain(ban.seen_as.as_ref()).any(|id| prefix.begins(id))
     });
+    let mut listed = listed.map(|ban| ban.who);
     let who = match (listed.next(), listed.next()) {
         (Some(who), None) => who,
         _ => banned(&state.control, text)?,
     };
-    if !switch.lift_ban(who).await {
-        return Err(Refusal::missing(format!("{:?} is not banned", printable(text))));
+    match switch.lift_ban(who).await {
+        Ok(true) => Ok(answer(&json!({"unbanned": who.to_string()}))),
+        Ok(false) => Err(Refusal::missing(format!("{:?} is not banned", printable(text)))),
+        Err(error) => {
+            Err(Refusal::failed(format!("the ban is lifted, but a restart brings it back: {error}")))
+        }
     }
-    Ok(answer(&json!({"unbanned": who.to_string()})))
 }
 
 pub(super) async fn log(Shared(state): Node) -> Answer {

@@ -6,6 +6,7 @@ use crate::time::{rfc3339, unix};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use switchboard::preset::SlotRule;
 use switchboard::protocol::info;
 use switchboard::service::State;
 use switchboard::switch::dial::CandidateState;
@@ -74,6 +75,7 @@ pub(super) async fn node(control: &Arc<dyn Control>) -> Value {
                 "outbound": count(Direction::Outbound),
                 "inbound_slots": slots.map(|slots| slots.0),
                 "outbound_slots": slots.map(|slots| slots.1),
+                "slots_together": switch.slot_rule(wire) == Some(SlotRule::Together),
             }),
         );
     }
@@ -213,7 +215,9 @@ pub(super) fn ban(ban: &Ban) -> Value {
         Banned::Id(id) => ("id", format!("{}:{id}", id.wire())),
         Banned::Net(net) => ("network", net.to_string()),
     };
-    json!({"kind": kind, "who": who, "why": ban.why, "until": rfc3339(ban.until), "until_unix": unix(ban.until)})
+    let seen_as = ban.seen_as.map(|id| format!("{}:{id}", id.wire()));
+    json!({"kind": kind, "who": who, "seen_as": seen_as, "why": ban.why, "until": rfc3339(ban.until),
+        "until_unix": unix(ban.until)})
 }
 
 pub(super) async fn bans(control: &Arc<dyn Control>) -> Value {

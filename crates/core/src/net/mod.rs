@@ -6,16 +6,19 @@
 //! | `streams` | [`Connection`], [`Listener`], [`Network`] and the system's [`TcpNetwork`] |
 //! | [`datagrams`] | [`Datagrams`]: UDP, many datagrams a wake-up |
 //! | [`names`] | TXT records of DNS names, asked of name servers |
+//! | `fed` | a listener for networks inside this process, such as the next and simnet |
 //! | [`memory`] | a network inside one process, and a wire that proves nothing, for tests |
 //!
 //! Limits: at most 16 addresses a host name; who calls bounds the wait. What comes from the network is not judged here.
 
 pub mod datagrams;
+mod fed;
 pub mod memory;
 pub mod names;
 mod streams;
 
 pub use datagrams::{Datagram, Datagrams};
+pub use fed::fed_listener;
 pub use streams::{
     BoxRead, BoxWrite, Connection, Listener, MAX_TXT, Network, TcpNetwork, connect_any, connect_host,
 };

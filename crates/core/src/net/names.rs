@@ -12,8 +12,8 @@
 //! Limits: [`MAX_SERVERS`] servers; two tries with each, of [`TRY`] each, so a call ends within 12 s; answers of at
 //! most [`MAX_ANSWER`] bytes; what is read of them stands in `message`.
 //!
-//! Not protected: DNSSEC is not looked at. Who can read the question on its way can answer it. What is asked here is
-//! signed by itself (lists of nodes), so such a one can withhold an answer, not make one.
+//! Not protected: DNSSEC is not checked. Whoever can read the question on its way can answer it. The lists of nodes that are
+//! asked for here carry signatures of their own, so an attacker can withhold an answer but cannot forge one.
 
 mod message;
 

@@ -1,4 +1,4 @@
-//! Two ends of a protocol's channels without a session, and a peer that nobody is: to test a protocol without a Switch.
+//! Two ends of a protocol's channels without a session, and a made-up peer: to test a protocol without a Switch.
 //!
 //! ```text
 //!   ChannelIo ─send─▶ the other's inbox          no wire, no task, no clock

@@ -19,7 +19,7 @@ use crate::id::Direction;
 use crate::protocol::Protocol;
 use crate::protocol::channel::ChannelSpec;
 use crate::protocol::io::{ChannelIo, ChannelSender};
-use crate::switch::peer::{About, Ending, Inner, Peer, Shared, Stats};
+use crate::switch::peer::{About, Ending, Inner, Peer, SharedProtocol, Stats};
 use crate::wire::{Established, Lanes, Offered};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -99,7 +99,7 @@ pub(crate) fn assemble<'a>(
         let routes = channels.iter().map(|(route, spec)| (spec.id, *route)).collect();
         let sender = ChannelSender::of_session(Arc::clone(&outgoing), routes);
         let protocol = Arc::clone(protocol);
-        listed.push(Shared {
+        listed.push(SharedProtocol {
             name: offered.name.clone(),
             version: offered.version,
             sender: sender.clone(),

@@ -13,10 +13,10 @@
 //! came in it, and bytes inside sockets.
 //!
 //! When a peer's own cap is reached, a sender waits (or is told `Full`), and a received message ends that one session with
-//! [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that what waits to be sent
-//! never costs a session what it receives; on a full node's ledger each peer can still send what is its part of the
-//! last eighth. When what peers send fills the node's ledger above [`PRESSURE`], the peer that
-//! holds most is told to end, one at a time, and the eighth above is there for the others until its bytes are back.
+//! [`crate::Reason::MemoryCap`]. Senders fill a ledger to [`SEND_SHARE`] of its cap only, so that messages that wait to be sent
+//! never leave a session without room to receive. While the node's ledger is full, each peer can still send within its part
+//! of the last eighth. When received bytes fill the node's ledger above [`PRESSURE`], the peer that holds most is told to
+//! end, one at a time. The other peers use the eighth above until its bytes are back.
 //! A single message always fits into an empty ledger, so that a cap below a channel's limit cannot block for ever.
 //!
 //! This does not protect from many peers that each hold little: slots bound how many there are.

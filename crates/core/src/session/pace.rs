@@ -5,7 +5,7 @@
 //! ```
 //! A pause of up to [`BURST`] is made up for. What is moved at a time is a tenth of a second's worth at most, so that
 //! goodbyes do not wait long; a single frame may be more, and is waited for afterwards. Pings and pongs never wait.
-//! A limit on receiving leaves bytes in the socket, so that the sender feels it. (The same limits as cometbft
+//! A limit on receiving leaves bytes in the socket, so that TCP slows the sender down. (The same limits as cometbft
 //! libs/flowrate, by another method: no samples, no clock but ours.)
 
 use std::num::NonZeroU64;

@@ -7,7 +7,7 @@
 //!
 //! Of the lanes with data, the one with the lowest recently-sent ÷ priority sends one slice; the first
 //! registered wins a tie. What was sent recently fades by a fifth every two seconds, so that a channel
-//! that was quiet for long does not hold the line for long either.
+//! that was quiet for long is not preferred for long either.
 //!
 //! A message may have a time by which it must have begun to leave; after it, it is dropped when it comes to the front of
 //! its lane ([`Scheduler::drop_late`]). A message that has begun to leave is sent whole.

@@ -1,11 +1,12 @@
 //! The Switch's one task: owns the peer set, the slots and the dial plans; answers every checkpoint.
 
+use super::bans::{Done, Write};
 use super::builder::Registered;
 use super::connect::{ConnectError, Context, Ends, Failure, accept_loop};
 use super::dial::{self, CandidateStatus, DialPlan, Key};
 use super::handle::PeerSet;
 use super::pending::Number;
-use super::score::{Ban, Banned, Misbehaviour, ScoreBook, Stored};
+use super::score::{Ban, BanError, Banned, Misbehaviour, ScoreBook};
 use super::source::{Mark, Skip, Source};
 use crate::candidate::Candidate;
 use crate::event::Event;
@@ -29,6 +30,9 @@ use tokio::time::Instant;
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// How long a stop waits for all services.
 const SERVICES_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the store.
+const STORE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A listener with the wires served on it.
 pub(crate) type Served = (Arc<dyn Listener>, Vec<Arc<dyn Wire>>);
@@ -98,8 +102,18 @@ pub(crate) enum Command {
         ip: Option<IpAddr>,
         rule: &'static str,
     },
-    Ban(Ban),
-    Lift(Banned, oneshot::Sender<bool>),
+    Ban {
+        ban: Ban,
+        reply: oneshot::Sender<Result<Ban, BanError>>,
+        /// Told when it is on disk.
+        stored: Done,
+    },
+    Lift {
+        who: Banned,
+        reply: oneshot::Sender<bool>,
+        /// Told when it is on disk, if there was a ban.
+        stored: Done,
+    },
     Bans(oneshot::Sender<Vec<Ban>>),
     Stopped(oneshot::Sender<()>),
 }
@@ -218,8 +232,9 @@ pub(crate) struct Actor {
     pub(super) entries: BTreeMap<PeerId, Entry>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) book: ScoreBook,
-    /// Where changes of bans are stored, in order.
-    pub(super) stored: mpsc::Sender<Stored>,
+    /// Where changes of bans are stored, in order, and the task that does it.
+    pub(super) stored: mpsc::Sender<Write>,
+    keeper: task::JoinHandle<()>,
     pub(super) sessions: JoinSet<(PeerId, End)>,
     /// Inbound handshakes, and goodbyes to those refused.
     pub(super) handshakes: JoinSet<()>,
@@ -244,12 +259,14 @@ pub(crate) struct Made {
     pub(crate) sources: Vec<Arc<dyn Source>>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) book: ScoreBook,
-    pub(crate) stored: mpsc::Sender<Stored>,
+    pub(crate) stored: mpsc::Sender<Write>,
+    pub(crate) keeper: task::JoinHandle<()>,
 }
 
 impl Actor {
     pub(crate) fn new(made: Made) -> Self {
-        let Made { context, peers, registry, limits, access, statics, sources, ledger, book, stored } = made;
+        let Made { context, peers, registry, limits, access, statics, sources, ledger, book, stored, keeper } =
+            made;
         let plan = |wire: &WireName| DialPlan::new(context.preset(wire).dial);
         let net = |wire: &WireName| (*wire, Net { plan: plan(wire), ..Net::default() });
         let mut nets: BTreeMap<_, _> = context.wires.keys().map(net).collect();
@@ -275,6 +292,7 @@ impl Actor {
             ledger,
             book,
             stored,
+            keeper,
             sessions: JoinSet::new(),
             handshakes: JoinSet::new(),
             dials: JoinSet::new(),
@@ -326,9 +344,13 @@ impl Actor {
         self.stop_services(services, &mut inbox, &mut waiters).await;
         self.quit.send_replace(true);
         self.wind_down(&mut inbox, &mut waiters).await;
-        inbox.close();
         self.asking.clear();
-        self.context.events.close();
+        let Self { context, stored, keeper, .. } = self;
+        drop(stored);
+        // What was decided is on disk before anybody hears that the Switch is down.
+        let _ = tokio::time::timeout(STORE_LIMIT, keeper).await;
+        inbox.close();
+        context.events.close();
         for reply in waiters {
             let _ = reply.send(());
         }
@@ -459,7 +481,7 @@ impl Actor {
             Command::Trust(id, true) => {
                 self.limits.trusted.insert(id);
                 self.remark();
-                self.lift(&Banned::Id(id));
+                self.lift(&Banned::Id(id), None);
             }
             Command::Trust(id, false) => {
                 self.limits.trusted.remove(&id);
@@ -493,9 +515,13 @@ impl Actor {
                 let wrong = Misbehaviour { points: self.limits.score.breach, what: rule };
                 self.report(id, ip, &wrong);
             }
-            Command::Ban(ban) => self.ban(ban),
-            Command::Lift(who, reply) => {
-                let _ = reply.send(self.lift(&who));
+            Command::Ban { ban, reply, stored } => {
+                let made = self.ban(ban, Some(stored));
+                let _ = reply.send(made);
+            }
+            Command::Lift { who, reply, stored } => {
+                let was = self.lift(&who, Some(stored));
+                let _ = reply.send(was);
             }
             Command::Bans(reply) => {
                 let _ = reply.send(self.book.list(self.wall()));

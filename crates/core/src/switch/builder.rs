@@ -3,7 +3,7 @@
 use super::actor::{Actor, Command, Made, Served};
 use super::connect::Context;
 use super::filter::Filter;
-use super::handle::{PeerSet, ProtocolStatus, Shared, Switch, tokio_stop::Stop};
+use super::handle::{Handle, PeerSet, ProtocolStatus, Switch, tokio_stop::Stop};
 use super::score::{MAX_BANS, ScoreBook};
 use super::source::{Resolver, Source, Wake};
 use crate::candidate::Candidate;
@@ -26,8 +26,6 @@ use tokio::sync::{mpsc, watch};
 
 /// Where bans are kept.
 const BANS: &str = "switch.bans";
-/// Changes of bans that may wait for the store.
-const BAN_BACKLOG: usize = 256;
 /// Commands that may wait for the Switch's task.
 const COMMAND_BACKLOG: usize = 256;
 
@@ -384,8 +382,8 @@ impl SwitchBuilder {
             wake: Wake::default(),
             ledger: Arc::clone(&ledger),
         });
-        let (stored, rows) = mpsc::channel(BAN_BACKLOG);
-        tokio::spawn(super::bans::keep(space, rows));
+        let (stored, writes) = mpsc::channel(super::bans::BACKLOG);
+        let keeper = tokio::spawn(super::bans::keep(space, writes));
         let actor = Actor::new(Made {
             context: Arc::clone(&context),
             peers: peers.clone(),
@@ -397,11 +395,12 @@ impl SwitchBuilder {
             ledger: Arc::clone(&ledger),
             book,
             stored,
+            keeper,
         });
         let (halt, halted) = watch::channel(false);
         tokio::spawn(actor.run(inbox, stopped, halted));
         let services = Services::default();
-        let shared = Shared {
+        let handle = Handle {
             protocols,
             commands,
             peers: peers.clone(),
@@ -414,7 +413,7 @@ impl SwitchBuilder {
             stopping: stop,
             broadcasting: Mutex::default(),
         };
-        let switch = Switch { inner: Arc::new(shared) };
+        let switch = Switch { inner: Arc::new(handle) };
         let mut prepared = Vec::new();
         for service in self.services {
             let name = service.name().to_owned();

@@ -251,6 +251,13 @@ impl Actor {
             let _ = reply.send(refused(Reason::SelfConnection));
             return;
         }
+        let banned = |id: PeerId| {
+            !self.limits.trusted.contains(&id) && self.book.banned_id(&id, self.wall()).is_some()
+        };
+        if candidate.id.is_some_and(banned) {
+            let _ = reply.send(refused(Reason::AccessDenied));
+            return;
+        }
         let key = dial::key(&candidate);
         if candidate.id.is_some_and(|id| self.succeeds(&id)) {
             // It is connected as soon as the old session has ended; a dial would be refused as one too many.

@@ -4,12 +4,13 @@ use super::access::{AccessList, Limits};
 use super::actor::Command;
 use super::connect::{ConnectError, Context};
 use super::dial::CandidateStatus;
-use super::score::{Ban, Banned, Misbehaviour};
+use super::score::{Ban, BanError, Banned, Misbehaviour};
 use super::source::{Mark, Skip};
 use crate::candidate::Candidate;
 use crate::census::Census;
 use crate::event::{Change, Events, PeerFeed, Publisher};
 use crate::id::{Direction, PeerId, WireName};
+use crate::preset::SlotRule;
 use crate::protocol::channel::ChannelId;
 use crate::protocol::{Info, Protocol};
 use crate::reason::Reason;
@@ -17,6 +18,7 @@ use crate::service::ServiceStatus;
 use crate::service::run::Services;
 use crate::session::ledger::Ledger;
 use crate::session::outgoing::SendError;
+use crate::store::StoreError;
 use crate::switch::peer::{End, Peer};
 use crate::wire::{AddressError, Wire};
 use bytes::Bytes;
@@ -146,10 +148,11 @@ pub struct ProtocolStatus {
 /// ```
 #[derive(Clone)]
 pub struct Switch {
-    pub(super) inner: Arc<Shared>,
+    pub(super) inner: Arc<Handle>,
 }
 
-pub(super) struct Shared {
+/// What all clones of a Switch hold.
+pub(super) struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) peers: PeerSet,
     pub(super) events: Arc<Publisher>,
@@ -252,14 +255,29 @@ impl Switch {
         self.tell(Command::Report { id, ip, wrong }).await;
     }
 
-    /// Bans an identity or addresses; sessions end. Trusted peers are not banned.
-    pub async fn ban(&self, ban: Ban) {
-        self.tell(Command::Ban(ban)).await;
+    /// Bans an identity or addresses; sessions end. Returns when the ban is on disk, with whom it concerns: of a peer that is
+    /// connected that is its holder.
+    ///
+    /// # Errors
+    /// [`BanError`]; with [`BanError::NotStored`] the ban counts until the Switch stops.
+    pub async fn ban(&self, ban: Ban) -> Result<Ban, BanError> {
+        let (stored, done) = oneshot::channel();
+        let made = self.ask(|reply| Command::Ban { ban, reply, stored }).await.ok_or(BanError::Stopped)??;
+        done.await.unwrap_or(Err(StoreError::Closed)).map_err(BanError::NotStored)?;
+        Ok(made)
     }
 
-    /// Lifts a ban and forgets the points. `false` when there was no such ban.
-    pub async fn lift_ban(&self, who: Banned) -> bool {
-        self.ask(|reply| Command::Lift(who, reply)).await.unwrap_or(false)
+    /// Lifts a ban and forgets the points; `false` when there was no such ban. Returns when that is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the ban is lifted, but a restart brings it back.
+    pub async fn lift_ban(&self, who: Banned) -> Result<bool, StoreError> {
+        let (stored, done) = oneshot::channel();
+        let was = self.ask(|reply| Command::Lift { who, reply, stored }).await.unwrap_or(false);
+        if was {
+            done.await.unwrap_or(Err(StoreError::Closed))?;
+        }
+        Ok(was)
     }
 
     /// Every ban that counts now.
@@ -270,6 +288,12 @@ impl Switch {
     /// Sets the slots of a wire.
     pub async fn set_slots(&self, wire: WireName, inbound: usize, outbound: usize) {
         self.tell(Command::Slots { wire, inbound, outbound }).await;
+    }
+
+    /// How the slots of a wire are counted.
+    #[must_use]
+    pub fn slot_rule(&self, wire: &str) -> Option<SlotRule> {
+        self.inner.wires.iter().find(|known| known.name() == wire).map(|known| known.preset().admission.slots)
     }
 
     /// The limits as they are now.

@@ -79,14 +79,14 @@ impl End {
 }
 
 /// One protocol shared with a peer.
-pub(crate) struct Shared {
+pub(crate) struct SharedProtocol {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) sender: ChannelSender,
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedProtocol {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.name, self.version)
     }
@@ -99,7 +99,7 @@ pub(crate) struct Inner {
     pub(crate) remote: SocketAddr,
     pub(crate) info: RemoteInfo,
     pub(crate) since: Instant,
-    pub(crate) shared: Vec<Shared>,
+    pub(crate) shared: Vec<SharedProtocol>,
     pub(crate) outgoing: Arc<Outgoing>,
     pub(crate) end: Ending,
     pub(crate) data: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -283,7 +283,8 @@ impl Peer {
     /// What each shared protocol has to tell of this peer ([`Protocol::peer_info`]); `None` while it still shakes hands.
     #[must_use]
     pub fn protocol_infos(&self) -> Vec<(&str, Option<Info>)> {
-        let info = |shared: &Shared| shared.protocol.as_ref().and_then(|protocol| protocol.peer_info(self));
+        let info =
+            |shared: &SharedProtocol| shared.protocol.as_ref().and_then(|protocol| protocol.peer_info(self));
         self.inner.shared.iter().map(|shared| (shared.name.as_str(), info(shared))).collect()
     }
 
@@ -326,7 +327,7 @@ impl Peer {
 
     /// Protocol and channel of a lane.
     pub(crate) fn channel_of(&self, lane: usize) -> Option<(String, ChannelId)> {
-        let of = |shared: &Shared| Some((shared.name.clone(), shared.sender.of_lane(lane)?));
+        let of = |shared: &SharedProtocol| Some((shared.name.clone(), shared.sender.of_lane(lane)?));
         self.inner.shared.iter().find_map(of)
     }
 

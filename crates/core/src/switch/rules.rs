@@ -48,7 +48,9 @@ impl Slots {
         let (taken, most) = match (rule, direction) {
             (SlotRule::Split, Direction::Inbound) => (self.inbound, self.most_inbound),
             (SlotRule::Split, Direction::Outbound) => (self.outbound, self.most_outbound),
-            (SlotRule::Together, _) => (self.inbound + self.outbound, self.most_inbound + self.most_outbound),
+            (SlotRule::Together, _) => {
+                (self.inbound + self.outbound, self.most_inbound.max(self.most_outbound))
+            }
         };
         most.saturating_sub(taken + if keeps { 0 } else { self.reserved })
     }

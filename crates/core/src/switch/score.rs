@@ -9,11 +9,15 @@
 //! not start anew with a new key. Addresses of the local network have no points and no bans, unless
 //! `strict_addresses`; trusted peers have neither.
 //!
+//! On a wire where one holder may show several identities ([`crate::wire::Established::holder`]) the holder is banned. Its
+//! ban remembers under which identity it was seen, so that this one is not dialled, and names the ban when it is lifted.
+//!
 //! Limits: [`MAX_SCORED`] identities and as many addresses have points; when there are more, those with the fewest
 //! points are forgotten. [`MAX_BANS`] bans; when there are more, the one that expires first goes. Not protected:
 //! who has many networks has many scores.
 
 use crate::id::{PeerId, WireName};
+use crate::store::StoreError;
 use crate::switch::access::{is_lan, network_of};
 use crate::text::printable;
 use bytes::Bytes;
@@ -96,11 +100,7 @@ impl Banned {
         }
         let (wire, id) = key.strip_prefix("id/")?.split_once('/')?;
         let wire = wires.iter().find(|known| **known == wire)?;
-        let digits = id.as_bytes().chunks(2).map(|pair| {
-            let pair = std::str::from_utf8(pair).ok()?;
-            u8::from_str_radix(pair, 16).ok().filter(|_| pair.len() == 2)
-        });
-        Some(Self::Id(PeerId::new(wire, &digits.collect::<Option<Vec<_>>>()?)?))
+        Some(Self::Id(identity(wire, id)?))
     }
 }
 
@@ -115,26 +115,71 @@ impl fmt::Display for Banned {
 
 /// A ban.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ban {
-    /// Who.
+    /// Who: of peers their holder.
     pub who: Banned,
+    /// The identity under which a holder was seen, where that is another.
+    pub seen_as: Option<PeerId>,
     /// Until when.
     pub until: SystemTime,
     /// Why, in words fit for a terminal.
     pub why: String,
 }
 
+/// Why somebody is not banned, or not for longer than this process runs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BanError {
+    /// Trusted peers are never banned.
+    #[error("this peer is trusted, and those are never banned: trust it no longer first")]
+    Trusted,
+    /// Addresses of the local network have no bans, unless the limits say `strict_addresses`.
+    #[error(
+        "addresses of the local network are not banned, unless --strict-addresses: ban the peer by its id"
+    )]
+    Local,
+    /// The Switch is down.
+    #[error("the Switch is down")]
+    Stopped,
+    /// The ban counts, but a restart forgets it.
+    #[error("the ban counts now, but a restart forgets it: {0}")]
+    NotStored(StoreError),
+}
+
 impl Ban {
+    /// A ban of `who` until then.
+    #[must_use]
+    pub fn new(who: Banned, until: SystemTime, why: impl Into<String>) -> Self {
+        Self { who, seen_as: None, until, why: why.into() }
+    }
+
+    /// The row of the store: `UNTIL WHY`, or `UNTIL@SEEN_AS WHY`.
     fn row(&self) -> (Bytes, Bytes) {
-        (self.who.key(), format!("{} {}", secs(self.until), self.why).into())
+        let seen_as = self.seen_as.map(|id| format!("@{id}")).unwrap_or_default();
+        (self.who.key(), format!("{}{seen_as} {}", secs(self.until), self.why).into())
     }
 
     fn from_row(key: &[u8], value: &[u8], wires: &[WireName]) -> Option<Self> {
         let who = Banned::from_key(key, wires)?;
-        let (until, why) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        let (head, why) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        let (until, seen_as) = match (head.split_once('@'), &who) {
+            (None, _) => (head, None),
+            (Some((until, id)), Banned::Id(holder)) => (until, Some(identity(holder.wire(), id)?)),
+            (Some(_), Banned::Net(_)) => return None,
+        };
         let until = UNIX_EPOCH.checked_add(Duration::from_secs(until.parse().ok()?))?;
-        Some(Self { who, until, why: words(why) })
+        Some(Self { who, seen_as, until, why: words(why) })
     }
+}
+
+/// An identity of a wire from its hex digits.
+fn identity(wire: WireName, digits: &str) -> Option<PeerId> {
+    let bytes = digits.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok().filter(|_| pair.len() == 2)
+    });
+    PeerId::new(wire, &bytes.collect::<Option<Vec<_>>>()?)
 }
 
 fn secs(time: SystemTime) -> u64 {
@@ -164,6 +209,8 @@ pub(crate) struct ScoreBook {
     points: BTreeMap<Banned, Points>,
     identities: usize,
     bans: BTreeMap<Banned, Ban>,
+    /// Who is banned, by the identity it was seen under: one entry for each ban that has one, at most.
+    seen_as: BTreeMap<PeerId, Banned>,
 }
 
 impl ScoreBook {
@@ -172,7 +219,7 @@ impl ScoreBook {
         let ban = Ban::from_row(key, value, wires).filter(|ban| ban.until > now);
         let room = self.bans.len() < MAX_BANS;
         if let Some(ban) = ban.filter(|_| room) {
-            self.bans.insert(ban.who, ban);
+            self.insert(ban);
             return true;
         }
         false
@@ -195,7 +242,7 @@ impl ScoreBook {
             let sum = self.value(&who, rules, now) + f64::from(wrong.points);
             if fatal || sum >= f64::from(rules.threshold) {
                 self.forget(&who);
-                bans.push(Ban { who, until: now + rules.ban_for, why: words(wrong.what) });
+                bans.push(Ban::new(who, now + rules.ban_for, words(wrong.what)));
             } else {
                 self.keep(who, Points { value: sum, at: now }, rules, now);
             }
@@ -238,28 +285,50 @@ impl ScoreBook {
         let mut stored = self.expire(now);
         if self.bans.len() >= MAX_BANS && !self.bans.contains_key(&ban.who) {
             let first = self.bans.values().min_by_key(|ban| ban.until).map(|ban| ban.who);
-            stored.extend(first.and_then(|first| self.lift(&first)));
+            stored.extend(first.and_then(|first| self.remove(&first)));
         }
         let (key, value) = ban.row();
         stored.push((key, Some(value)));
-        self.bans.insert(ban.who, ban);
+        self.insert(ban);
         stored
     }
 
-    /// Lifts a ban, and forgets the points. `None` when there was no ban.
-    pub(crate) fn lift(&mut self, who: &Banned) -> Option<Stored> {
+    fn insert(&mut self, ban: Ban) {
+        self.remove(&ban.who);
+        if let Some(id) = ban.seen_as {
+            self.seen_as.insert(id, ban.who);
+        }
+        self.bans.insert(ban.who, ban);
+    }
+
+    fn remove(&mut self, who: &Banned) -> Option<Stored> {
         self.forget(who);
-        self.bans.remove(who).map(|ban| (ban.who.key(), None))
+        let ban = self.bans.remove(who)?;
+        if let Some(id) = ban.seen_as.filter(|id| self.seen_as.get(id) == Some(who)) {
+            self.seen_as.remove(&id);
+        }
+        Some((ban.who.key(), None))
+    }
+
+    /// Lifts a ban, and that of the holder who was seen under this identity, and forgets the points. Nothing is to be
+    /// stored when there was no ban.
+    pub(crate) fn lift(&mut self, who: &Banned) -> Vec<Stored> {
+        let holder = match who {
+            Banned::Id(id) => self.seen_as.get(id).copied(),
+            Banned::Net(_) => None,
+        };
+        [Some(*who), holder].into_iter().flatten().filter_map(|who| self.remove(&who)).collect()
     }
 
     fn expire(&mut self, now: SystemTime) -> Vec<Stored> {
         let over: Vec<_> = self.bans.values().filter(|ban| ban.until <= now).map(|ban| ban.who).collect();
-        over.iter().filter_map(|who| self.bans.remove(who)).map(|ban| (ban.who.key(), None)).collect()
+        over.iter().filter_map(|who| self.remove(who)).collect()
     }
 
-    /// The ban on an identity.
+    /// The ban on an identity, or on the holder who was seen under it.
     pub(crate) fn banned_id(&self, id: &PeerId, now: SystemTime) -> Option<&Ban> {
-        self.bans.get(&Banned::Id(*id)).filter(|ban| ban.until > now)
+        let of = |who: &Banned| self.bans.get(who).filter(|ban| ban.until > now);
+        of(&Banned::Id(*id)).or_else(|| of(self.seen_as.get(id)?))
     }
 
     /// The ban on an identity or its holder.

@@ -42,7 +42,7 @@ fn slots_may_be_one_number_and_some_of_them_reserved() {
     }
     rules.slots = SlotRule::Together;
     for (slots, expected) in
-        [(counts(0, 2), Verdict::Admit), (counts(2, 1), full.clone()), (counts(0, 3), full)]
+        [(counts(0, 1), Verdict::Admit), (counts(1, 1), full.clone()), (counts(0, 2), full)]
     {
         for direction in [Inbound, Outbound] {
             assert_eq!(admit(who(id(20), direction), id(10), None, slots, &rules), expected);

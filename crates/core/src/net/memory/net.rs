@@ -1,7 +1,7 @@
 //! Connections inside one process: pipes of a fixed size between addresses.
 
 use crate::BoxFuture;
-use crate::net::{Connection, Listener, Network};
+use crate::net::{Connection, Listener, Network, fed_listener};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,36 +26,11 @@ struct State {
     next_port: u16,
 }
 
-struct MemoryListener {
-    addr: SocketAddr,
-    incoming: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
-    state: Arc<Mutex<State>>,
-}
-
 impl State {
     /// The next port of 40,001 to 60,000.
     fn port(&mut self) -> u16 {
         self.next_port = self.next_port % 20_000 + 1;
         40_000 + self.next_port
-    }
-}
-
-impl Listener for MemoryListener {
-    fn accept(&self) -> BoxFuture<'_, io::Result<Connection>> {
-        Box::pin(async {
-            let next = self.incoming.lock().await.recv().await;
-            next.ok_or_else(|| io::ErrorKind::NotConnected.into())
-        })
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.addr
-    }
-}
-
-impl Drop for MemoryListener {
-    fn drop(&mut self) {
-        self.state.lock().listeners.remove(&self.addr);
     }
 }
 
@@ -78,8 +53,8 @@ impl Network for MemoryNetwork {
             }
             state.listeners.insert(addr, tx);
             drop(state);
-            let (incoming, state) = (tokio::sync::Mutex::new(rx), Arc::clone(&self.state));
-            Ok(Arc::new(MemoryListener { addr, incoming, state }) as Arc<dyn Listener>)
+            let state = Arc::clone(&self.state);
+            Ok(fed_listener(addr, rx, move |addr| drop(state.lock().listeners.remove(&addr))))
         })
     }
 
