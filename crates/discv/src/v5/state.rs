@@ -174,6 +174,8 @@ pub struct Counters {
     pub challenges: u64,
     /// Handshakes that others completed.
     pub handshakes: u64,
+    /// Searches that were started.
+    pub lookups: u64,
 }
 
 /// Why something is asked.
@@ -554,6 +556,7 @@ impl V5 {
             // Nobody to ask: the table is filled first, as soon as it may be.
             self.refresh_at = self.refresh_at.min(now);
         }
+        self.counters.lookups += 1;
         self.serial += 1;
         self.lookups.insert(self.serial, (goal, lookup));
         self.advance(self.serial, now);

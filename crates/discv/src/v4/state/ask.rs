@@ -6,7 +6,7 @@
 //!   Waiting: another findnode to the same node is out; answers do not say which they answer
 //! ```
 
-use super::{Action, CLOCK_DOUBT, Op, Outcome, State, TIMEOUT};
+use super::{Action, CLOCK_CONTRADICTED, CLOCK_DOUBT, Op, Outcome, State, TIMEOUT};
 use crate::addr::{is_lan, may_relay};
 use crate::node::{Node, NodeId};
 use crate::nodes::Version;
@@ -248,6 +248,17 @@ impl State {
         self.send(to, bytes);
     }
 
+    /// A node answers the ping that it was just sent, so it is there; but by our clock its answer is over, or of a far future.
+    pub(super) fn on_other_time(&mut self, id: NodeId, ip: IpAddr, ping: Hash) {
+        let asked = self.asks.find(&(id, ip), |ask| ask.stage == Stage::Pong(ping)).is_some();
+        if !asked || self.contradicting.len() >= CLOCK_CONTRADICTED || !self.contradicting.insert(id) {
+            return;
+        }
+        if self.contradicting.len() == CLOCK_CONTRADICTED {
+            self.actions.push_back(Action::ClockDoubt);
+        }
+    }
+
     pub(super) fn on_pong(
         &mut self,
         id: NodeId,
@@ -263,6 +274,7 @@ impl State {
             return;
         };
         self.timeouts_in_a_row = 0;
+        self.contradicting.clear();
         let Some(ask) = self.asks.all.get(&ask_id) else { return };
         let (node, goal, why, rtt) = (ask.node.clone(), ask.goal, ask.why, now.mono.saturating_sub(ask.sent));
         self.prove(&node, now);

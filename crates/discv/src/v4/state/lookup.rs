@@ -161,6 +161,7 @@ impl State {
             self.lookup_ended(purpose, Vec::new(), now);
             return false;
         }
+        self.counters.lookups += 1;
         let target_id = NodeId::of_key(&target);
         let seen = HashSet::from([self.own]);
         let mut lookup = Lookup { target, target_id, purpose, candidates: Vec::new(), seen, asked: 0 };

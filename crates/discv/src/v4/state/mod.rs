@@ -36,7 +36,7 @@ use ask::{Asks, Goal, Why};
 use lookup::Lookups;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub const MAX_EXPIRATION: u64 = 24 * 3_600;
 pub const AMPLIFICATION: usize = 3;
 /// Timeouts in a row after which our clock may be wrong.
 pub const CLOCK_DOUBT: u32 = 32;
+/// So many nodes, with no other answer between them, whose times contradict our clock.
+pub const CLOCK_CONTRADICTED: usize = 4;
 /// How often nodes that do not answer any more are removed from the records.
 const DB_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Addresses whose budgets are remembered.
@@ -181,7 +183,8 @@ pub enum Action {
     Record(Node),
     /// [`State::next_candidate`], which had nothing, has some now.
     Candidates,
-    /// So many requests in a row went unanswered that our clock may be wrong.
+    /// So many nodes answered with a time that is not ours, or so many requests in a row went unanswered, that our clock may be
+    /// wrong.
     ClockDoubt,
 }
 
@@ -217,6 +220,8 @@ pub struct Counters {
     pub bad_records: u64,
     /// Requests of ours without an answer.
     pub timeouts: u64,
+    /// Lookups that were started.
+    pub lookups: u64,
 }
 
 /// What came of a packet.
@@ -264,6 +269,8 @@ pub struct State {
     strangers: Bucket,
     stranger_answers: Bucket,
     timeouts_in_a_row: u32,
+    /// Nodes that answered a ping with a time that is over, or too far away; emptied by every other answer.
+    contradicting: BTreeSet<NodeId>,
     next_op: u64,
     actions: VecDeque<Action>,
     counters: Counters,
@@ -293,6 +300,7 @@ impl State {
             strangers: Bucket::default(),
             stranger_answers: Bucket::default(),
             timeouts_in_a_row: 0,
+            contradicting: BTreeSet::new(),
             next_op: 0,
             actions: VecDeque::new(),
             counters: Counters::default(),
@@ -398,6 +406,9 @@ impl State {
         let expiration = received.packet.expiration().unwrap_or(now.unix);
         if expiration < now.unix || expiration > now.unix.saturating_add(MAX_EXPIRATION) {
             self.counters.expired += 1;
+            if let Packet::Pong { ping, .. } = received.packet {
+                self.on_other_time(received.id, from.ip(), ping);
+            }
             return;
         }
         let Received { key, id, hash, packet } = received;

@@ -634,6 +634,38 @@ fn a_wrong_clock_is_suspected_after_many_timeouts() {
 }
 
 #[test]
+fn a_wrong_clock_is_suspected_when_nodes_that_answer_have_another_time() {
+    let mut state = state();
+    let now = at(100);
+    let (here, mut doubts) = (endpoint("1.1.1.1:1"), 0);
+    let mut answer = |state: &mut State, n: u64, expiration: u64, ours: bool| {
+        let one = peer(300 + n, &format!("52.0.{n}.1:9"));
+        state.ping(node(300 + n, &format!("52.0.{n}.1")), now);
+        let asked = sent(state).remove(0).1.hash;
+        let ping = if ours { asked } else { Hash::default() };
+        let pong = Packet::Pong { to: here, ping, expiration, seq: None };
+        // Said twice it is one node's word.
+        one.send(state, &pong, now);
+        one.send(state, &pong, now);
+        doubts += actions(state).iter().filter(|a| **a == Action::ClockDoubt).count();
+        doubts
+    };
+    for n in 0..20 {
+        assert_eq!(answer(&mut state, n, 5, false), 0, "who was not asked is not heard");
+    }
+    for n in 20..23 {
+        assert_eq!(answer(&mut state, n, u64::MAX, true), 0);
+    }
+    assert_eq!(answer(&mut state, 23, now.unix + 9, true), 0, "one in time counts against all before it");
+    for n in 24..24 + CLOCK_CONTRADICTED as u64 - 1 {
+        assert_eq!(answer(&mut state, n, 5, true), 0);
+    }
+    for n in 40..50 {
+        assert_eq!(answer(&mut state, n, 5, true), 1, "told once");
+    }
+}
+
+#[test]
 fn same_seed_same_run() {
     let run = || {
         let mut state = state_with(Config::new(vec![node(1, "50.0.0.1")], [3; 32]));
