@@ -166,6 +166,16 @@ impl Protocol for CastProtocol {
         Some(vec![("casts", (casts.len() as u64).into()), ("whole", whole.into()), ("bytes", bytes.into())])
     }
 
+    fn peer_info(&self, peer: &Peer) -> Option<Info> {
+        let status = self.shared.with(|state| state.peer_status(&peer.id()))?;
+        Some(vec![
+            ("announced", (status.announced as u64).into()),
+            ("asked", (status.asked as u64).into()),
+            ("asked_bytes", status.asked_bytes.into()),
+            ("to_send", (status.to_send as u64).into()),
+        ])
+    }
+
     fn run(self: Arc<Self>, peer: Peer, mut io: ChannelIo) -> BoxFuture<'static, Result<(), ProtocolError>> {
         Box::pin(async move {
             let (key, doors) = self.shared.attach(peer.id());

@@ -125,6 +125,19 @@ struct PeerState {
     uploads: VecDeque<(CastId, Option<Slot>, Part)>,
 }
 
+/// What there is between us and a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerStatus {
+    /// Casts it announced that are known.
+    pub(crate) announced: usize,
+    /// Pages and chunks it was asked for and has not sent.
+    pub(crate) asked: usize,
+    /// Their bytes.
+    pub(crate) asked_bytes: u64,
+    /// Pages and chunks it asked for that are still to be sent.
+    pub(crate) to_send: usize,
+}
+
 /// A message whose own claims were checked: for an announce that is dear, so it is done before the lock is taken.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -417,6 +430,17 @@ impl State {
     /// The header and hops of a cast.
     pub(crate) fn describe(&self, slot: Slot) -> Option<(Arc<Header>, u8)> {
         self.casts.get(&slot).map(|cast| (Arc::clone(&cast.header), cast.hops))
+    }
+
+    /// What there is between us and a peer; `None` without a session.
+    pub(crate) fn peer_status(&self, of: &PeerId) -> Option<PeerStatus> {
+        let peer = self.peers.values().find(|peer| peer.origin == *of)?;
+        Some(PeerStatus {
+            announced: peer.has.len(),
+            asked: peer.outstanding.len(),
+            asked_bytes: peer.outstanding_bytes,
+            to_send: peer.uploads.len(),
+        })
     }
 
     /// How every cast stands, in the order they were learnt.

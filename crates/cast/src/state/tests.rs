@@ -332,6 +332,9 @@ fn uploads_are_bounded_and_what_is_not_held_is_missing() {
     for _ in 0..16 {
         w.tell(key, Message::WantChunk { id, first: 961, count: MAX_WANT }).unwrap();
     }
+    let status = |w: &World, n: u16| w.state.peer_status(&PeerId::new("memory", &n.to_be_bytes()).unwrap());
+    assert_eq!(status(&w, 1).unwrap().to_send, 16 * MAX_WANT as usize);
+    assert_eq!(status(&w, 2), None, "nobody");
     let one_more = Message::WantPage { id, page: 1 };
     assert_eq!(w.tell(key, one_more.clone()), Err(Malformed("more than 1,024 chunks asked for at once")));
     let batch = w.state.next_uploads(key, 8, 5 * CHUNK);
