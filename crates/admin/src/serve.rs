@@ -1,12 +1,12 @@
 //! Sockets and connections.
 //!
 //! ```text
-//!   socket ─▶ CONNECTIONS at once (one more is closed) ─▶ HTTP/1 with HEADERS_WITHIN and WRITE_WITHIN ─▶ guard ─▶ api
+//!   socket ─▶ CONNECTIONS at once, PER_ADDRESS of one (one more is closed) ─▶ HTTP/1 with HEADERS_WITHIN and WRITE_WITHIN ─▶ guard ─▶ api
 //! ```
 //! The Unix socket stands in the data folder as `admin.sock`. The folder's lock says that nobody else uses it, so what an
 //! earlier process left there is replaced.
 //!
-//! Limits: [`CONNECTIONS`], of which [`STREAMS`] may follow events; [`MAX_HEADERS`] headers in [`MAX_HEAD`] bytes; bodies of
+//! Limits: [`CONNECTIONS`], of which one address has [`PER_ADDRESS`] (v6: a /64; loopback [`PER_LOOPBACK`]) and [`STREAMS`] may follow events; [`MAX_HEADERS`] headers in [`MAX_HEAD`] bytes; bodies of
 //! [`MAX_BODY`] bytes within [`BODY_WITHIN`]; an answer within [`ANSWER_WITHIN`], and a reader that takes nothing for
 //! [`WRITE_WITHIN`] is left.
 
@@ -20,14 +20,18 @@ use axum::http::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use switchboard::switch::access::network_of;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -35,6 +39,10 @@ use tokio::task::JoinSet;
 
 /// Connections at once, of each socket.
 pub const CONNECTIONS: usize = 64;
+/// Connections of one address.
+pub const PER_ADDRESS: usize = 16;
+/// Connections of a loopback address: programs of this machine share it.
+pub const PER_LOOPBACK: usize = 48;
 /// Connections that may follow events.
 pub const STREAMS: usize = 16;
 /// Headers of a request.
@@ -62,6 +70,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where a node is administered.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Config {
     /// A folder that gets the Unix socket.
     pub folder: Option<PathBuf>,
@@ -71,6 +80,15 @@ pub struct Config {
     pub token: Option<Token>,
     /// Which names metrics have.
     pub names: Names,
+}
+
+impl Config {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Why there is no administration.
@@ -133,7 +151,49 @@ struct Shared {
     guard: Arc<Guard>,
     state: Arc<api::State>,
     places: Arc<Semaphore>,
+    addresses: Addresses,
 }
+
+/// Connections by address. There are no more addresses than connections.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<BTreeMap<IpNet, usize>>>);
+
+/// A connection counted with its address, until it is dropped.
+struct OfAddress {
+    all: Addresses,
+    net: IpNet,
+}
+
+impl Addresses {
+    /// Counts one more, if the address may have it.
+    fn enter(&self, ip: IpAddr) -> Option<OfAddress> {
+        let ip = ip.to_canonical();
+        let most = if ip.is_loopback() { PER_LOOPBACK } else { PER_ADDRESS };
+        let net = network_of(ip, 32, 64);
+        let mut counts = self.0.lock();
+        let taken = counts.get(&net).copied().unwrap_or_default();
+        if taken >= most {
+            return None;
+        }
+        counts.insert(net, taken + 1);
+        Some(OfAddress { all: self.clone(), net })
+    }
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock();
+        if let Some(count) = counts.get_mut(&self.net) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.net);
+            }
+        }
+    }
+}
+
+/// What a connection holds as long as it is served.
+type Place = (OwnedSemaphorePermit, Option<OfAddress>);
 
 impl Admin {
     /// Opens the sockets.
@@ -207,7 +267,8 @@ impl Drop for Admin {
 impl Shared {
     fn new(door: Door, state: &Arc<api::State>) -> Self {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        Self { guard: Arc::new(Guard::new(door)), state: Arc::clone(state), places }
+        let addresses = Addresses::default();
+        Self { guard: Arc::new(Guard::new(door)), state: Arc::clone(state), places, addresses }
     }
 }
 
@@ -218,9 +279,11 @@ async fn accept_tcp(listener: TcpListener, shared: Shared, mut stopped: watch::R
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, remote)) => {
                     let _ = stream.set_nodelay(true);
-                    begin(&mut connections, stream, &shared, &stopped);
+                    if let Some(of) = shared.addresses.enter(remote.ip()) {
+                        begin(&mut connections, stream, Some(of), &shared, &stopped);
+                    }
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -241,7 +304,7 @@ async fn accept_unix(listener: UnixListener, shared: Shared, mut stopped: watch:
                     // The mode of the socket says the same; a file system may not keep to it.
                     let known = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || Some(peer.uid()) == own);
                     if known {
-                        begin(&mut connections, stream, &shared, &stopped);
+                        begin(&mut connections, stream, None, &shared, &stopped);
                     }
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -252,11 +315,17 @@ async fn accept_unix(listener: UnixListener, shared: Shared, mut stopped: watch:
 }
 
 /// Serves a connection if there is a place for it; else closes it.
-fn begin<S>(connections: &mut JoinSet<()>, stream: S, shared: &Shared, stopped: &watch::Receiver<bool>)
-where
+fn begin<S>(
+    connections: &mut JoinSet<()>,
+    stream: S,
+    of: Option<OfAddress>,
+    shared: &Shared,
+    stopped: &watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else { return };
+    let place = (place, of);
     let (guard, state) = (Arc::clone(&shared.guard), Arc::clone(&shared.state));
     connections.spawn(connection(stream, guard, state, place, stopped.clone()));
 }
@@ -265,7 +334,7 @@ async fn connection<S>(
     stream: S,
     guard: Arc<Guard>,
     state: Arc<api::State>,
-    place: OwnedSemaphorePermit,
+    place: Place,
     mut stopped: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

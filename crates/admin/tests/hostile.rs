@@ -13,10 +13,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use switchboard::{BoxFuture, Candidate, Switch};
 use switchboard_admin::client::{Client, ClientError};
 use switchboard_admin::control::{About, Control, EventStream};
-use switchboard_admin::serve::{CONNECTIONS, MAX_BODY, SOCKET, STREAMS};
+use switchboard_admin::serve::{CONNECTIONS, MAX_BODY, PER_LOOPBACK, SOCKET, STREAMS};
 use switchboard_admin::{Admin, AdminError, Config, Figure, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Plain {
     stopped: AtomicBool,
+    /// What keeps it from being ready, once it is told to stop.
+    secret: &'static str,
 }
 
 impl Control for Plain {
@@ -55,7 +57,7 @@ impl Control for Plain {
     }
 
     fn ready(&self) -> Result<(), String> {
-        Ok(())
+        if self.stopped.load(Ordering::SeqCst) { Err(self.secret.to_owned()) } else { Ok(()) }
     }
 
     fn figures(&self) -> BoxFuture<'_, Vec<Figure>> {
@@ -96,7 +98,7 @@ impl Control for Plain {
 async fn serve() -> (Admin, SocketAddr, Arc<Plain>) {
     let node = Arc::new(Plain::default());
     let listen = Some("127.0.0.1:0".parse().unwrap());
-    let config = Config { listen, ..Config::default() };
+    let config = Config::default().with(|config| config.listen = listen);
     let admin = Admin::start(Arc::clone(&node) as Arc<dyn Control>, config).await.unwrap();
     let addr = admin.addr().unwrap();
     (admin, addr, node)
@@ -165,32 +167,45 @@ async fn slow_callers_are_left_after_a_while() {
     for begun in [
         "GET /v1/node HTTP/1.1\r\nHost: loc",
         "POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        // Who says nothing at all, and who says nothing more.
+        "",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it is left").unwrap();
         let said = String::from_utf8_lossy(&answer);
-        assert!(said.is_empty() || said.contains("408"), "{said}");
+        let answered = begun.contains("/health") && said.contains("200");
+        assert!(said.is_empty() || said.contains("408") || answered, "{said}");
     }
 }
 
 #[tokio::test]
 async fn connections_beyond_the_places_are_closed_and_places_come_back() {
     let (_admin, addr, _) = serve().await;
+    let from = async |last: u8| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, last], 0).into()).unwrap();
+        socket.connect(addr).await.unwrap()
+    };
+    // Whether a connection is served: all before it are taken by then.
+    let served = async |stream: &mut TcpStream| {
+        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let read = timeout(PATIENCE, stream.read(&mut [0; 1])).await.expect("it is answered or closed");
+        matches!(read, Ok(1))
+    };
     let mut held = Vec::new();
-    for _ in 0..CONNECTIONS {
-        held.push(TcpStream::connect(addr).await.unwrap());
+    for _ in 0..PER_LOOPBACK {
+        held.push(from(1).await);
     }
-    // One answer on the last of them: all before it are taken.
-    let last = held.last_mut().unwrap();
-    last.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut byte = [0; 1];
-    timeout(PATIENCE, last.read_exact(&mut byte)).await.unwrap().unwrap();
-    let mut more = TcpStream::connect(addr).await.unwrap();
-    let _ = more.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    let read = timeout(PATIENCE, more.read(&mut byte)).await.expect("it is closed");
-    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert!(served(held.last_mut().unwrap()).await);
+    assert!(!served(&mut from(1).await).await, "one address does not have all places");
+    for _ in PER_LOOPBACK..CONNECTIONS {
+        held.push(from(2).await);
+    }
+    assert!(served(held.last_mut().unwrap()).await, "another has the others");
+    assert!(!served(&mut from(3).await).await, "and then there is none");
     drop(held);
     let again = async {
         while !say(addr, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.contains("200") {
@@ -223,26 +238,34 @@ async fn a_reader_that_takes_nothing_holds_a_bounded_place() {
 async fn elsewhere_than_on_loopback_a_token_is_needed() {
     let node = || Arc::new(Plain::default()) as Arc<dyn Control>;
     let listen = Some("0.0.0.0:0".parse().unwrap());
-    let refused = Admin::start(node(), Config { listen, ..Config::default() }).await.unwrap_err();
+    let refused =
+        Admin::start(node(), Config::default().with(|config| config.listen = listen)).await.unwrap_err();
     assert!(matches!(refused, AdminError::NeedsToken(_)), "{refused}");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let token = Token::read(&file).unwrap();
-    let config = Config {
-        listen: Some("127.0.0.1:0".parse().unwrap()),
-        token: Some(token.clone()),
-        ..Config::default()
-    };
-    let admin = Admin::start(node(), config).await.unwrap();
+    let config = Config::default().with(|config| {
+        config.listen = Some("127.0.0.1:0".parse().unwrap());
+        config.token = Some(token.clone());
+    });
+    let unready = Plain { secret: "service x does not run", ..Plain::default() };
+    let admin = Admin::start(Arc::new(unready), config).await.unwrap();
     let addr = admin.addr().unwrap();
     let refused = Client::at_addr(addr, None).get("/v1/node").await.unwrap_err();
     assert!(matches!(refused, ClientError::Refused { code: 401, .. }), "{refused}");
     assert!(Client::at_addr(addr, None).text("/metrics").await.is_err());
     assert_eq!(Client::at_addr(addr, None).text("/health").await.unwrap(), "ok\n");
-    assert_eq!(Client::at_addr(addr, Some(token)).get("/v1/node").await.unwrap()["role"], "node");
-    let taken = Config { listen: Some(addr), ..Config::default() };
+    assert_eq!(Client::at_addr(addr, Some(token.clone())).get("/v1/node").await.unwrap()["role"], "node");
+    // Why it is not ready is told to those who have the token, that it is not to all.
+    let (stranger, known) = (Client::at_addr(addr, None), Client::at_addr(addr, Some(token)));
+    assert_eq!(stranger.text("/ready").await.unwrap(), "ready\n");
+    known.post("/v1/stop", &json!({})).await.unwrap();
+    let refused = async |client: &Client| client.text("/ready").await.unwrap_err().to_string();
+    assert_eq!(refused(&stranger).await, "not ready");
+    assert_eq!(refused(&known).await, "service x does not run");
+    let taken = Config::default().with(|config| config.listen = Some(addr));
     assert!(
         Admin::start(node(), taken).await.unwrap_err().to_string().contains("another program uses this port")
     );
@@ -259,7 +282,7 @@ async fn the_socket_in_the_folder_is_its_owner_s_and_goes_with_it() {
         // What a process that was killed left there is replaced.
         std::fs::write(&socket, "").unwrap();
         let node = Arc::new(Plain::default()) as Arc<dyn Control>;
-        let config = Config { folder: Some(folder.to_owned()), ..Config::default() };
+        let config = Config::default().with(|config| config.folder = Some(folder.to_owned()));
         let admin = Admin::start(node, config).await.unwrap();
         assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
         let client = Client::at_folder(folder);

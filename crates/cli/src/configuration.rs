@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use switchboard_node::config::NodeConfig;
 use switchboard_node::operate::configuration;
-use switchboard_node::settings::{Form, Setting, Values};
+use switchboard_node::settings::{Form, Values};
 use switchboard_node::wires::Kits;
 
 /// Look at configurations: write one down, check one, see what counts.
@@ -57,19 +57,13 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fail> {
     Ok(())
 }
 
-/// The default, as the setting's help tells it.
-fn usual(setting: &Setting) -> Option<&'static str> {
-    let (_, rest) = setting.help.rsplit_once("(default: ")?;
-    Some(rest.split(')').next().unwrap_or(rest))
-}
-
 fn table(values: &Values) -> String {
     let mut out = String::new();
     for setting in Kits::builtin().all_settings() {
         let given = values.iter().find(|(name, _)| *name == setting.name).map(|(_, given)| given);
         let (value, from) = match given {
             Some(given) => (given.texts.join(", "), given.source.to_string()),
-            None => (usual(&setting).unwrap_or("-").to_owned(), "default".to_owned()),
+            None => (setting.usual().unwrap_or("-").to_owned(), "default".to_owned()),
         };
         let _ = writeln!(out, "{:<8} {:<24} {value:<28} {from}", setting.section, setting.name);
     }
@@ -92,7 +86,7 @@ fn template() -> String {
             (_, true) => "[]".to_owned(),
             (Form::Switch, _) => "false".to_owned(),
             (Form::Number, _) => {
-                usual(&setting).and_then(|usual| usual.parse::<u64>().ok()).unwrap_or(0).to_string()
+                setting.usual().and_then(|usual| usual.parse::<u64>().ok()).unwrap_or(0).to_string()
             }
             (Form::Bytes, _) => "\"1GB\"".to_owned(),
             (Form::Duration, _) => "\"10s\"".to_owned(),

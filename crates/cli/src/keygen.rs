@@ -74,6 +74,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         return renew(args, member, &env, output);
     }
     let Some(place) = &args.out else { return Err(Fail::usage("say where with --out")) };
+    if crate::nodeset::is_stdout(place) {
+        return print(args, &env, output);
+    }
     if place.exists() {
         let out = place.display();
         return Err(Fail::usage(format!(
@@ -110,15 +113,30 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     Ok(())
 }
 
+/// The key on standard output, and nowhere else.
+fn print(args: &Args, env: &Env, output: &Output) -> Result<(), Fail> {
+    if args.wire.0.has_organisations() {
+        return Err(Fail::usage("an organisation is a folder, which - cannot be: name one with --out"));
+    }
+    let scratch = switchboard_node::data::scratch()?;
+    let file = scratch.path().join("key");
+    let mut made = args.wire.0.keygen(&KeyPlan::new(&file, "", 1), env)?;
+    let key = std::fs::read_to_string(&file).map_err(Fail::job)?;
+    if let Some(fields) = made.as_object_mut() {
+        fields.insert("event".into(), "key".into());
+        fields.insert("wire".into(), args.wire.name().into());
+        fields.insert("key".into(), key.trim_end().into());
+    }
+    output.event(&made, key.trim_end());
+    Ok(())
+}
+
 /// Renews a member's certificates in place.
 fn renew(args: &Args, member: &Path, env: &Env, output: &Output) -> Result<(), Fail> {
-    let plan = RenewPlan {
-        member: member.to_owned(),
-        authority: args.authority.clone(),
-        new_key: args.new_key,
-        tls_only: args.tls_only,
-        days: args.days,
-    };
+    let plan = RenewPlan::new(member).with(|plan| {
+        plan.authority.clone_from(&args.authority);
+        (plan.new_key, plan.tls_only, plan.days) = (args.new_key, args.tls_only, args.days);
+    });
     let mut renewed = args.wire.0.renew(&plan, env)?;
     let what: Vec<_> =
         renewed["renewed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -128,6 +128,11 @@ pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Whether a file's name means standard output.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// Writes a file anew: whole, or not at all.
 pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Fail> {
     let failed = |e: &dyn std::fmt::Display| Fail::usage(format!("cannot write {}: {e}", shown(path)));
@@ -155,6 +160,16 @@ impl NodeSet {
     pub(crate) fn write(&self, path: &Path) -> Result<(), Fail> {
         let text = serde_json::to_vec_pretty(self).map_err(Fail::job)?;
         replace(path, &text)
+    }
+
+    /// Writes the file, or prints the nodes where `-` is named; whether they were printed.
+    pub(crate) fn give(&self, path: &Path, output: &Output) -> Result<bool, Fail> {
+        if !is_stdout(path) {
+            return self.write(path).map(|()| false);
+        }
+        let text = serde_json::to_string_pretty(self).map_err(Fail::job)?;
+        output.event(&json!({"event": "nodes", "nodes": self}), &text);
+        Ok(true)
     }
 
     /// A node answered: it counts more. What it said of its chain, if anything, replaces what it said before.
@@ -247,12 +262,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             chosen.sort_by_key(|(_, node)| std::cmp::Reverse(node.score));
             chosen.truncate(limit.unwrap_or(usize::MAX));
             let set = NodeSet { nodes: chosen.into_iter().collect() };
-            if out.as_os_str() == "-" {
-                let text = serde_json::to_string_pretty(&set).map_err(Fail::job)?;
-                output.event(&json!({"event": "nodes", "nodes": set}), &text);
+            if set.give(out, output)? {
                 return Ok(());
             }
-            set.write(out)?;
             let after = set.nodes.len();
             output.event(
                 &json!({"event": "filtered", "before": before, "nodes": after, "out": shown(out)}),

@@ -94,7 +94,7 @@ impl Client {
     }
 
     pub(crate) fn request<'a>(&'a self, env: &'a Env) -> BuildRequest<'a> {
-        BuildRequest { values: &self.values, key: &self.key, external: None, env }
+        BuildRequest::new(&self.values, &self.key, env)
     }
 
     pub(crate) fn build(&self, kind: Kind, env: &Env) -> Result<Built, Fail> {

@@ -59,11 +59,20 @@ pub trait SecurityAdvisor: Send + Sync {
 
 /// A channel's configuration, as far as gossip needs it (`api.JoinChannelMessage`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct JoinConfig {
     /// Grows with each change; one that is not newer is ignored.
     pub sequence: u64,
     /// The organisations with their anchor peers.
     pub orgs: std::collections::BTreeMap<Org, Vec<Endpoint>>,
+}
+
+impl JoinConfig {
+    /// A configuration with this number and these organisations.
+    #[must_use]
+    pub fn new(sequence: u64, orgs: std::collections::BTreeMap<Org, Vec<Endpoint>>) -> Self {
+        Self { sequence, orgs }
+    }
 }
 
 /// What channels demand.

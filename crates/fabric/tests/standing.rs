@@ -152,6 +152,22 @@ async fn a_renewed_certificate_is_told_as_a_switch_of_identity() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_renewed_counts_all_at_once_when_it_is_taken_over() {
+    let (org, other) =
+        (Org::new(Plan::new("Org1MSP", 2), "Org1MSP"), Org::new(Plan::new("Org2MSP", 1), "Org2MSP"));
+    let (wire, new) = (fabric(org.peer(0)), fabric(org.peer(1)).local_id());
+    let own = wire.local_id();
+    let shown = || {
+        let trust = wire.config().policy.trust();
+        (wire.local_id(), trust.organisations().map(|msp| msp.id().to_owned()).collect::<Vec<_>>())
+    };
+    let renewal = wire.renewal(Some(org.peer(1)), Some(other.peer(0).trust())).unwrap();
+    assert_eq!(shown(), (own, vec!["Org1MSP".to_owned()]), "checked, and nothing has changed");
+    renewal.take_over();
+    assert_eq!(shown(), (new, vec!["Org2MSP".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_tls_only_loopback_is_served() {
     let org = Org::new(Plan::new("Org1MSP", 2), "Org1MSP");
     let plain = |n| {

@@ -7,8 +7,9 @@
 use crate::config::{ListenAt, NodeConfig, ProtocolName};
 use crate::data::{DataFolder, scratch};
 use crate::error::NodeError;
-use crate::kit::{BuildRequest, Built, CastPlace, External, KeySource, Kit};
+use crate::kit::{BuildRequest, Built, CastPlace, External, KeySource, Kit, Reload};
 use crate::settings::{Source, Values};
+use crate::slots::OwnSlots;
 use crate::store::DiskStore;
 use crate::wires::Kits;
 use serde_json::{Map, Value, json};
@@ -169,15 +170,17 @@ impl NodeBuilder {
             false => (None, false),
         };
         let mut limits = self.limits.unwrap_or_default().with(|limits| {
-            limits.inbound = config.max_peers;
-            limits.outbound = config.max_peers.max(1);
+            (limits.inbound, limits.outbound) = (config.max_peers, config.max_peers.max(1));
             limits.send_rate = config.send_rate;
             limits.recv_rate = config.recv_rate;
             limits.strict_addresses = config.strict_addresses;
         });
+        let given = config.values.has("max-peers");
         for part in &built {
-            if let Some(slots) = part.roles.slots.filter(|_| !config.values.has("max-peers")) {
-                limits.wires.insert(part.wire.name(), slots);
+            let own = OwnSlots::of(&*part.wire, part.roles.slots);
+            // What the program itself set for a wire stays, unless the operator says otherwise.
+            if given || part.roles.slots.is_some() || !limits.wires.contains_key(own.wire) {
+                own.lay(&mut limits, config.max_peers, given);
             }
             limits.trusted.extend(config.trusted.iter().copied());
             limits.unconditional.extend(part.roles.unconditional.iter().copied());
@@ -366,23 +369,30 @@ impl Node {
         &self.built
     }
 
-    /// Reads keys and certificates anew, and takes over those that may change while the node runs; says what changed.
+    /// Reads the keys and certificates of every wire anew and checks them; called, what this gives takes over those that may
+    /// change while the node runs, and says what changed. The data folder and what the wires are made of are those of the
+    /// start.
     ///
     /// # Errors
     /// What cannot be read, or does not fit together.
-    pub fn reload_keys(&self, config: &NodeConfig) -> Result<Vec<String>, NodeError> {
-        let mut changes = Vec::new();
+    pub fn reload_keys(&self, config: &NodeConfig) -> Result<Reload, NodeError> {
+        let mut checked = Vec::new();
         for built in &self.built {
             let name = built.wire.name();
             let given = self.keys.iter().rev().find(|(wire, _)| *wire == name).map(|(_, key)| key.clone());
-            let key = given.unwrap_or_else(|| config.key(name));
+            let key = given.unwrap_or_else(|| config.key_beside(name, self.config.data.as_deref()));
             let external = self.config.external.iter().find(|(wire, _)| *wire == name).map(|(_, at)| at);
-            let request = BuildRequest { values: &config.values, key: &key, external, env: &self.env };
+            let request = BuildRequest { values: &self.config.values, key: &key, external, env: &self.env };
             if let Some(upkeep) = &built.upkeep {
-                changes.extend(upkeep.reload(&request)?);
+                checked.push(upkeep.reload(&request)?);
             }
         }
-        Ok(changes)
+        Ok(Box::new(move || checked.into_iter().flat_map(|take_over| take_over()).collect()))
+    }
+
+    /// The slots that each wire has of its own.
+    pub(crate) fn own_slots(&self) -> Vec<OwnSlots> {
+        self.built.iter().map(|built| OwnSlots::of(&*built.wire, built.roles.slots)).collect()
     }
 
     /// Its settings.

@@ -422,9 +422,14 @@ impl NodeConfig {
     /// Where the key of a wire comes from.
     #[must_use]
     pub fn key(&self, wire: WireName) -> KeySource {
+        self.key_beside(wire, self.data.as_deref())
+    }
+
+    /// The same with another data folder: that of a running node, which keeps the one it has.
+    pub(crate) fn key_beside(&self, wire: WireName, data: Option<&std::path::Path>) -> KeySource {
         match self.key_files.iter().find(|(name, _)| *name == wire) {
             Some((_, path)) => KeySource::File(path.clone()),
-            None => self.data.clone().map_or(KeySource::Throwaway, KeySource::Data),
+            None => data.map_or(KeySource::Throwaway, |data| KeySource::Data(data.to_owned())),
         }
     }
 }

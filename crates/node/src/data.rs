@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 /// File that is locked while a node runs.
 const LOCK: &str = "lock";
+/// How often a lock that is held is tried again, and after which pause.
+const LOOKERS: u32 = 5;
+const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 /// File with the form's number.
 const FORM: &str = "version";
 /// The form that this program writes.
@@ -55,7 +58,16 @@ impl DataFolder {
         std::fs::create_dir_all(path).map_err(|e| refuse(&e))?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.map_err(|e| refuse(&e))?;
-        match lock.try_lock() {
+        let mut taken = lock.try_lock();
+        for _ in 0..LOOKERS {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            // Whoever only looks whether a node runs holds it for some microseconds.
+            std::thread::sleep(LOOK);
+            taken = lock.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(refuse(&"another node uses it")),
             Err(TryLockError::Error(error)) => return Err(refuse(&error)),
@@ -75,6 +87,22 @@ impl DataFolder {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Whether a node uses a data folder now. A folder without a lock is nobody's.
+///
+/// # Errors
+/// A lock that cannot be looked at.
+pub fn is_used(path: &Path) -> std::io::Result<bool> {
+    let lock = match File::open(path.join(LOCK)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -142,7 +170,9 @@ mod tests {
         let first = DataFolder::take(&data).unwrap();
         let said = DataFolder::take(&data).unwrap_err().to_string();
         assert!(said.ends_with("another node uses it: choose another with --data"), "{said}");
+        assert!(is_used(&data).unwrap());
         drop(first);
+        assert!(!is_used(&data).unwrap() && !is_used(dir.path()).unwrap());
         DataFolder::take(&data).unwrap();
         assert_eq!(std::fs::read_to_string(data.join(FORM)).unwrap(), "1\n");
     }

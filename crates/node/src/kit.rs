@@ -94,6 +94,7 @@ impl KeyPlan {
 
 /// What is to be renewed by `keygen --renew`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RenewPlan {
     /// The member's folder.
     pub member: PathBuf,
@@ -105,6 +106,21 @@ pub struct RenewPlan {
     pub tls_only: bool,
     /// Days that certificates are valid; `None` for ten years.
     pub days: Option<u64>,
+}
+
+impl RenewPlan {
+    /// Renews the identity and TLS certificates of this member, with the keys it has.
+    #[must_use]
+    pub fn new(member: &Path) -> Self {
+        Self { member: member.to_owned(), authority: None, new_key: false, tls_only: false, days: None }
+    }
+
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Everything the front door needs to know of one wire.
@@ -201,6 +217,7 @@ pub type BenchClient = (Arc<dyn Protocol>, mpsc::Receiver<Box<dyn BenchDriver>>)
 
 /// What a wire is made from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct BuildRequest<'a> {
     /// All settings given.
     pub values: &'a Values,
@@ -210,6 +227,14 @@ pub struct BuildRequest<'a> {
     pub external: Option<&'a External>,
     /// Network, clock, randomness.
     pub env: &'a Env,
+}
+
+impl<'a> BuildRequest<'a> {
+    /// A wire that is dialled, if at all, where it listens.
+    #[must_use]
+    pub fn new(values: &'a Values, key: &'a KeySource, env: &'a Env) -> Self {
+        Self { values, key, external: None, env }
+    }
 }
 
 /// A host and port that peers may dial, as the operator wrote it.
@@ -291,6 +316,15 @@ pub struct Gauge {
     pub value: f64,
 }
 
+/// What a reload will change, checked already. Called it cannot fail, and says what changed.
+pub type Reload = Box<dyn FnOnce() -> Vec<String> + Send>;
+
+/// A key that a running node does not take over: it is the node's identity.
+pub(crate) fn another_key(wire: WireName) -> Reload {
+    let told = format!("the key of {wire} is another: the node keeps its identity until it is started again");
+    Box::new(move || vec![told])
+}
+
 /// What is done with a wire while it runs.
 pub trait Upkeep: Send + Sync {
     /// Certificates that it shows.
@@ -298,11 +332,12 @@ pub trait Upkeep: Send + Sync {
         Vec::new()
     }
 
-    /// Reads keys and certificates anew, and takes them over where that goes; says what changed.
+    /// Reads keys and certificates anew and checks them. Nothing changes before the [`Reload`] is called: a node calls those of
+    /// its wires when all are checked.
     ///
     /// # Errors
-    /// What cannot be read or does not fit; then nothing has changed.
-    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError>;
+    /// What cannot be read or does not fit.
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Reload, NodeError>;
 
     /// Figures for metrics.
     fn gauges(&self) -> BoxFuture<'_, Vec<Gauge>> {

@@ -35,6 +35,7 @@ pub mod nat;
 #[cfg(feature = "admin")]
 pub mod operate;
 pub mod settings;
+mod slots;
 pub mod store;
 pub mod wires;
 

@@ -8,9 +8,19 @@ use bytes::Bytes;
 
 /// How a new ledger begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// The number of its first block: 1 without a genesis block, 0 with one. An existing ledger keeps its own.
     pub first: u64,
+}
+
+impl Options {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for Options {

@@ -29,11 +29,27 @@ pub(crate) const RETRY_REST: Duration = Duration::from_secs(1);
 
 /// Options of a channel's private data.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// `peer.gossip.pvtData`.
     pub pvt_data: config::PvtData,
     /// Who we are to collection policies.
     pub own: Subject,
+}
+
+impl Options {
+    /// Fabric's defaults for this peer.
+    #[must_use]
+    pub fn new(own: Subject) -> Self {
+        Self { pvt_data: config::PvtData::default(), own }
+    }
+
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Names a push.

@@ -26,6 +26,7 @@ pub const STRAGGLER: u64 = 100;
 
 /// Options of a channel's state transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// `peer.gossip.state`.
     pub state: config::State,
@@ -33,6 +34,15 @@ pub struct Options {
     pub depends_on_peers: bool,
     /// `nonBlockingCommitMode`: blocks of the own source are refused, not waited with.
     pub non_blocking: bool,
+}
+
+impl Options {
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Something that happened.

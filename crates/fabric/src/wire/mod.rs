@@ -188,6 +188,25 @@ pub struct OwnCertificate {
     pub not_after: std::time::SystemTime,
 }
 
+/// Keys, certificates and organisations that fit together, to be taken over at once.
+#[derive(Debug)]
+pub struct Renewal {
+    wire: Fabric,
+    live: Arc<Live>,
+    trust: Option<Trust>,
+}
+
+impl Renewal {
+    /// Takes them over: new handshakes show and judge by these, and sessions with peers that are no longer valid end.
+    pub fn take_over(self) {
+        let mut live = self.wire.live.write();
+        *live = self.live;
+        if let Some(trust) = self.trust {
+            self.wire.config.policy.set_trust(trust);
+        }
+    }
+}
+
 pub(crate) fn peer_id(pki_id: &[u8; 32]) -> PeerId {
     PeerId::new(FABRIC, pki_id).unwrap_or_else(|| unreachable!("a PKI-ID has 32 bytes"))
 }
@@ -272,10 +291,7 @@ impl Fabric {
     /// # Errors
     /// When the TLS roots do not fit; then nothing has changed.
     pub fn set_trust(&self, trust: Trust) -> Result<(), TlsMaterial> {
-        let live = Live::new(Arc::clone(&self.live().folder), &trust, &self.config)?;
-        *self.live.write() = Arc::new(live);
-        self.config.policy.set_trust(trust);
-        Ok(())
+        self.renewal(None, Some(trust)).map(Renewal::take_over)
     }
 
     /// Exchanges keys and certificates while the node runs: new handshakes show these; sessions go on as they began. With
@@ -284,9 +300,21 @@ impl Fabric {
     /// # Errors
     /// When the TLS material does not fit together; then nothing has changed.
     pub fn set_folder(&self, folder: PeerFolder) -> Result<(), TlsMaterial> {
-        let live = Live::new(Arc::new(folder), &self.config.policy.trust(), &self.config)?;
-        *self.live.write() = Arc::new(live);
-        Ok(())
+        self.renewal(Some(folder), None).map(Renewal::take_over)
+    }
+
+    /// Checks keys, certificates and organisations together, as [`Fabric::set_folder`] and [`Fabric::set_trust`] do one by one;
+    /// `None` leaves what there is. Nothing changes before [`Renewal::take_over`].
+    ///
+    /// # Errors
+    /// When they do not fit together.
+    pub fn renewal(&self, folder: Option<PeerFolder>, trust: Option<Trust>) -> Result<Renewal, TlsMaterial> {
+        let folder = folder.map_or_else(|| self.folder(), Arc::new);
+        let live = match &trust {
+            Some(trust) => Live::new(folder, trust, &self.config)?,
+            None => Live::new(folder, &self.config.policy.trust(), &self.config)?,
+        };
+        Ok(Renewal { wire: self.clone(), live: Arc::new(live), trust })
     }
 
     /// Keys and certificates as they are now.

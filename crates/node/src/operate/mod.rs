@@ -166,6 +166,9 @@ struct Inner {
     env: Env,
     started: SystemTime,
     data: Option<PathBuf>,
+    /// What the node was started with: what of it counts from the next start is compared with this.
+    start: Values,
+    /// What counts now.
     values: RwLock<Values>,
     /// One reload at a time.
     reloading: Mutex<()>,
@@ -191,13 +194,17 @@ impl Operation {
             host,
             started,
             data: data.clone(),
+            start: values.clone(),
             values: RwLock::new(values),
             reloading: Mutex::default(),
             stop: watch::Sender::new(false),
             env,
         });
         let AdminSettings { listen, token, names, off } = settings;
-        let config = Config { folder: data.filter(|_| !off), listen, token, names };
+        let config = Config::default().with(|config| {
+            (config.folder, config.listen) = (data.filter(|_| !off), listen);
+            (config.token, config.names) = (token, names);
+        });
         let admin =
             Admin::start(Arc::clone(&inner) as Arc<dyn Control>, config).await.map_err(
                 |error| match &error {
@@ -289,9 +296,30 @@ impl Reloader {
     }
 }
 
-/// Settings that [`Operated::reload`] takes over; others count from the next start.
-pub const LIVE: [&str; 8] =
-    ["max-peers", "send-rate", "recv-rate", "access-allow", "access-deny", "trusted", "peer", "trust"];
+/// Settings that [`Operated::reload`] takes over, or says itself what becomes of (`key-file`); others count from the next
+/// start.
+pub const LIVE: [&str; 9] = [
+    "max-peers",
+    "send-rate",
+    "recv-rate",
+    "access-allow",
+    "access-deny",
+    "trusted",
+    "peer",
+    "trust",
+    "key-file",
+];
+
+/// What counts after a reload: of `new` what is live, of the start all else.
+fn in_effect(start: &Values, new: &Values) -> Values {
+    let mut values = Values::default();
+    let live = new.iter().filter(|(name, _)| LIVE.contains(name));
+    let kept = start.iter().filter(|(name, _)| !LIVE.contains(name));
+    for (name, given) in live.chain(kept) {
+        values.set(name, given.texts.clone(), given.source.clone());
+    }
+    values
+}
 
 impl Inner {
     async fn reload_now(&self) -> Result<Vec<String>, String> {
@@ -301,11 +329,12 @@ impl Inner {
         let mut changes = self.operated.reload(&old, &new).await.map_err(|error| error.to_string())?;
         let settings = self.operated.settings();
         for setting in settings.iter().filter(|setting| !LIVE.contains(&setting.name)) {
-            if old.texts(setting.name) != new.texts(setting.name) {
-                changes.push(format!("{} is another: it counts from the next start", setting.name));
+            if !setting.is_same(&self.start, &new) {
+                let name = setting.name;
+                changes.push(format!("{name} is another than what runs: it counts from the next start"));
             }
         }
-        *self.values.write() = new;
+        *self.values.write() = in_effect(&self.start, &new);
         for change in &changes {
             tracing::info!(target: "switchboard::operate", "reloaded: {change}");
         }
@@ -323,7 +352,10 @@ impl Control for Inner {
             role: self.operated.role(),
             version: env!("CARGO_PKG_VERSION"),
             started: self.started,
-            data: self.data.as_ref().map(|data| data.display().to_string()),
+            data: self
+                .data
+                .as_ref()
+                .map(|data| std::path::absolute(data).unwrap_or_else(|_| data.clone()).display().to_string()),
             ready: self.operated.shown(),
             certificates: self.certificates(),
         }

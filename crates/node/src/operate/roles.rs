@@ -7,6 +7,7 @@ use crate::error::NodeError;
 use crate::events::cast_event;
 use crate::kit::Gauge;
 use crate::settings::{Setting, Values};
+use crate::slots::OwnSlots;
 use crate::wires::Kits;
 use crate::wires::devp2p::bootnode::Bootnode;
 use crate::wires::devp2p::info;
@@ -15,7 +16,7 @@ use crate::wires::fabric::events::shell_event;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use switchboard::{BoxFuture, Candidate, Event, Events, Peer, PeerId, Switch};
+use switchboard::{BoxFuture, Candidate, Event, Events, Peer, PeerId, Switch, WireName};
 use switchboard_admin::Kind;
 use switchboard_admin::control::EventStream;
 use tokio::sync::broadcast::Receiver;
@@ -74,10 +75,23 @@ fn told<T: Clone + Send + 'static>(
 }
 
 /// Takes over limits, access lists and trust.
-async fn apply(switch: &Switch, old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
+async fn apply(switch: &Switch, own: &[OwnSlots], old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
     let mut changes = Vec::new();
-    if old.max_peers != new.max_peers {
-        changes.push(format!("max-peers is {} now, it was {}", new.max_peers, old.max_peers));
+    let slots = |config: &NodeConfig| -> Vec<(WireName, (usize, usize))> {
+        let given = config.values.has("max-peers");
+        own.iter().map(|own| (own.wire, own.slots(config.max_peers, given))).collect()
+    };
+    let (were, are) = (slots(old), slots(new));
+    if were != are && new.values.has("max-peers") {
+        let was =
+            if old.values.has("max-peers") { old.max_peers.to_string() } else { "not given".to_owned() };
+        changes.push(format!("max-peers is {} now, it was {was}", new.max_peers));
+    } else if were != are {
+        let each: Vec<_> = are.iter().map(|(wire, (i, o))| format!("{wire} {i} and {o}")).collect();
+        changes.push(format!(
+            "max-peers is not given now: inbound and outbound slots are {}, each wire's own",
+            each.join(", ")
+        ));
     }
     for (name, was, is) in
         [("send-rate", old.send_rate, new.send_rate), ("recv-rate", old.recv_rate, new.recv_rate)]
@@ -89,17 +103,16 @@ async fn apply(switch: &Switch, old: &NodeConfig, new: &NodeConfig) -> Vec<Strin
         }
     }
     let (most, sends, recvs) = (new.max_peers, new.send_rate, new.recv_rate);
+    let served = switch.wires();
     let gone: Vec<PeerId> = old.trusted.iter().filter(|id| !new.trusted.contains(id)).copied().collect();
     let come: Vec<PeerId> = new.trusted.iter().filter(|id| !old.trusted.contains(id)).copied().collect();
     if !changes.is_empty() {
-        let other_slots = old.max_peers != new.max_peers;
         switch
             .change_limits(move |limits| {
                 (limits.send_rate, limits.recv_rate) = (sends, recvs);
-                if other_slots {
+                if were != are {
                     (limits.inbound, limits.outbound) = (most, most.max(1));
-                    // Who says how many may come says it for every wire.
-                    limits.wires.clear();
+                    limits.wires.extend(are);
                 }
             })
             .await;
@@ -121,8 +134,11 @@ async fn apply(switch: &Switch, old: &NodeConfig, new: &NodeConfig) -> Vec<Strin
         (old.peers.iter().collect(), new.peers.iter().collect());
     for (peers, on) in [(before.difference(&after), false), (after.difference(&before), true)] {
         for peer in peers {
-            // They were checked when the settings were decided.
+            // They were checked when the settings were decided. A wire that is new with them is served from the next start.
             let Ok((_, candidate)) = new.kits.parse(peer) else { continue };
+            if !served.contains(&candidate.wire) {
+                continue;
+            }
             match on {
                 true => switch.add_static(candidate).await,
                 false => switch.remove_static(candidate).await,
@@ -205,8 +221,8 @@ impl Operated for Node {
             let kits = &self.config().kits;
             let decide = |values: &Values| NodeConfig::decide_among(kits.clone(), values.clone());
             let (was, is) = (decide(old)?, decide(new)?);
-            let mut changes = self.reload_keys(&is)?;
-            changes.extend(apply(Self::switch(self), &was, &is).await);
+            let mut changes = self.reload_keys(&is)?();
+            changes.extend(apply(Self::switch(self), &self.own_slots(), &was, &is).await);
             Ok(changes)
         })
     }
@@ -307,8 +323,9 @@ impl Operated for FabricPeer {
     ) -> BoxFuture<'a, Result<Vec<String>, NodeError>> {
         Box::pin(async move {
             let (was, is) = (Self::decide(old)?, Self::decide(new)?);
-            let mut changes = self.reload_keys(&is, old, new)?;
-            changes.extend(apply(Self::switch(self), &was, &is).await);
+            let mut changes = self.reload_keys(&is, old, new)?();
+            let own = OwnSlots::of(self.wire(), None);
+            changes.extend(apply(Self::switch(self), &[own], &was, &is).await);
             Ok(changes)
         })
     }

@@ -72,6 +72,40 @@ impl Setting {
         Self { section, name, form, list: true, help }
     }
 
+    /// The default, as its help tells it.
+    #[must_use]
+    pub fn usual(&self) -> Option<&'static str> {
+        let (_, rest) = self.help.rsplit_once("(default: ")?;
+        Some(rest.split(')').next().unwrap_or(rest))
+    }
+
+    /// Whether it means the same in both: units, words for on and off, the order of a list, and a default that is given aside.
+    #[must_use]
+    pub fn is_same(&self, one: &Values, other: &Values) -> bool {
+        let meant = |values: &Values| {
+            let mut texts: Vec<_> = values.texts(self.name).iter().map(|text| self.meaning(text)).collect();
+            if texts.is_empty() {
+                let off = (self.form == Form::Switch).then_some("false");
+                texts.extend(self.usual().or(off).map(|text| self.meaning(text)));
+            }
+            texts.sort_unstable();
+            texts
+        };
+        meant(one) == meant(other)
+    }
+
+    /// A value in one way of writing it, where it can be read.
+    fn meaning(&self, text: &str) -> String {
+        let number = match self.form {
+            Form::Text | Form::Path => None,
+            Form::Number => text.trim().parse::<u64>().ok().map(|number| number.to_string()),
+            Form::Bytes => parse_bytes(text).ok().map(|bytes| bytes.to_string()),
+            Form::Duration => parse_duration(text).ok().map(|time| format!("{time:?}")),
+            Form::Switch => is_on(text).ok().map(|on| on.to_string()),
+        };
+        number.unwrap_or_else(|| text.to_owned())
+    }
+
     /// The variable of the environment that gives it.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -131,6 +165,14 @@ pub struct Given {
     pub texts: Vec<String>,
     /// Where they stand.
     pub source: Source,
+}
+
+fn is_on(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "y" | "t" => Ok(true),
+        "false" | "no" | "off" | "0" | "n" | "f" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
 }
 
 /// All values given, by the setting's name.
@@ -229,12 +271,7 @@ impl Values {
     /// # Errors
     /// [`NodeError::Setting`] when it is neither.
     pub fn switch(&self, name: &str) -> Result<bool, NodeError> {
-        let on = |text: &str| match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" | "y" | "t" => Ok(true),
-            "false" | "no" | "off" | "0" | "n" | "f" => Ok(false),
-            _ => Err(format!("{text:?} is neither true nor false")),
-        };
-        Ok(self.read(name, on)?.first().copied().unwrap_or(false))
+        Ok(self.read(name, is_on)?.first().copied().unwrap_or(false))
     }
 
     /// A list that `read` reads, one text at a time.

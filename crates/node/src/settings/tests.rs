@@ -92,3 +92,26 @@ fn the_stronger_value_counts_whole() {
     let both = flags.over(rest);
     assert_eq!((both.texts("listen"), both.text("network")), (&["flag".to_owned()][..], Some("net")));
 }
+
+#[test]
+fn the_same_in_other_words_is_the_same() {
+    let values = |name: &str, texts: &[&str]| {
+        let mut values = Values::default();
+        values.set(name, texts.iter().map(|text| (*text).to_owned()).collect(), Source::Flag);
+        values
+    };
+    let nothing = Values::default();
+    let rate = Setting::one("limits", "rate", Form::Bytes, "Bytes (default: 64 KiB)");
+    assert!(rate.is_same(&values("rate", &["5MB"]), &values("rate", &["5000000"])));
+    assert!(rate.is_same(&nothing, &values("rate", &["65536"])), "a default that is given");
+    assert!(!rate.is_same(&nothing, &values("rate", &["65537"])));
+    let quiet = Setting::one("node", "quiet", Form::Switch, "");
+    assert!(quiet.is_same(&nothing, &values("quiet", &["no"])));
+    assert!(!quiet.is_same(&values("quiet", &["on"]), &values("quiet", &["0"])));
+    let wait = Setting::one("node", "wait", Form::Duration, "");
+    assert!(wait.is_same(&values("wait", &["90s"]), &values("wait", &["1m30s"])));
+    assert!(!wait.is_same(&nothing, &values("wait", &["1s"])));
+    let wires = Setting::list("node", "wire", Form::Text, "Wires (default: all)");
+    assert!(wires.is_same(&values("wire", &["a", "b"]), &values("wire", &["b", "a"])));
+    assert!(!wires.is_same(&values("wire", &["a"]), &values("wire", &["a", "b"])));
+}

@@ -4,7 +4,9 @@ mod roles;
 mod settings;
 
 use crate::error::NodeError;
-use crate::kit::{BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Upkeep, forward};
+use crate::kit::{
+    BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Reload, Upkeep, another_key, forward,
+};
 use crate::settings::{Setting, Values};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -71,13 +73,10 @@ impl Framing for BytesValue {
 struct KeptKey(NodeId);
 
 impl Upkeep for KeptKey {
-    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError> {
-        if matches!(request.key, KeySource::Throwaway) || key(request.key, request.env)?.id() == self.0 {
-            return Ok(Vec::new());
-        }
-        Ok(vec![
-            "the key of comet is another: the node keeps its identity until it is started again".to_owned(),
-        ])
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Reload, NodeError> {
+        let same =
+            matches!(request.key, KeySource::Throwaway) || key(request.key, request.env)?.id() == self.0;
+        Ok(if same { Box::new(Vec::new) } else { another_key(COMET) })
     }
 }
 

@@ -130,6 +130,7 @@ impl FromStr for EntryText {
 
 /// What the settings say of discovery.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DiscoverySettings {
     /// Which versions run.
     pub versions: Versions,
@@ -352,6 +353,9 @@ pub(crate) async fn gauges(discovery: &Discovery) -> Vec<Gauge> {
     ] {
         tell("discovery_v4_messages", messages, true, &[("kind", kind)], count);
     }
+    let lookups = "Lookups that were started";
+    tell("discovery_lookups", lookups, true, &[("version", "v4")], v4.lookups);
+    tell("discovery_lookups", lookups, true, &[("version", "v5")], v5.lookups);
     tell("discovery_timeouts", "Requests of discv4 without an answer", true, &[], v4.timeouts);
     let handshakes = "Handshakes of discv5 that others completed, and challenges sent";
     tell("discovery_v5_handshakes", handshakes, true, &[("kind", "completed")], v5.handshakes);

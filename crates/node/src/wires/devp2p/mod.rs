@@ -7,7 +7,8 @@ pub mod info;
 
 use crate::error::NodeError;
 use crate::kit::{
-    BenchClient, BuildRequest, Built, External, Gauge, KeyPlan, KeySource, Kit, Roles, Upkeep, forward,
+    BenchClient, BuildRequest, Built, External, Gauge, KeyPlan, KeySource, Kit, Reload, Roles, Upkeep,
+    another_key, forward,
 };
 use crate::settings::Setting;
 use chain::Followed;
@@ -82,14 +83,10 @@ struct Kept {
 }
 
 impl Upkeep for Kept {
-    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError> {
-        let same = || Ok::<_, NodeError>(key(request.key, request.env)?.public().node_id() == self.id);
-        if matches!(request.key, KeySource::Throwaway) || same()? {
-            return Ok(Vec::new());
-        }
-        Ok(vec![
-            "the key of devp2p is another: the node keeps its identity until it is started again".to_owned(),
-        ])
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Reload, NodeError> {
+        let same = matches!(request.key, KeySource::Throwaway)
+            || key(request.key, request.env)?.public().node_id() == self.id;
+        Ok(if same { Box::new(Vec::new) } else { another_key(DEVP2P) })
     }
 
     fn gauges(&self) -> BoxFuture<'_, Vec<Gauge>> {

@@ -8,7 +8,8 @@ pub use peer::FabricPeer;
 
 use crate::error::NodeError;
 use crate::kit::{
-    BenchClient, BuildRequest, Built, Certificate, KeyPlan, KeySource, Kit, RenewPlan, Upkeep, forward,
+    BenchClient, BuildRequest, Built, Certificate, KeyPlan, KeySource, Kit, Reload, RenewPlan, Upkeep,
+    forward,
 };
 use crate::settings::{Form, Setting, Values};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use switchboard::{Candidate, Env, WireName};
 use switchboard_fabric::bench::{ECHO, driven, server};
 use switchboard_fabric::cast::{CHANNEL, ChannelName};
 use switchboard_fabric::keygen;
+use switchboard_fabric::msp::Trust;
 use switchboard_fabric::{FABRIC, Fabric, FabricConfig, PeerFolder};
 
 /// The kit.
@@ -89,23 +91,34 @@ pub(crate) fn certificates(wire: &Fabric) -> Vec<Certificate> {
     wire.certificates().into_iter().map(shown).collect()
 }
 
-/// Takes over a folder's keys and certificates where they changed; says what did. With `same_identity` only a folder of
-/// the identity that the wire has is taken.
-pub(crate) fn renew(
+/// What a reload takes over of a folder and of the organisations, checked together; it says what changed. With
+/// `same_identity` only a folder of the identity that the wire has is taken.
+pub(crate) fn reload(
     wire: &Fabric,
     folder: PeerFolder,
+    trust: Trust,
     same_identity: bool,
-) -> Result<Vec<String>, NodeError> {
-    let (before, id) = (certificates(wire), wire.local_id());
-    let other = folder.identity.identity().pki_id() != *id.as_bytes();
-    if other && same_identity {
-        return Ok(vec![
-            "the identity of fabric is another: gossip keeps the one it has until the peer is started again, and so do its \
-             TLS certificates"
-                .to_owned(),
-        ]);
-    }
-    wire.set_folder(folder).map_err(NodeError::usage)?;
+) -> Result<Reload, NodeError> {
+    let other = folder.identity.identity().pki_id() != *wire.local_id().as_bytes();
+    let stays = other && same_identity;
+    let renewal = wire.renewal((!stays).then_some(folder), Some(trust)).map_err(NodeError::usage)?;
+    let wire = wire.clone();
+    Ok(Box::new(move || {
+        let before = certificates(&wire);
+        renewal.take_over();
+        if stays {
+            return vec![
+                "the identity of fabric is another: gossip keeps the one it has until the peer is started again, and so \
+                 do its TLS certificates"
+                    .to_owned(),
+            ];
+        }
+        told(&wire, &before, other)
+    }))
+}
+
+/// What is another now than it was.
+fn told(wire: &Fabric, before: &[Certificate], other: bool) -> Vec<String> {
     let after = certificates(wire);
     let mut changes = Vec::new();
     for new in &after {
@@ -121,7 +134,7 @@ pub(crate) fn renew(
     if other {
         changes.push(format!("fabric PKI-ID is {} now: new sessions show it", wire.local_id()));
     }
-    Ok(changes)
+    changes
 }
 
 /// The wire's keys and certificates while it runs.
@@ -135,16 +148,14 @@ impl Upkeep for KeptFolder {
         certificates(&self.wire)
     }
 
-    fn reload(&self, request: &BuildRequest<'_>) -> Result<Vec<String>, NodeError> {
+    fn reload(&self, request: &BuildRequest<'_>) -> Result<Reload, NodeError> {
         if matches!(request.key, KeySource::Throwaway) {
-            return Ok(Vec::new());
+            return Ok(Box::new(Vec::new));
         }
         let folder = folder(request.key, &self.org, request.env)?;
         // What stands in the folder may be another, such as a list of revoked certificates.
         let trust = folder.trust();
-        let changes = renew(&self.wire, folder, false)?;
-        self.wire.set_trust(trust).map_err(NodeError::usage)?;
-        Ok(changes)
+        reload(&self.wire, folder, trust, false)
     }
 }
 

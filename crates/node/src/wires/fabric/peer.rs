@@ -12,12 +12,14 @@ use super::{DEFAULT_ORG, folder, one};
 use crate::config::{ListenAt, NodeConfig};
 use crate::data::DataFolder;
 use crate::error::NodeError;
-use crate::kit::External as Place;
+use crate::kit::{External as Place, KeySource, Reload};
 use crate::settings::{Form, Setting, Source, Values};
+use crate::slots::OwnSlots;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use switchboard::wire::Wire;
 use switchboard::{Env, Limits, Switch, SwitchBuilder};
 use switchboard_fabric::message::Chaincode;
 use switchboard_fabric::msp::Trust;
@@ -119,6 +121,10 @@ const PENDING_INBOUND: usize = 256;
 
 fn usage(flag: &str, text: &str, why: impl std::fmt::Display) -> NodeError {
     NodeError::usage(format!("--{flag} {text}: {why}"))
+}
+
+fn own_identity(fault: impl std::fmt::Display) -> NodeError {
+    NodeError::usage(format!("our own identity: {fault}"))
 }
 
 /// `NAME=VALUE`.
@@ -370,7 +376,8 @@ pub struct FabricPeer {
     /// What happened since the start, until somebody takes it.
     events: Mutex<Option<Receiver<ShellEvent>>>,
     stdin_stop: bool,
-    _data: Option<DataFolder>,
+    org: String,
+    data: Option<DataFolder>,
 }
 
 impl std::fmt::Debug for FabricPeer {
@@ -393,31 +400,36 @@ impl FabricPeer {
         NodeConfig::decide(of_node)
     }
 
-    /// Reads keys, certificates and organisations anew, and takes over those that may change while the member runs; says
-    /// what changed.
+    /// Reads keys, certificates and organisations anew and checks them together. The organisation and the data folder are
+    /// those of the start.
     pub(crate) fn reload_keys(
         &self,
         node: &NodeConfig,
         old: &Values,
         new: &Values,
-    ) -> Result<Vec<String>, NodeError> {
-        let key = node.key(FABRIC);
-        if matches!(key, crate::kit::KeySource::Throwaway) {
-            return Ok(Vec::new());
+    ) -> Result<Reload, NodeError> {
+        let key = node.key_beside(FABRIC, self.data.as_ref().map(DataFolder::path));
+        if matches!(key, KeySource::Throwaway) {
+            return Ok(Box::new(Vec::new));
         }
-        let own = new.text("org").unwrap_or(DEFAULT_ORG);
-        let keys = folder(&key, own, &self.env)?;
+        let keys = folder(&key, &self.org, &self.env)?;
         let trust = trust_of(keys.trust(), new)?;
+        let running = self.wire.folder();
+        let same = keys.identity.identity().pki_id() == *self.wire.local_id().as_bytes();
+        let own = if same { &keys.identity } else { &running.identity };
+        trust.validate(own.identity(), self.env.wall()).map_err(own_identity)?;
         let names =
             |trust: &Trust| -> Vec<String> { trust.organisations().map(|msp| msp.id().to_owned()).collect() };
         let (was, is) = (names(&self.wire.config().policy.trust()), names(&trust));
-        let mut changes = super::renew(&self.wire, keys, true)?;
-        // What stands in the folders may be another, even where their names are the same.
-        self.wire.set_trust(trust).map_err(NodeError::usage)?;
-        if was != is || old.texts("trust") != new.texts("trust") {
-            changes.push(format!("organisations trusted now: {}", is.join(", ")));
-        }
-        Ok(changes)
+        let others = was != is || old.texts("trust") != new.texts("trust");
+        let keys = super::reload(&self.wire, keys, trust, true)?;
+        Ok(Box::new(move || {
+            let mut changes = keys();
+            if others {
+                changes.push(format!("organisations trusted now: {}", is.join(", ")));
+            }
+            changes
+        }))
     }
 
     /// Starts a member with these settings: one that stores blocks, or one that only looks on.
@@ -449,7 +461,7 @@ impl FabricPeer {
             plan.config.observes_leaders = true;
         }
         let role = trust.validate(keys.identity.identity(), env.wall());
-        let role = role.map_err(|fault| NodeError::usage(format!("our own identity: {fault}")))?;
+        let role = role.map_err(own_identity)?;
         let subject = subject(keys.identity.identity(), role);
         let mut joining = Vec::new();
         let mut chaincodes = chaincodes(values, &plan.channels)?;
@@ -458,7 +470,7 @@ impl FabricPeer {
                 true => Some(Self::setup(values, &plan, channel, &own_org, &subject, data.as_ref())?),
                 false => None,
             };
-            let config = JoinConfig { sequence: 1, orgs: plan.orgs.clone() };
+            let config = JoinConfig::new(1, plan.orgs.clone());
             let chaincodes = chaincodes.remove(channel).unwrap_or_default();
             joining.push(Joining { channel: channel.clone(), config, setup, chaincodes });
         }
@@ -469,8 +481,7 @@ impl FabricPeer {
         let beginning = Beginning { config: plan.config, external: plan.external, channels: joining };
         let service = GossipService::new(Arc::clone(&shell), beginning);
         let limits = Limits::default().with(|limits| {
-            limits.inbound = node.max_peers;
-            limits.outbound = node.max_peers.max(1);
+            OwnSlots::of(&*wire, None).lay(limits, node.max_peers, true);
             // A whole organisation may start at once, and each member probes before it connects.
             limits.pending_inbound = PENDING_INBOUND;
             limits.trusted.clone_from(&node.trusted);
@@ -501,7 +512,8 @@ impl FabricPeer {
             "listening": listening,
         });
         let stdin_stop = node.stdin_stop;
-        Ok(Self { env: clock, wire: kept, stores, switch, shell, ready, events, stdin_stop, _data: data })
+        let org = own.to_owned();
+        Ok(Self { env: clock, wire: kept, stores, switch, shell, ready, events, stdin_stop, org, data })
     }
 
     fn setup(
