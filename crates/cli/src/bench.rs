@@ -111,6 +111,9 @@ struct To {
     /// MSP id of our organisation (fabric).
     #[arg(long, default_value = crate::config::DEFAULT_ORG)]
     org: String,
+    /// How long all of it may take, as in 2m (default: no limit, but 15s for the session).
+    #[arg(long, value_parser = crate::config::span)]
+    timeout: Option<Duration>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -125,8 +128,24 @@ const MAX_SIZE: u64 = 128 << 20;
 const SESSION_LIMIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
+    let limit = match &args.job {
+        Job::Serve(_) => None,
+        Job::Echo { to, .. } | Job::Bulk { to, .. } | Job::Urgent { to, .. } | Job::Handshakes { to, .. } => {
+            to.timeout
+        }
+    };
+    match limit {
+        Some(limit) => {
+            let late = |_| Fail::job(format!("not done within {limit:?}: give it more with --timeout"));
+            timeout(limit, work(args.job, output)).await.map_err(late)?
+        }
+        None => work(args.job, output).await,
+    }
+}
+
+async fn work(job: Job, output: &Output) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
-    match args.job {
+    match job {
         Job::Serve(args) => crate::node::run(args.only("bench"), output).await?,
         Job::Echo { to, count, size, in_flight } => {
             let (switch, mut driver) = session(&to, &env).await?;

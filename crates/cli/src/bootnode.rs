@@ -86,6 +86,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(args.stdin_stop)?;
+    tokio::pin!(stop);
     let config = BootnodeConfig::new(args.listen, key).with(|config| {
         config.versions = versions(&args.discovery);
         config.data = args.data;
@@ -93,7 +94,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         config.external = args.external;
         config.nat = args.nat;
     });
-    let node = Arc::new(Bootnode::start(config, &env).await?);
+    let start = Bootnode::start(config, &env);
+    let Some(started) = operate::unless_stopped(start, &mut stop, *output).await else { return Ok(()) };
+    let node = Arc::new(started?);
     let operated = Arc::clone(&node) as Arc<dyn Operated>;
     let again = values.clone();
     let operating = match operate::start(

@@ -81,7 +81,7 @@ enum Job {
         /// Another list to link to, as enrtree://KEY@DOMAIN; may be repeated.
         #[arg(long, value_parser = Link::parse)]
         link: Vec<Link>,
-        /// Where to write the TXT records (default for a folder: nowhere).
+        /// Where to write the TXT records, - for standard output (default for a folder: nowhere).
         #[arg(long)]
         out: Option<PathBuf>,
     },
@@ -90,7 +90,7 @@ enum Job {
     ToTxt {
         /// The folder.
         folder: PathBuf,
-        /// The file (default: standard output).
+        /// The file (default, and -: standard output).
         out: Option<PathBuf>,
     },
 }
@@ -247,6 +247,9 @@ fn sign(nodes: &Path, key: &Path, domain: &str, seq: u64, links: Vec<Link>) -> R
 }
 
 fn tell(signed: &Signed, count: usize, out: Option<&Path>, output: &Output) -> Result<(), Fail> {
+    if out.is_some_and(nodeset::is_stdout) {
+        return print(signed, output);
+    }
     let zone = signed.to_txt();
     let (url, seq, records) = (signed.url.to_string(), signed.root.seq, zone.len());
     let mut fields = json!({"event": "signed", "url": url, "seq": seq, "nodes": count, "txt": records});
@@ -258,6 +261,14 @@ fn tell(signed: &Signed, count: usize, out: Option<&Path>, output: &Output) -> R
         place = format!(" are in {}", out.display());
     }
     output.event(&fields, &format!("{url}\n{count} nodes in {records} TXT records{place}"));
+    Ok(())
+}
+
+/// The TXT records on standard output.
+fn print(signed: &Signed, output: &Output) -> Result<(), Fail> {
+    let zone = signed.to_txt();
+    let text = serde_json::to_string_pretty(&zone).map_err(Fail::job)?;
+    output.event(&json!({"event": "txt", "url": signed.url.to_string(), "records": zone}), &text);
     Ok(())
 }
 
@@ -301,12 +312,8 @@ fn to_txt(folder: &Path, out: Option<&Path>, output: &Output) -> Result<(), Fail
     let count = records.len();
     let list = Tree::make(info.seq, records, info.links()?).map_err(Fail::usage)?;
     let signed = list.signed_before(url, &info.signature).map_err(|_| unsigned())?;
-    let out = out.filter(|out| *out != Path::new("-"));
-    if out.is_some() {
-        return tell(&signed, count, out, output);
+    match out {
+        Some(out) => tell(&signed, count, Some(out), output),
+        None => print(&signed, output),
     }
-    let zone = signed.to_txt();
-    let text = serde_json::to_string_pretty(&zone).map_err(Fail::job)?;
-    output.event(&json!({"event": "txt", "url": signed.url.to_string(), "records": zone}), &text);
-    Ok(())
 }

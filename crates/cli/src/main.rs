@@ -10,8 +10,7 @@ mod comet;
 mod completions;
 mod config;
 mod configuration;
-mod discv4;
-mod discv5;
+mod discv;
 mod dns;
 mod fabric;
 mod fail;
@@ -144,12 +143,12 @@ enum Command {
         after_help = "Examples:\n  switchboard discv4 ping enode://KEY@203.0.113.7:30303 --listen 0.0.0.0:0\n  \
         switchboard discv4 crawl --bootnode URL --out nodes.json --timeout 30s"
     )]
-    Discv4(discv4::Args),
+    Discv4(discv::V4),
     /// Ask nodes with discv5: ping, resolve, request-enr, crawl, listen, talk.
     #[command(after_help = "Examples:\n  switchboard discv5 ping enr:… --listen 0.0.0.0:0\n  \
         switchboard discv5 talk enr:… --protocol echo --message 00ff\n  \
         switchboard discv5 crawl --bootnode URL --out nodes.json --timeout 30s")]
-    Discv5(discv5::Args),
+    Discv5(discv::V5),
     /// Look at a file of crawled nodes, or choose from it.
     #[command(after_help = "Examples:\n  switchboard nodeset info nodes.json\n  \
         switchboard nodeset filter nodes.json --dialable --limit 100 --out some.json")]
@@ -239,8 +238,8 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Comet(command) => comet::run(command, output).await,
         Command::Nat(command) => nat::run(command, output).await,
         Command::Bootnode(args) => bootnode::run(args, output).await,
-        Command::Discv4(args) => discv4::run(args, output).await,
-        Command::Discv5(args) => discv5::run(args, output).await,
+        Command::Discv4(args) => discv::v4(args, output).await,
+        Command::Discv5(args) => discv::v5(args, output).await,
         Command::Rlpx(args) => rlpx::run(args, output).await,
         Command::Dns(args) => dns::run(args, output).await,
         Command::Nodeset(args) => nodeset::run(&args, output),

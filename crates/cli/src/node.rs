@@ -27,7 +27,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(config.stdin_stop)?;
-    let started = Node::builder().values(values.clone()).start().await;
+    tokio::pin!(stop);
+    let start = Node::builder().values(values.clone()).start();
+    let Some(started) = operate::unless_stopped(start, &mut stop, *output).await else { return Ok(()) };
     let node = Arc::new(started.map_err(|error| crate::config::named(error, command))?);
     let operated = Arc::clone(&node) as Arc<dyn Operated>;
     let operating = match operate::start(operated, values, settings, reread, *output).await {

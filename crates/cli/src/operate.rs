@@ -1,7 +1,7 @@
 //! What every role does for its operator and its supervisor: sockets for administration, signals, systemd's notices.
 //!
 //! ```text
-//!   SIGTERM, SIGINT, stop      ─▶ goodbye to peers, at most STOP_WITHIN ─▶ exit
+//!   SIGTERM, SIGINT, stop      ─▶ goodbye to peers, at most STOP_WITHIN ─▶ exit, in STOP_ALL whatever happens
 //!   SIGHUP, reload             ─▶ settings read anew, what changed is told
 //!   NOTIFY_SOCKET (systemd)    ◀─ READY, RELOADING, STOPPING, WATCHDOG
 //! ```
@@ -10,6 +10,7 @@ use crate::fail::Fail;
 use crate::output::{self, Output};
 use sd_notify::NotifyState;
 use serde_json::json;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Env;
@@ -29,6 +30,35 @@ const _: () = assert!(
         + output::LAST_LINES.as_millis()
         <= 1_800
 );
+
+/// When the process ends whatever still runs in it: a task that never yields, a disk that does not answer.
+const STOP_ALL: Duration = Duration::from_millis(1_950);
+
+/// Lets the process end in [`STOP_ALL`]. A thread of its own: nothing in the runtime can hold it up.
+fn end_in_time() {
+    std::thread::spawn(|| {
+        std::thread::sleep(STOP_ALL);
+        let _ = writeln!(std::io::stderr(), "switchboard: something did not stop in time and was left");
+        std::process::exit(1);
+    });
+}
+
+/// What was started, or nothing where the process was told to stop before it had started.
+pub(crate) async fn unless_stopped<T>(
+    start: impl Future<Output = T>,
+    stop: impl Future<Output = ()>,
+    output: Output,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stop => {
+            end_in_time();
+            output.told(&json!({"event": "stopped", "in_time": true}), "stopped before it had started");
+            None
+        }
+        started = start => Some(started),
+    }
+}
 
 /// Reads the settings anew, as at the start.
 pub(crate) type Reread = Box<dyn Fn() -> Result<Values, String> + Send + Sync>;
@@ -128,6 +158,7 @@ impl Operating {
 
     /// Stops the role, and then administration, so that whoever asked sees when it is done.
     pub(crate) async fn stop(self, role: impl Future<Output = ()>, output: Output) {
+        end_in_time();
         tell(&[NotifyState::Stopping]);
         self.tasks.iter().for_each(JoinHandle::abort);
         let in_time = timeout(STOP_WITHIN, role).await.is_ok();

@@ -12,6 +12,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use crate::fail::Fail;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -20,6 +22,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 use switchboard_admin::time::rfc3339;
+use tokio::sync::oneshot;
 
 /// Lines that may wait for their reader.
 const QUEUE: usize = 4_096;
@@ -51,6 +54,31 @@ pub(crate) fn never_wait() {
 /// Lines dropped for want of room, or of a reader.
 pub(crate) fn dropped() -> u64 {
     RESULTS.dropped_in_all.load(Ordering::Relaxed)
+}
+
+/// Resolves when whoever read standard output is gone, as after `| head -1`. Never for a file or a terminal.
+pub(crate) async fn reader_gone() {
+    let (end, ended) = oneshot::channel();
+    // A thread of its own that sleeps in the kernel: a file that cannot be polled is none for the runtime's own poller.
+    std::thread::spawn(move || {
+        let stdout = std::io::stdout();
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        loop {
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Ok(_) if watched.iter().any(|fd| fd.revents().intersects(gone)) => {
+                    let _ = end.send(());
+                    break;
+                }
+                Err(Errno::INTR) => {}
+                // It is nothing that has an end.
+                Ok(_) | Err(_) => break,
+            }
+        }
+    });
+    if ended.await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Writes what waits.

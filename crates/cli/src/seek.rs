@@ -3,7 +3,7 @@
 use crate::fail::Fail;
 use crate::node::stop_signal;
 use crate::nodeset::{self, Entry, NodeSet};
-use crate::output::Output;
+use crate::output::{Output, reader_gone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -194,7 +194,7 @@ pub(crate) async fn crawl(
     output: &Output,
 ) -> Result<(), Fail> {
     let env = Env::system().map_err(Fail::job)?;
-    let mut set = match out.exists() {
+    let mut set = match out.exists() && !nodeset::is_stdout(out) {
         true => NodeSet::read(out)?,
         false => NodeSet::default(),
     };
@@ -212,7 +212,7 @@ pub(crate) async fn crawl(
         }
     }
     let Ok(started) = timeout_at(end, start(&known, version, &env)).await else {
-        return set.write(out);
+        return set.give(out, output).map(|_| ());
     };
     let discovery = started?;
     queue.extend(set.nodes.values().filter_map(Entry::node));
@@ -260,11 +260,13 @@ pub(crate) async fn crawl(
     }
     visits.abort_all();
     discovery.stop().await;
-    set.write(out)?;
+    let printed = set.give(out, output)?;
     let nodes = set.nodes.len();
+    let text = format!("{answered} nodes answered, {silent} did not; {nodes} are in {}", nodeset::shown(out));
     output.event(
         &json!({"event": "crawl", "nodes": nodes, "answered": answered, "silent": silent, "eth": speak, "out": out.display().to_string()}),
-        &format!("{answered} nodes answered, {silent} did not; {nodes} are in {}", nodeset::shown(out)),
+        // On standard output the nodes stand alone, so that a program can read them.
+        if printed { "" } else { &text },
     );
     Ok(())
 }
@@ -283,10 +285,12 @@ pub(crate) async fn listen(common: &Common, version: Version, output: &Output) -
         &record,
     );
     let end = tokio::time::sleep_until(end);
-    tokio::pin!(stop, end);
+    let gone = reader_gone();
+    tokio::pin!(stop, end, gone);
     loop {
         tokio::select! {
             () = &mut stop => break,
+            () = &mut gone => break,
             () = &mut end => break,
             event = events.recv() => match event {
                 Ok(switchboard_discv::udp::Event::Added(_, node)) => {

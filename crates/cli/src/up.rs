@@ -215,18 +215,23 @@ struct View {
     output: Output,
 }
 
+/// A bar for each node that receives, as wide as the terminal.
+fn bars(all: &MultiProgress, wire: Kind, nodes: usize) -> Vec<ProgressBar> {
+    let style = ProgressStyle::with_template("{prefix:>14} [{wide_bar}] {pos}/{len} {elapsed}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = |n: usize| {
+        let bar = all.add(ProgressBar::new(1).with_style(style.clone()));
+        bar.set_prefix(format!("{wire} node {n}"));
+        bar
+    };
+    (1..nodes).map(bar).collect()
+}
+
 impl View {
     fn new(wire: Kind, nodes: usize, output: Output) -> Self {
         let bars = output.is_live().then(|| {
             let all = MultiProgress::new();
-            let style = ProgressStyle::with_template("{prefix:>14} [{wide_bar}] {pos}/{len} {elapsed}");
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = |n: usize| {
-                let bar = all.add(ProgressBar::new(1).with_style(style.clone()));
-                bar.set_prefix(format!("{wire} node {n}"));
-                bar
-            };
-            let bars = (1..nodes).map(bar).collect();
+            let bars = bars(&all, wire, nodes);
             (all, bars)
         });
         Self { bars, output }
@@ -291,5 +296,79 @@ fn hash_now(path: &Path) -> std::io::Result<([u8; 32], u64)> {
         }
         hash.update(buffer.get(..n).unwrap_or_default());
         total += n as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicatif::{ProgressDrawTarget, TermLike};
+    use parking_lot::Mutex;
+    use std::io;
+    use std::sync::Arc;
+
+    /// A terminal of so many columns that keeps what is written.
+    #[derive(Debug, Clone)]
+    struct Narrow(u16, Arc<Mutex<String>>);
+
+    impl TermLike for Narrow {
+        fn width(&self) -> u16 {
+            self.0
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            self.write_line("")
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            self.write_line("")
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)?;
+            self.write_str("\n")
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.1.lock().push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.write_str("\r")
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn bars_keep_to_one_line_each_on_60_columns() {
+        let wire = Kind::chosen(&[]).into_iter().next_back().unwrap();
+        let terminal = Narrow(60, Arc::default());
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), 255);
+        let all = MultiProgress::with_draw_target(target);
+        for (n, bar) in bars(&all, wire, 12).iter().enumerate() {
+            bar.set_length(1_000_000_000);
+            bar.set_position(123_456_789 * (n as u64 % 8));
+            bar.tick();
+            bar.abandon();
+        }
+        let shown = terminal.1.lock().clone();
+        let lines: Vec<_> =
+            shown.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        assert!(lines.iter().any(|line| line.contains("node 11") && line.contains("/1000000000")), "{shown}");
+        for line in lines {
+            assert!(line.chars().count() <= 60, "{line:?}");
+        }
     }
 }

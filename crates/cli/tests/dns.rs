@@ -108,6 +108,8 @@ fn a_list_is_signed_served_synced_and_gives_a_node_its_peer() {
     let signed = must(&[&sign[..], &["--out", text(&zone), "--json"]].concat()).event("signed");
     let url = signed["url"].as_str().unwrap();
     assert_eq!(signed["nodes"], 21);
+    let printed = must(&[&sign[..], &["--out", "-"]].concat()).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), json_of(&zone));
     let server = serve(serde_json::from_value(json_of(&zone)).unwrap()).to_string();
 
     // It is read whole, and is the same list again.

@@ -37,6 +37,10 @@ fn devp2p_keys_are_geths() {
     assert!(forms["enr"].as_str().unwrap().starts_with("enr:-"), "{forms:#}");
     assert_eq!(run(&["keygen", "--wire", "devp2p", "--out", text(&key)]).code, 2);
     assert_eq!(std::fs::read_to_string(&key).unwrap(), content, "never overwritten");
+    // On standard output there is nothing but the key.
+    let printed = must(&["keygen", "--wire", "devp2p", "--out", "-"]).stdout;
+    assert!(printed.len() == 65 && printed.trim_end().bytes().all(|b| b.is_ascii_hexdigit()), "{printed}");
+    common::bad(&["keygen", "--wire", "fabric", "--out", "-"], "an organisation is a folder");
     let from_geth = dir.path().join("geth");
     std::fs::write(&from_geth, format!("{content}\n")).unwrap();
     assert_eq!(timeless(id("devp2p", &from_geth)), timeless(forms));

@@ -283,3 +283,14 @@ fn what_strangers_say_reaches_no_terminal() {
         assert_eq!(text.chars().find(acts), None, "{text}");
     }
 }
+
+#[test]
+fn bench_ends_when_its_time_is_over() {
+    let (mut node, ready) =
+        Program::node(&["--wire", "comet", "--listen", "127.0.0.1:0", "--protocol", "bench"]);
+    let to = url(&ready, "comet");
+    let echo = ["bench", "echo", &to, "--count", "1000000000", "--timeout", "1s"];
+    failed(&run(&echo), &echo, 1, "give it more with --timeout");
+    assert_eq!(run(&["bench", "echo", &to, "--count", "3", "--timeout", "60s"]).code, 0);
+    assert_eq!(node.stop(), 0);
+}

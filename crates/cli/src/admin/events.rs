@@ -2,10 +2,10 @@
 
 use super::{At, failed, text};
 use crate::fail::Fail;
-use crate::output::Output;
+use crate::output::{Output, reader_gone};
 use serde_json::Value;
 
-/// Follow what happens in a running node, until Ctrl-C or its end.
+/// Follow what happens in a running node, until Ctrl-C, its end, or the end of whoever reads.
 ///
 /// Example: switchboard events --data ./data --only peer_added,peer_dropped
 #[derive(clap::Args)]
@@ -24,10 +24,15 @@ pub(crate) async fn run(args: &Args, output: &Output) -> Result<(), Fail> {
     let client = args.at.client()?;
     let mut lines = args.at.within(client.follow("/v1/events")).await?;
     let mut left = args.count.unwrap_or(u64::MAX);
+    let gone = reader_gone();
+    tokio::pin!(gone);
     while left > 0 {
-        let Some(told) = lines.next().await.map_err(failed)? else {
-            return Err(Fail::job("the node went away"));
+        let next = tokio::select! {
+            next = lines.next() => next.map_err(failed)?,
+            // Nobody would read the next one: it is not waited for.
+            () = &mut gone => return Ok(()),
         };
+        let Some(told) = next else { return Err(Fail::job("the node went away")) };
         if args.only.is_empty() || args.only.iter().any(|name| told["event"] == name.as_str()) {
             output.event(&told, &words(&told));
             left -= u64::from(told["event"] != "subscribed");

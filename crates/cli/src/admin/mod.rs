@@ -9,23 +9,26 @@ pub(crate) mod status;
 pub(crate) mod stop;
 
 use crate::fail::Fail;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_admin::Token;
 use switchboard_admin::client::{Client, ClientError};
 use tokio::time::timeout;
 
-/// Which node.
+/// Which node, as given.
 #[derive(clap::Args)]
-pub(crate) struct At {
-    /// The node's data folder: it is asked over the socket there.
+struct Given {
+    /// The node's data folder: it is asked over the socket there. Counts over --admin where both are variables.
     #[arg(long, env = "SWITCHBOARD_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// The node's address, as it was given to its own --admin.
-    #[arg(long, env = "SWITCHBOARD_ADMIN", value_name = "IP:PORT", conflicts_with = "data")]
-    admin: Option<SocketAddr>,
+    #[arg(long, env = "SWITCHBOARD_ADMIN", value_name = "IP:PORT")]
+    admin: Option<String>,
     /// File with the token that this address asks for.
     #[arg(long, env = "SWITCHBOARD_ADMIN_TOKEN", value_name = "FILE")]
     admin_token: Option<PathBuf>,
@@ -34,20 +37,79 @@ pub(crate) struct At {
     timeout: Duration,
 }
 
+/// Which node. A flag counts over a variable; of two variables the data folder counts, whose socket asks for no token.
+pub(crate) struct At {
+    given: Given,
+    over_http: bool,
+}
+
+impl clap::FromArgMatches for At {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = Given::from_arg_matches(matches)?;
+        let by_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if by_flag("data") && by_flag("admin") {
+            let text = "--data and --admin both say which node: give one of them";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+        }
+        let over_http = by_flag("admin") || (given.data.is_none() && given.admin.is_some());
+        Ok(Self { given, over_http })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for At {
+    fn augment_args(command: Command) -> Command {
+        Given::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// An address to ask at. A node that serves everywhere is reached on this machine.
+fn address(text: &str) -> Result<SocketAddr, Fail> {
+    if text == "off" {
+        return Err(Fail::usage(
+            "--admin off: there is no HTTP to ask over, give the data folder with --data",
+        ));
+    }
+    let wrong = |_| Fail::usage(format!("--admin {text:?} is not IP:PORT, as in 127.0.0.1:6060"));
+    let mut addr: SocketAddr = text.parse().map_err(wrong)?;
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok(addr)
+}
+
 impl At {
     pub(crate) fn client(&self) -> Result<Client, Fail> {
-        let token = self.admin_token.as_ref().map(|path| {
-            Token::read(path)
-                .map_err(|why| Fail::usage(format!("cannot use --admin-token {}: {why}", path.display())))
-        });
-        let token = token.transpose()?;
-        match (&self.admin, &self.data) {
-            (Some(addr), _) => Ok(Client::at_addr(*addr, token)),
-            (None, Some(folder)) => Ok(Client::at_folder(folder)),
-            (None, None) => {
+        let Given { data, admin, admin_token, .. } = &self.given;
+        match (admin, data) {
+            (Some(text), _) if self.over_http => {
+                let token = admin_token.as_ref().map(|path| {
+                    let path_shown = path.display();
+                    Token::read(path)
+                        .map_err(|why| Fail::usage(format!("cannot use --admin-token {path_shown}: {why}")))
+                });
+                Ok(Client::at_addr(address(text)?, token.transpose()?))
+            }
+            (_, Some(folder)) => Ok(Client::at_folder(folder)),
+            _ => {
                 Err(Fail::usage("which node? give its data folder with --data, or its address with --admin"))
             }
         }
+    }
+
+    /// How long the node may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.given.timeout
     }
 
     /// Asks within the time given.
@@ -58,10 +120,10 @@ impl At {
         let late = |_| {
             Fail::job(format!(
                 "the node does not answer within {:?}: give it more with --timeout",
-                self.timeout
+                self.patience()
             ))
         };
-        timeout(self.timeout, asked).await.map_err(late)?.map_err(failed)
+        timeout(self.patience(), asked).await.map_err(late)?.map_err(failed)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Fail> {

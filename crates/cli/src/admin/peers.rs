@@ -2,7 +2,7 @@
 
 use super::{At, bytes, event, span, text};
 use crate::fail::Fail;
-use crate::output::{Colour, Output};
+use crate::output::{Colour, Output, reader_gone};
 use serde_json::Value;
 use std::fmt::Write;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub(crate) async fn run(args: &Args, output: &Output) -> Result<(), Fail> {
         return Ok(());
     }
     let mut before: Option<Value> = None;
+    let gone = reader_gone();
+    tokio::pin!(gone);
     loop {
         let told = args.at.get("/v1/peers").await?;
         let table =
@@ -52,7 +54,10 @@ pub(crate) async fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             return Ok(());
         }
         before = Some(told);
-        tokio::time::sleep(args.every.max(LEAST)).await;
+        tokio::select! {
+            () = tokio::time::sleep(args.every.max(LEAST)) => {}
+            () = &mut gone => return Ok(()),
+        }
     }
 }
 

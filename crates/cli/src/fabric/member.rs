@@ -59,7 +59,10 @@ pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output)
     output::never_wait();
     // Taken before anything starts, so that no signal is missed.
     let stop = stop_signal(stdin_stop)?;
-    let peer = Arc::new(start(&values, STORES, command).await?);
+    tokio::pin!(stop);
+    let start = start(&values, STORES, command);
+    let Some(started) = operate::unless_stopped(start, &mut stop, *output).await else { return Ok(()) };
+    let peer = Arc::new(started?);
     let operated = Arc::clone(&peer) as Arc<dyn Operated>;
     let operating = match operate::start(operated, values, admin, reread, *output).await {
         Ok(operating) => operating,
