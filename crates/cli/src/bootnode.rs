@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::fail::Fail;
-use crate::node::{either, stop_signal};
+use crate::node::{End, either, stop_signal};
 use crate::operate;
 use crate::output::{self, Output};
 use serde_json::json;
@@ -125,6 +125,6 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
         output.told(&json!({"event": "known", "v4": known[0], "v5": known[1]}), &text);
         node.stop().await;
     };
-    operating.stop(role, *output).await;
+    operating.stop(End::Asked, role, *output).await;
     Ok(())
 }

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             output.told(&value, &format!("{}: {}", service.name, text.join(", ")));
         }
     };
-    operating.stop(role, *output).await;
+    operating.stop(asked, role, *output).await;
     asked.verdict()
 }
 

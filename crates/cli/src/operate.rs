@@ -7,6 +7,7 @@
 //! ```
 
 use crate::fail::Fail;
+use crate::node::End;
 use crate::output::{self, Output};
 use sd_notify::NotifyState;
 use serde_json::json;
@@ -35,11 +36,12 @@ const _: () = assert!(
 const STOP_ALL: Duration = Duration::from_millis(1_950);
 
 /// Lets the process end in [`STOP_ALL`]. A thread of its own: nothing in the runtime can hold it up.
-fn end_in_time() {
-    std::thread::spawn(|| {
+fn end_in_time(end: End) {
+    let code = if end == End::Asked { 0 } else { 1 };
+    std::thread::spawn(move || {
         std::thread::sleep(STOP_ALL);
         let _ = writeln!(std::io::stderr(), "switchboard: something did not stop in time and was left");
-        std::process::exit(1);
+        std::process::exit(code);
     });
 }
 
@@ -52,7 +54,7 @@ pub(crate) async fn unless_stopped<T>(
     tokio::select! {
         biased;
         () = stop => {
-            end_in_time();
+            end_in_time(End::Asked);
             output.told(&json!({"event": "stopped", "in_time": true}), "stopped before it had started");
             None
         }
@@ -157,8 +159,8 @@ impl Operating {
     }
 
     /// Stops the role, and then administration, so that whoever asked sees when it is done.
-    pub(crate) async fn stop(self, role: impl Future<Output = ()>, output: Output) {
-        end_in_time();
+    pub(crate) async fn stop(self, end: End, role: impl Future<Output = ()>, output: Output) {
+        end_in_time(end);
         tell(&[NotifyState::Stopping]);
         self.tasks.iter().for_each(JoinHandle::abort);
         let in_time = timeout(STOP_WITHIN, role).await.is_ok();

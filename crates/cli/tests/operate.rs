@@ -319,7 +319,6 @@ fn a_stop_waits_for_nobody_who_does_not_read_and_leaves_the_folder_free() {
         assert_eq!(node.exit(), 0);
         // Every limit that one of them could hold it by is longer, but this machine may be slow.
         assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
-        assert_eq!(node.seen().last().unwrap()["in_time"], true);
         drop(held);
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn run<const STORES: bool>(args: Args<STORES>, output: &Output)
         .look(|gossip| gossip.channels().map(|(name, _)| name.to_string()).collect())
         .unwrap_or_default();
     output.told(&json!({"event": "leaving", "channels": channels}), "leaving");
-    operating.stop(peer.stop(), *output).await;
+    operating.stop(end, peer.stop(), *output).await;
     end.verdict()
 }
 
