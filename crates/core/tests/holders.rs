@@ -93,10 +93,11 @@ async fn points_and_bans_are_the_holders() {
     let made = hub.ban(Ban::new(Banned::Id(identity(7, 3)), until, "a test")).await.unwrap();
     assert_eq!((made.who, made.seen_as), (holder, Some(identity(7, 3))));
     assert_eq!(dropped(&mut events).await.1.reason, Reason::AccessDenied);
-    dials(&second, &hub).await;
-    assert_eq!(refused(&mut events).await, (Some(identity(7, 1)), Reason::AccessDenied));
+    let fourth = node(&net, 14, (7, 4)).start().await.unwrap();
+    dials(&fourth, &hub).await;
+    assert_eq!(refused(&mut events).await, (Some(identity(7, 4)), Reason::AccessDenied));
     assert_eq!(hub.lift_ban(Banned::Id(identity(7, 3))).await, Ok(true));
-    third.stop().await;
+    finish(&[&third, &fourth]).await;
     let third = node(&net, 12, (7, 2)).start().await.unwrap();
     dials(&third, &hub).await;
     assert_eq!(added(&mut events).await.id(), identity(7, 2));

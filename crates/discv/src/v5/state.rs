@@ -174,7 +174,7 @@ pub struct Counters {
     pub challenges: u64,
     /// Handshakes that others completed.
     pub handshakes: u64,
-    /// Searches that were started.
+    /// Searches that had somebody to ask.
     pub lookups: u64,
 }
 
@@ -552,11 +552,13 @@ impl V5 {
             self.found(goal, target, Err(CallError::Busy));
             return;
         }
-        if lookup.done() {
-            // Nobody to ask: the table is filled first, as soon as it may be.
+        if !lookup.done() {
+            self.counters.lookups += 1;
+        } else if goal != Goal::Random {
+            // Nobody to ask: the table is filled first, as soon as it may be. Searches for random ids wait for its own
+            // time: they are begun again and again while there is nobody.
             self.refresh_at = self.refresh_at.min(now);
         }
-        self.counters.lookups += 1;
         self.serial += 1;
         self.lookups.insert(self.serial, (goal, lookup));
         self.advance(self.serial, now);

@@ -245,6 +245,20 @@ fn the_longest_talk_request_fits_also_when_it_needs_a_handshake() {
 }
 
 #[test]
+fn a_node_that_knows_nobody_sleeps_between_its_searches() {
+    let mut lonely = v5(1);
+    let mut now = Duration::from_secs(1);
+    for _ in 0..20 {
+        lonely.tick(now);
+        assert!(lonely.random_node(now).is_none());
+        let next = lonely.next_wake(now);
+        assert!(next >= now + Duration::from_secs(1), "{now:?} to {next:?}");
+        now = next;
+    }
+    assert_eq!(lonely.counters().lookups, 0);
+}
+
+#[test]
 fn only_allowed_networks_are_used() {
     let config = Config { restrict: vec!["127.0.0.0/24".parse().unwrap()], ..Config::default() };
     let mut a = V5::new(key(1), Arc::new(record(1, 1)), config, [0; 32]);
