@@ -251,7 +251,7 @@ fn a_node_that_knows_nobody_sleeps_between_its_searches() {
     for _ in 0..20 {
         lonely.tick(now);
         assert!(lonely.random_node(now).is_none());
-        let next = lonely.next_wake(now);
+        let next = lonely.next_wake();
         assert!(next >= now + Duration::from_secs(1), "{now:?} to {next:?}");
         now = next;
     }
