@@ -48,7 +48,7 @@ async fn session(place: &Place<'_>, n: usize) -> Switch {
     debug_assert_eq!(kind.name(), place.wire);
     let key = place.folders.get(n).map_or(KeySource::Throwaway, |path| KeySource::File(path.into()));
     let values = Values::default();
-    let built = kind.build(&BuildRequest { values: &values, key: &key, external: None, env: &env });
+    let built = kind.build(&BuildRequest::new(&values, &key, &env));
     let built = built.unwrap_or_else(|e| panic!("{}: {e}", place.wire));
     let bench = kind.bench_client();
     let (protocol, mut drivers) = bench.unwrap_or_else(|| panic!("{} has no bench", place.wire));

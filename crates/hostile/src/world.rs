@@ -140,7 +140,7 @@ impl World {
     /// A wire with a key, whose connections come from an address.
     pub(crate) fn build(&self, kit: &dyn Kit, key: &KeySource, from: Ipv4Addr) -> anyhow::Result<Built> {
         let (values, env) = (Values::default(), self.env(from));
-        Ok(kit.build(&BuildRequest { values: &values, key, external: None, env: &env })?)
+        Ok(kit.build(&BuildRequest::new(&values, key, &env))?)
     }
 }
 
