@@ -41,6 +41,9 @@ const LEAST_ROOM: usize = 16 * 1024;
 /// A buffer of a message that is put together: room for one of 64 KiB with what stands around it.
 const PIECE: usize = 128 * 1024;
 
+/// The first buffer, where the last message there was as long: room for one of 1 MiB, which is then never copied.
+const FIRST: usize = (1 << 20) + 64 * 1024;
+
 /// One receiving channel of the session.
 pub(crate) struct RecvLane {
     pub(crate) wire_id: u64,
@@ -54,7 +57,7 @@ pub(crate) struct RecvLane {
 /// A message that is put together.
 ///
 /// ```text
-///   first buffer: as long as the last message was, doubled while it is short ─ 128 KiB ─▶ further buffers of 128 KiB
+///   first buffer: as long as the last message was (1 MiB), else doubled up to 128 KiB ─▶ further buffers of 128 KiB
 ///   whole: the only buffer as it is, or all of them in one, each given back when it was copied
 /// ```
 /// A long message grows by buffers of one size, so that one that never ends leaves nothing behind but itself.
@@ -101,7 +104,8 @@ impl Partial {
         let wished = if self.before.is_empty() { self.last.max(self.room * 2) } else { PIECE };
         // The limit is that of the whole message.
         let left = limit.saturating_sub(self.len - self.data.len());
-        let wanted = wished.min(PIECE).min(left).max(needed);
+        let most = if self.before.is_empty() && self.room == 0 { FIRST } else { PIECE };
+        let wanted = wished.min(most).min(left).max(needed);
         let room = if ledger.try_take(wanted - self.room) {
             wanted
         } else if ledger.try_take(needed - self.room) {
@@ -142,6 +146,8 @@ pub(crate) struct Reading {
     pub(crate) pace: Pace,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) incomplete: Incomplete,
+    /// A message was given to a protocol since this task last let others run.
+    pub(crate) delivered: bool,
     pub(crate) tap: Option<Arc<dyn Tap>>,
 }
 
@@ -301,14 +307,21 @@ impl Reading {
     }
 
     async fn read_until_end(&mut self) -> End {
+        // Whether the last read gave something at once.
+        let mut flowing = false;
         loop {
             // From here on a message that is whole is on the ledger as such.
             self.ledger.give(std::mem::take(&mut self.intake.counted));
             if let Err(end) = self.drain_buffer().await.and_then(|()| self.account()) {
                 return end;
             }
+            if std::mem::take(&mut flowing) && std::mem::take(&mut self.delivered) {
+                // Bytes come without a pause. Who was given a message would wait for this task to wait, with what is urgent.
+                tokio::task::yield_now().await;
+            }
             let most = self.pace.step(usize::MAX);
             let deadline = self.deadline();
+            let mut waited = false;
             let Self { reader, intake, pulse, .. } = self;
             let read = poll_fn(|cx| {
                 if pulse.is_over() {
@@ -317,7 +330,10 @@ impl Reading {
                 match intake.poll(cx, &mut **reader, most) {
                     Poll::Ready(read) => Poll::Ready(Some(read)),
                     Poll::Pending if pulse.waits(cx) => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
+                    Poll::Pending => {
+                        waited = true;
+                        Poll::Pending
+                    }
                 }
             });
             let read = match deadline {
@@ -327,6 +343,7 @@ impl Reading {
                     Err(_) => return breach("a message was not completed in time"),
                 },
             };
+            flowing = !waited;
             let now = Instant::now();
             match read {
                 // Whoever ended it has said why.
@@ -434,7 +451,8 @@ impl Reading {
     }
 
     /// A message is in its inbox.
-    fn received(&self, lane: usize, bytes: usize) {
+    fn received(&mut self, lane: usize, bytes: usize) {
+        self.delivered = true;
         let inner = &self.peer.inner;
         inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
         let wire_id = self.lanes.get(lane).map(|lane| lane.wire_id);
@@ -443,7 +461,7 @@ impl Reading {
         }
     }
 
-    fn deliver(&self, lane: usize, message: Incoming) -> Result<Step, End> {
+    fn deliver(&mut self, lane: usize, message: Incoming) -> Result<Step, End> {
         let stats = &self.peer.inner.stats;
         let Some(state) = self.lanes.get(lane) else { return Ok(Step::Done) };
         let bytes = message.data.len();

@@ -193,6 +193,7 @@ fn begin(parts: Parts) -> Running {
         pace: Pace::new(rates.recv),
         pulse: Arc::clone(&pulse),
         incomplete: rules.incomplete,
+        delivered: false,
         tap,
     };
     Running {
