@@ -158,7 +158,7 @@ fn searches_find_them_while_packets_are_lost_and_a_run_repeats() {
 }
 
 #[test]
-#[ignore = "takes minutes: by hand, on a quiet machine"]
+#[ignore = "half a minute in release: by hand"]
 #[allow(clippy::print_stdout)] // says what was found
 fn three_hundred_nodes_find_the_nearest_though_every_tenth_packet_is_lost() {
     let mut network = Network::new(300, 10, 11);
