@@ -48,6 +48,8 @@ pub enum Kind {
     Counter,
     /// Grow and shrink.
     Gauge,
+    /// Tell how often something was how large.
+    Histogram,
 }
 
 /// A number that a part of the node tells, for metrics.
@@ -61,23 +63,33 @@ pub struct Figure {
     pub kind: Kind,
     /// Labels, of which only few values exist.
     pub labels: Vec<(&'static str, String)>,
-    /// The number.
+    /// The number; of a histogram the sum.
     pub value: f64,
+    /// Of a histogram: how many within each upper bound and over the one before; the last bound is infinite.
+    pub buckets: Vec<(f64, u64)>,
 }
 
 impl Figure {
     /// A number that only grows.
     #[must_use]
     pub fn counter(name: &str, help: &'static str, value: u64) -> Self {
-        let (name, labels) = (name.to_owned(), Vec::new());
-        Self { name, help, kind: Kind::Counter, labels, value: value as f64 }
+        Self::new(name, help, Kind::Counter, value as f64)
     }
 
     /// A number that grows and shrinks.
     #[must_use]
     pub fn gauge(name: &str, help: &'static str, value: f64) -> Self {
-        let (name, labels) = (name.to_owned(), Vec::new());
-        Self { name, help, kind: Kind::Gauge, labels, value }
+        Self::new(name, help, Kind::Gauge, value)
+    }
+
+    /// How often something was how large: the sum, and how many were within each upper bound and over the one before.
+    #[must_use]
+    pub fn histogram(name: &str, help: &'static str, sum: f64, buckets: Vec<(f64, u64)>) -> Self {
+        Self { buckets, ..Self::new(name, help, Kind::Histogram, sum) }
+    }
+
+    fn new(name: &str, help: &'static str, kind: Kind, value: f64) -> Self {
+        Self { name: name.to_owned(), help, kind, labels: Vec::new(), value, buckets: Vec::new() }
     }
 
     /// With a label. The name and its values must be words of this program or its configuration.

@@ -268,6 +268,7 @@ fn figures(families: &mut Vec<Family>, figures: Vec<crate::control::Figure>) {
         let form = match figure.kind {
             Kind::Counter => Form::Counter,
             Kind::Gauge => Form::Gauge,
+            Kind::Histogram => Form::Histogram,
         };
         let name = format!("{PREFIX}{}", figure.name);
         let at = families.iter().position(|family| family.name == name).unwrap_or_else(|| {
@@ -275,7 +276,11 @@ fn figures(families: &mut Vec<Family>, figures: Vec<crate::control::Figure>) {
             families.len() - 1
         });
         if let Some(family) = families.get_mut(at) {
-            family.points.push((figure.labels, Sample::Number(figure.value)));
+            let sample = match form {
+                Form::Histogram => Sample::Histogram(figure.value, figure.buckets),
+                _ => Sample::Number(figure.value),
+            };
+            family.points.push((figure.labels, sample));
         }
     }
 }

@@ -23,6 +23,13 @@ impl Ours<'_> {
         })
     }
 
+    /// The histograms of this name, with their labels.
+    fn histograms(&self, name: &str) -> Vec<(Labels, Sample)> {
+        let found = self.0.iter().filter(|family| family.name.strip_prefix("switchboard_") == Some(name));
+        let points = found.flat_map(|family| family.points.iter().cloned());
+        points.filter(|(_, sample)| matches!(sample, Sample::Histogram(..))).collect()
+    }
+
     /// The sum of all numbers that have these labels.
     fn sum(&self, name: &str, wanted: &[(&str, &str)]) -> f64 {
         let fits = |labels: &Labels| {
@@ -132,6 +139,22 @@ fn fabric(ours: &Ours<'_>, told: &mut Vec<Family>) {
         for (labels, value) in ours.points(of) {
             family.add(&[("channel", label(labels, "channel"))], value);
         }
+        told.push(family);
+    }
+    for (phase, help) in [
+        ("state_commit", "time it takes to commit blocks"),
+        ("privdata_list_missing", "time it takes to list missing private data"),
+        ("privdata_fetch", "time it takes to fetch missing private data from peers"),
+        ("privdata_commit_block", "time it takes to commit private data and the blocks"),
+        ("privdata_purge", "time it takes to purge private data"),
+        ("privdata_send", "time it takes to send missing private data"),
+        ("privdata_reconciliation", "time it takes for reconciliation to complete"),
+        ("privdata_pull", "time it takes to pull a missing private data element"),
+        ("privdata_retrieve", "time it takes to retrieve private data from the ledger"),
+    ] {
+        let help = format!("As in Fabric: {help}, in seconds");
+        let mut family = Family::new(Form::Histogram, &format!("gossip_{phase}_duration"), &help);
+        family.points = ours.histograms(&format!("gossip_{phase}_seconds"));
         told.push(family);
     }
 }

@@ -15,7 +15,10 @@ fn text(names: Names, open: bool) -> String {
     }
     let mut lag = Family::new(Form::Histogram, "switchboard_event_loop_lag_seconds", "Lag");
     lag.points.push((Vec::new(), Sample::Histogram(1.5, vec![(0.1, 3), (1.0, 2), (f64::INFINITY, 1)])));
-    let mut families = vec![peers, bytes, lag];
+    let mut commits = Family::new(Form::Histogram, "switchboard_gossip_state_commit_seconds", "Commits");
+    let labels = vec![("channel", "mychannel".to_owned())];
+    commits.points.push((labels, Sample::Histogram(0.5, vec![(0.1, 4), (f64::INFINITY, 1)])));
+    let mut families = vec![peers, bytes, lag, commits];
     if names == Names::Native {
         families.extend(native::all(&families));
     }
@@ -52,6 +55,8 @@ fn well_known_names_stand_beside_ours_without_peers() {
         "cometbft_p2p_peers 3.0",
         "cometbft_p2p_peer_receive_bytes_total{chID=\"0x22\"} 20.0",
         "gossip_comm_messages_sent 0.0",
+        "gossip_state_commit_duration_bucket{le=\"0.1\",channel=\"mychannel\"} 4",
+        "gossip_state_commit_duration_count{channel=\"mychannel\"} 5",
         "switchboard_peers{wire=\"devp2p\",direction=\"outbound\"} 1.0",
     ] {
         assert!(text.lines().any(|found| found == line), "no {line} in {text}");

@@ -26,7 +26,8 @@ impl From<Gauge> for Figure {
     fn from(gauge: Gauge) -> Self {
         let Gauge { name, help, grows, labels, value } = gauge;
         let kind = if grows { Kind::Counter } else { Kind::Gauge };
-        Self { name: name.to_owned(), help, kind, labels, value }
+        let buckets = Vec::new();
+        Self { name: name.to_owned(), help, kind, labels, value, buckets }
     }
 }
 
