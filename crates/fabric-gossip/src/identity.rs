@@ -116,6 +116,9 @@ impl IdentityStore {
         }
         host.crypto.validate_identity(identity, now.wall).map_err(|why| IdentityRefusal::Invalid(why.0))?;
         let org = host.advisor.org_by_peer_identity(identity).ok_or(IdentityRefusal::NoOrg)?;
+        // One text for our own organisation, so that its members are told apart from others without reading it.
+        let own_org = self.known.get(&self.own).map(|known| &known.org);
+        let org = own_org.filter(|own| **own == org).cloned().unwrap_or(org);
         if self.known.len() >= self.capacity {
             let own = self.own;
             let oldest = self.known.iter().filter(|(id, _)| **id != own).min_by_key(|(_, known)| known.used);

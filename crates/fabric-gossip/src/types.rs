@@ -20,10 +20,10 @@ pub const MAX_ORG: usize = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PkiId(pub [u8; 32]);
 
-/// By its bytes. The first eight nearly always decide, and maps by PKI-ID are looked up for every message.
+/// By its bytes, eight at a time: maps by PKI-ID are looked up for every message.
 impl Ord for PkiId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.head().cmp(&other.head()).then_with(|| self.0.cmp(&other.0))
+        self.words().cmp(&other.words())
     }
 }
 
@@ -44,6 +44,16 @@ impl PkiId {
     #[must_use]
     pub fn to_bytes(self) -> Bytes {
         Bytes::copy_from_slice(&self.0)
+    }
+
+    /// Its bytes as numbers that are in the same order.
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks::<8>();
+        let mut numbers = [0; 4];
+        for (number, word) in numbers.iter_mut().zip(words) {
+            *number = u64::from_be_bytes(*word);
+        }
+        numbers
     }
 
     /// Its first eight bytes as a number: equally spread, for orders that all nodes agree on.
@@ -97,8 +107,15 @@ impl fmt::Debug for Endpoint {
 }
 
 /// An organisation: its MSP id.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord, Hash)]
 pub struct Org(Arc<str>);
+
+/// By the text, which need not be looked at where it is the same one: see `IdentityStore::put`.
+impl PartialEq for Org {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
 
 impl Org {
     /// An MSP id; `None` when it is empty or too long.
