@@ -410,6 +410,16 @@ impl BlockStore for DiskLedger {
         read().map_err(|error| self.storage(&error))
     }
 
+    fn has_private(&self, from: u64, to: u64) -> Result<bool, LedgerError> {
+        let read = || -> Redb<bool> {
+            let private = self.read()?.open_table(PRIVATE).map_err(boxed)?;
+            let mut of =
+                private.range((from, 0, "", "")..(to.saturating_add(1), 0, "", "")).map_err(boxed)?;
+            Ok(of.next().is_some())
+        };
+        read().map_err(|error| self.storage(&error))
+    }
+
     fn missing(&self, below: u64, blocks: usize) -> Result<Vec<Missing>, LedgerError> {
         self.read_missing(below, blocks).map_err(|error| self.storage(&error))
     }

@@ -131,6 +131,7 @@ fn private_data_is_stored_with_its_block_reconciled_and_ends() {
         ledger.append(&others).unwrap();
         assert_eq!(ledger.private_of(1).unwrap(), [(slot(1), set(1))]);
         assert_eq!(ledger.private_of(2).unwrap(), []);
+        assert!(ledger.has_private(1, 2).unwrap() && ledger.has_private(0, u64::MAX).unwrap());
         assert_eq!(ledger.missing(u64::MAX, 10).unwrap(), [missing(3), missing(2)], "newest first");
         assert_eq!(ledger.missing(u64::MAX, 1).unwrap(), [missing(3)]);
         assert_eq!(ledger.missing(3, 10).unwrap(), [missing(2)]);

@@ -121,6 +121,15 @@ pub trait BlockStore: Send + Sync {
     /// [`LedgerError::Storage`].
     fn private_of(&self, block: u64) -> Result<Vec<(Slot, Bytes)>, LedgerError>;
 
+    /// Whether any of the blocks `from ..= to` may have private sets: spares looking at each.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    fn has_private(&self, from: u64, to: u64) -> Result<bool, LedgerError> {
+        let _ = (from, to);
+        Ok(true)
+    }
+
     /// What is missing in blocks below `below`, newest first, of at most `blocks` blocks.
     ///
     /// # Errors

@@ -46,8 +46,9 @@ pub fn answer(
 ) -> Result<SignedMessage, LedgerError> {
     let mut payloads = Vec::new();
     let mut bytes = 0;
+    let any = store.has_private(serve.start, serve.end)?;
     for (number, block) in store.range(serve.start, serve.end, MAX_ANSWER)? {
-        let mut sets = store.private_of(number)?;
+        let mut sets = if any { store.private_of(number)? } else { Vec::new() };
         sets.retain(|(slot, _)| may_have(slot));
         let private_data = items(sets);
         bytes += block.len() + private_data.iter().map(Bytes::len).sum::<usize>();

@@ -7,8 +7,8 @@ use crate::types::{PkiId, StreamId};
 use bytes::Bytes;
 use switchboard_fabric::message::Payload;
 
-/// Blocks held or asked for ahead of the one that comes next.
-pub const WINDOW: u64 = 512;
+/// Blocks held or asked for ahead of the one that comes next: two commits, so that one fills while the other is written.
+pub const WINDOW: u64 = 2_048;
 /// Bytes of blocks held or asked for.
 pub const MEMORY: usize = 64 << 20;
 /// Batches asked of one peer at once.
@@ -17,8 +17,8 @@ pub const PER_PEER: usize = 4;
 pub const MAX_PEERS: usize = 4_096;
 /// Batches that were given up and may still come.
 pub const MAX_LATE: usize = 64;
-/// Blocks of one commit.
-pub const COMMIT_GROUP: usize = 64;
+/// Blocks of one commit. A commit waits for the disk twice, whatever it holds; catching up is as fast as it is large.
+pub const COMMIT_GROUP: usize = 1_024;
 /// Bytes of blocks of one commit, but for one block that is longer.
 pub const COMMIT_BYTES: usize = 16 << 20;
 /// How far behind a peer without state transfer is warned (fabric gossip/state/state.go, stragglerWarningThreshold).
