@@ -38,6 +38,9 @@
 //! | `IsLeader`, `Yield`, the callback | [`Gossip::leader`], [`Gossip::yield_leadership`], [`Event::Leader`] |
 //! | comm's `PresumedDead`, `IdentitySwitch` | [`Input::PresumedDead`], [`Input::IdentitySwitch`] |
 //! | comm's `Probe`, `Handshake`, `CloseConn` | [`Action::Ping`], [`Action::Handshake`], [`Action::Close`] |
+//! | comm's `Send`, `SendWithAck`, `Accept`, `GetPKIid` | [`Action::Send`], [`Action::SendWithAck`], [`Input::Received`], [`Gossip::pki_id`] |
+//! | discovery's `Lookup`, `Self`, `GetMembership` | [`Gossip::member`], [`Gossip::self_info`], [`Gossip::peers`] and [`Gossip::dead_peers`] |
+//! | discovery's `Connect`, `InitiateSync` | bootstrap peers of [`Config`], anchors of [`JoinConfig`]; membership asks by itself |
 //!
 //! The tables of [`election`], [`state`] and [`privdata`] name their methods one by one; this one those that join them to a ledger.
 //!
@@ -52,7 +55,7 @@
 //! | privdata's `Committer`: `CommitPvtDataOfOldBlocks`, `GetMissingPvtDataTracker` | [`ledger::BlockStore`]: `reconcile`, `missing` |
 //! | privdata's `TransientStore`: `Persist`, `GetTxPvtRWSetByTxid`, `PurgeByTxids`, `PurgeByHeight` | [`ledger::BlockStore`]: `put_transient`, `transient_of`, [`ledger::Commit::served`], `purge_transient` |
 //! | `CollectionStore`, `AccessPolicy`, `CollectionAccessFactory` | [`privdata::Collections`], [`privdata::Collection::admits`], [`shell::ChannelJob::define`] |
-//! | metrics of the three | [`shell::ChannelJob::figures`], [`Event::Leader`] |
+//! | metrics of the three | [`shell::ChannelJob::figures`] with [`shell::Durations`], [`Event::Leader`], [`Gossip::deaths`], [`shell::Shell::load`] |
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
@@ -80,7 +83,7 @@ pub mod types;
 pub use actions::{Action, Actions, CloseReason, Event};
 pub use config::Config;
 pub use host::{ChannelPolicy, CryptoService, Host, JoinConfig, Refusal, SecurityAdvisor};
-pub use membership::SelfInfo;
+pub use membership::{Deaths, SelfInfo};
 pub use peer::{Gossip, Input, Setup};
 pub use signed::SignedMessage;
 pub use types::{Channel, Endpoint, Member, Now, Org, PkiId, Remote, Stamp, StreamId, Ticket};

@@ -12,6 +12,9 @@
 //! (fabric gossip/discovery/discovery_impl.go) An alive message is signed by its member and travels as it came; its secret part, with the
 //! endpoint inside the organisation, is taken off for others. [`disclose`] says who may see whom.
 //!
+//! Go buries a member as soon as one dial fails. Here one that was heard of while it was dialled lives on: where many nodes meet at
+//! once, handshakes run out of time between members that are well, and each false death closes a session and makes another.
+//!
 //! Limits: [`MAX_MEMBERS`] members, more are refused; [`MAX_ELEMENTS`] elements looked at per answer; only an answer that was asked for is
 //! read; [`MAX_PINGS`] dead members pinged per round; [`REQUESTS`] membership requests answered per peer at once, then one per
 //! [`REQUEST_EVERY`]; [`connect::MAX_CONNECTING`] bootstrap and anchor peers tried at a time.
@@ -69,6 +72,16 @@ struct Entry {
     standing: Standing,
 }
 
+/// How often members were thought dead, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Deaths {
+    /// Nothing was heard of them for `aliveExpirationTimeout`.
+    pub silent: u64,
+    /// They could not be reached, and nothing was heard of them meanwhile.
+    pub unreachable: u64,
+}
+
 /// Where this node is reached.
 #[derive(Debug, Clone)]
 pub struct SelfInfo {
@@ -104,6 +117,7 @@ pub(crate) struct Membership {
     next_sync: Duration,
     next_ticket: u64,
     announced: bool,
+    pub(crate) deaths: Deaths,
     /// A peer that told of members whose identities are not known here.
     pub(crate) identities_wanted: Option<PkiId>,
 }
@@ -153,6 +167,7 @@ impl Membership {
             next_sync: mono,
             next_ticket: 0,
             announced: false,
+            deaths: Deaths::default(),
             identities_wanted: None,
         }
     }
@@ -343,9 +358,11 @@ impl Membership {
         }
     }
 
-    /// A connection broke and could not be made again.
-    pub(crate) fn presume_dead(&mut self, id: &PkiId, cx: &mut Cx<'_>) {
-        if self.is_alive(id) {
+    /// A connection broke and could not be made again, tried since then.
+    pub(crate) fn presume_dead(&mut self, id: &PkiId, since: Duration, cx: &mut Cx<'_>) {
+        let heard = self.members.get(id).is_some_and(|entry| entry.seen > since);
+        if self.is_alive(id) && !heard {
+            self.deaths.unreachable += 1;
             self.bury(*id, cx);
         }
     }
@@ -403,6 +420,7 @@ impl Membership {
         };
         let silent: Vec<_> = self.alive.iter().filter(silent).copied().collect();
         for id in silent {
+            self.deaths.silent += 1;
             self.bury(id, cx);
         }
         let forget = cx.config.alive_expiration_timeout * cx.config.msg_expiration_factor;

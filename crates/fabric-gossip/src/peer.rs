@@ -76,8 +76,14 @@ pub enum Input {
         /// What the others said.
         nacks: Vec<String>,
     },
-    /// A connection broke, or could not be made.
-    PresumedDead(PkiId),
+    /// A connection broke, or could not be made. Whoever was heard of since is not dead: it is we that do not reach it, or a machine
+    /// too busy for a handshake.
+    PresumedDead {
+        /// With whom.
+        pki_id: PkiId,
+        /// When that was tried, in the time of [`Now::mono`].
+        since: Duration,
+    },
     /// A peer that was expected under this PKI-ID came with another one of its organisation.
     IdentitySwitch(PkiId),
     /// The time of [`Gossip::wake`] has come.
@@ -211,7 +217,9 @@ impl Gossip {
                 let nacks = nacks.iter().map(|nack| switchboard::text::printable(nack)).collect();
                 out.tell(Event::Acked { ticket, acks, nacks });
             }
-            Input::PresumedDead(id) => self.members.presume_dead(&id, &mut cx!(self, now, out)),
+            Input::PresumedDead { pki_id, since } => {
+                self.members.presume_dead(&pki_id, since, &mut cx!(self, now, out));
+            }
             Input::IdentitySwitch(old) => self.purge(old, "replaced by another identity", now, out),
             Input::Tick => {}
         }

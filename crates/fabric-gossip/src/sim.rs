@@ -13,8 +13,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
-use std::hash::Hasher;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use switchboard_fabric::message::{Content, Payload};
@@ -116,17 +116,18 @@ pub(crate) fn join_config(orgs: &[&str]) -> JoinConfig {
     JoinConfig { sequence: 1, orgs }
 }
 
+/// Small, as the queue moves it about: what is rare is boxed.
 #[derive(Debug)]
 enum Happening {
     Deliver {
-        from: PkiId,
+        from: usize,
         stream: StreamId,
         message: SignedMessage,
     },
-    Input(Input),
+    Input(Box<Input>),
     Wake,
     /// For the node's ledger.
-    Kept(state::Input),
+    Kept(Box<state::Input>),
     KeptWake,
 }
 
@@ -193,30 +194,62 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     queue: BinaryHeap<Reverse<Due>>,
     next: u64,
-    // Looked up only: their order is never seen.
-    by_id: HashMap<PkiId, usize>,
-    connected: HashSet<(usize, usize)>,
+    // Looked up only: its order is never seen.
+    by_id: HashMap<PkiId, usize, BuildHasherDefault<Head>>,
+    /// Who has a connection with whom, both ways.
+    connected: Vec<Vec<bool>>,
     rng: ChaCha12Rng,
     pub(crate) loss: f64,
     pub(crate) revoked: Arc<Mutex<BTreeSet<PkiId>>>,
-    /// Messages delivered, by content.
-    pub(crate) sent: BTreeMap<&'static str, u64>,
+    /// Messages delivered, by content as in [`CONTENTS`].
+    sent: [u64; CONTENTS.len()],
     pub(crate) keep_events: bool,
     pub(crate) audit: u64,
 }
 
-fn content_name(message: &SignedMessage) -> &'static str {
+/// The first eight bytes of a PKI-ID, which is a hash already.
+#[derive(Default)]
+struct Head(u64);
+
+impl Hasher for Head {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+}
+
+/// Contents that are counted.
+const CONTENTS: [&str; 10] = [
+    "alive",
+    "mem_req",
+    "mem_res",
+    "block",
+    "state_info",
+    "leadership",
+    "state request",
+    "state response",
+    "state_info pull",
+    "pull",
+];
+
+/// Its place in [`CONTENTS`].
+fn content_place(message: &SignedMessage) -> usize {
     match message.content() {
-        Some(Content::AliveMsg(_)) => "alive",
-        Some(Content::MemReq(_)) => "mem_req",
-        Some(Content::MemRes(_)) => "mem_res",
-        Some(Content::DataMsg(_)) => "block",
-        Some(Content::StateInfo(_)) => "state_info",
-        Some(Content::LeadershipMsg(_)) => "leadership",
-        Some(Content::StateRequest(_)) => "state request",
-        Some(Content::StateResponse(_)) => "state response",
-        Some(Content::StateSnapshot(_) | Content::StateInfoPullReq(_)) => "state_info pull",
-        _ => "pull",
+        Some(Content::AliveMsg(_)) => 0,
+        Some(Content::MemReq(_)) => 1,
+        Some(Content::MemRes(_)) => 2,
+        Some(Content::DataMsg(_)) => 3,
+        Some(Content::StateInfo(_)) => 4,
+        Some(Content::LeadershipMsg(_)) => 5,
+        Some(Content::StateRequest(_)) => 6,
+        Some(Content::StateResponse(_)) => 7,
+        Some(Content::StateSnapshot(_) | Content::StateInfoPullReq(_)) => 8,
+        _ => 9,
     }
 }
 
@@ -227,12 +260,12 @@ impl World {
             nodes: Vec::new(),
             queue: BinaryHeap::new(),
             next: 0,
-            by_id: HashMap::new(),
-            connected: HashSet::new(),
+            by_id: HashMap::default(),
+            connected: Vec::new(),
             rng: ChaCha12Rng::seed_from_u64(seed),
             loss: 0.0,
             revoked: Arc::default(),
-            sent: BTreeMap::new(),
+            sent: [0; CONTENTS.len()],
             keep_events: true,
             audit: 0,
         }
@@ -259,6 +292,8 @@ impl World {
             Setup { host: host(&identity, &self.revoked), config, identity: identity.clone(), info, seed };
         let gossip = Gossip::new(setup, self.time()).unwrap();
         self.by_id.insert(gossip.pki_id(), index);
+        self.connected.iter_mut().for_each(|with| with.push(false));
+        self.connected.push(vec![false; index + 1]);
         self.nodes.push(Node {
             gossip,
             identity,
@@ -296,10 +331,10 @@ impl World {
     /// Authenticates both sides, once per connection.
     fn connect(&mut self, a: usize, b: usize) -> bool {
         if !self.reaches(a, b) {
-            self.connected.remove(&(a.min(b), a.max(b)));
+            self.set_connected(a, b, false);
             return false;
         }
-        if self.connected.contains(&(a.min(b), a.max(b))) {
+        if self.connected[a][b] {
             return true;
         }
         let now = self.time();
@@ -307,22 +342,27 @@ impl World {
         let ok = self.nodes[b].gossip.authenticated(pki_id(&ia), &ia, now).is_ok()
             && self.nodes[a].gossip.authenticated(pki_id(&ib), &ib, now).is_ok();
         if ok {
-            self.connected.insert((a.min(b), a.max(b)));
+            self.set_connected(a, b, true);
         }
         ok
+    }
+
+    fn set_connected(&mut self, a: usize, b: usize, connected: bool) {
+        self.connected[a][b] = connected;
+        self.connected[b][a] = connected;
     }
 
     fn send(&mut self, from: usize, to: PkiId, message: SignedMessage) {
         let latency = self.latency();
         let target = self.by_id.get(&to).copied();
         let Some(target) = target.filter(|t| *t != from).filter(|t| self.connect(from, *t)) else {
-            return self.push(self.now + latency, from, Happening::Input(Input::PresumedDead(to)));
+            let input = Box::new(Input::PresumedDead { pki_id: to, since: self.now });
+            return self.push(self.now + latency, from, Happening::Input(input));
         };
-        *self.sent.entry(content_name(&message)).or_default() += 1;
+        self.sent[content_place(&message)] += 1;
         if self.loss > 0.0 && (self.rng.next_u64() as f64) < self.loss * u64::MAX as f64 {
             return;
         }
-        let from = self.id(from);
         let stream = StreamId(self.next);
         self.push(self.now + latency, target, Happening::Deliver { from, stream, message });
     }
@@ -339,23 +379,23 @@ impl World {
                     let result = found.map(|n| (self.id(n), self.nodes[n].identity.clone()));
                     let result = result.ok_or_else(|| "connection refused".to_owned());
                     let at = self.now + self.latency();
-                    self.push(at, node, Happening::Input(Input::Handshaken { ticket, result }));
+                    self.push(at, node, Happening::Input(Box::new(Input::Handshaken { ticket, result })));
                 }
                 Action::Ping { ticket, to } => {
                     let target = self.by_id.get(&to.pki_id).copied();
                     let answered = target.is_some_and(|t| self.reaches(node, t));
                     let at = self.now + self.latency();
-                    self.push(at, node, Happening::Input(Input::Ponged { ticket, answered }));
+                    self.push(at, node, Happening::Input(Box::new(Input::Ponged { ticket, answered })));
                 }
                 Action::Close { pki_id, .. } => {
                     if let Some(peer) = self.by_id.get(&pki_id).copied() {
-                        self.connected.remove(&(node.min(peer), node.max(peer)));
+                        self.set_connected(node, peer, false);
                     }
                 }
                 Action::SendWithAck { ticket, to, .. } => {
                     let acks = to.len();
                     let acked = Input::Acked { ticket, acks, nacks: vec![] };
-                    self.push(self.now, node, Happening::Input(acked));
+                    self.push(self.now, node, Happening::Input(Box::new(acked)));
                 }
                 Action::Tell(event) => {
                     if let Event::Block { payload, .. } = &event {
@@ -418,7 +458,7 @@ impl World {
             Event::MemberDead(member) => state::Input::PeerGone(member.pki_id),
             _ => return,
         };
-        self.push(self.now, node, Happening::Kept(input));
+        self.push(self.now, node, Happening::Kept(Box::new(input)));
     }
 
     /// Gives something to a node's ledger and does what it asks for.
@@ -435,12 +475,12 @@ impl World {
                 state::Action::Serve(serve) => {
                     let message = state::answer(&channel(), &serve, &kept.store, |_| true).unwrap();
                     self.send(node, serve.to, message);
-                    self.push(self.now, node, Happening::Kept(state::Input::Served));
+                    self.push(self.now, node, Happening::Kept(Box::new(state::Input::Served)));
                 }
                 state::Action::Commit(ready) => {
                     let commits: Vec<_> = ready.into_iter().map(|ready| Commit::of(ready.block)).collect();
                     kept.store.append(&commits).unwrap();
-                    self.push(self.now + COMMIT, node, Happening::Kept(state::Input::Committed));
+                    self.push(self.now + COMMIT, node, Happening::Kept(Box::new(state::Input::Committed)));
                 }
                 state::Action::Height(height) => {
                     self.with(node, |gossip, _, _| gossip.update_ledger_height(&channel(), height));
@@ -486,7 +526,7 @@ impl World {
             }
             let input = match what {
                 Happening::Kept(input) => {
-                    self.keep(node, input);
+                    self.keep(node, *input);
                     continue;
                 }
                 Happening::KeptWake => {
@@ -502,8 +542,10 @@ impl World {
                     self.nodes[node].wake = None;
                     Input::Tick
                 }
-                Happening::Deliver { from, stream, message } => Input::Received { from, stream, message },
-                Happening::Input(input) => input,
+                Happening::Deliver { from, stream, message } => {
+                    Input::Received { from: self.id(from), stream, message }
+                }
+                Happening::Input(input) => *input,
             };
             self.audit = self.audit.rotate_left(5) ^ (at.as_nanos() as u64) ^ ((node as u64) << 48);
             let mut out = Actions::default();
@@ -547,7 +589,12 @@ impl World {
     }
 
     pub(crate) fn total_sent(&self) -> u64 {
-        self.sent.values().sum()
+        self.sent.iter().sum()
+    }
+
+    /// Messages delivered, by content.
+    pub(crate) fn sent(&self) -> BTreeMap<&'static str, u64> {
+        CONTENTS.into_iter().zip(self.sent).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::channel::{ChannelState, StateView};
 use crate::dissemination::select;
 use crate::host::JoinConfig;
 use crate::identity::Known;
-use crate::membership::{ConnectKind, SelfInfo, Standing};
+use crate::membership::{ConnectKind, Deaths, SelfInfo, Standing};
 use crate::signed::SignedMessage;
 use crate::types::{Channel, Endpoint, Member, Now, Org, PkiId, Remote, Ticket};
 use bytes::Bytes;
@@ -341,6 +341,12 @@ impl Gossip {
     /// How often messages were refused, by reason.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.refusals.counts.iter().map(|(why, count)| (*why, *count))
+    }
+
+    /// How often members were thought dead.
+    #[must_use]
+    pub fn deaths(&self) -> Deaths {
+        self.members.deaths
     }
 
     /// Messages that were not gossiped because too many waited.

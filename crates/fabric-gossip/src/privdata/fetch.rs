@@ -90,6 +90,8 @@ pub(crate) struct Fetch {
     asked: BTreeMap<u64, Asked>,
     found: Vec<(Slot, Bytes)>,
     deadline: Duration,
+    /// Since when peers are asked, if any was.
+    asking: Option<Duration>,
     rest_until: Option<Duration>,
     /// Whether it goes round again when all were asked.
     again: bool,
@@ -100,7 +102,21 @@ impl Fetch {
     pub(crate) fn new(wants: Vec<Want>, again: bool, deadline: Duration, margin: u64) -> Self {
         let entry = |want: Want| (want.slot.clone(), Open { want, tried: BTreeSet::new(), asked: false });
         let open = wants.into_iter().map(entry).collect();
-        Self { open, asked: BTreeMap::new(), found: Vec::new(), deadline, rest_until: None, again, margin }
+        Self {
+            open,
+            asked: BTreeMap::new(),
+            found: Vec::new(),
+            deadline,
+            asking: None,
+            rest_until: None,
+            again,
+            margin,
+        }
+    }
+
+    /// Since when peers are asked; `None` while nobody was.
+    pub(crate) fn asking(&self) -> Option<Duration> {
+        self.asking
     }
 
     /// What was found so far.
@@ -171,6 +187,9 @@ impl Fetch {
                 self.asked.insert(nonce, Asked { peer: to, slots, until });
                 requests.push(Request { to, nonce, digests });
             }
+        }
+        if !requests.is_empty() {
+            self.asking.get_or_insert(now);
         }
         if self.asked.is_empty() {
             let lost = self.open.values().all(|open| self.is_lost(&open.want, peers));

@@ -24,6 +24,7 @@
 //! | `puller.fetch`, `FetchReconciledItems` | [`Action::Send`], [`Input::Message`] |
 //! | `puller.handleRequest`, `DataRetriever.CollectionRWSet` | [`Action::Serve`], [`answer`] |
 //! | `Reconciler.Start`, `Stop` | [`Input::Tick`], [`Action::Reconcile`]; drop it |
+//! | its metrics | [`Action::Pulled`], [`Action::Reconciled`]; the other phases are timed by [`crate::shell::Durations`] |
 //! | `CollectionAccessFactory`, `CollectionStore` | [`Collections`], [`Collection::admits`] |
 //!
 //! Limits: those of [`collections`], [`policy`], [`rwset`], the transient store's; [`MAX_DIGESTS`] digests of a request,

@@ -44,6 +44,8 @@ pub struct PrivateData {
     /// Below which block the reconciler looks next; `None` between two passes.
     below: Option<u64>,
     next_pass: Option<Duration>,
+    /// Since when the pass under way goes on.
+    pass_since: Option<Duration>,
     requests: VecDeque<Serve>,
     serving: bool,
     figures: Figures,
@@ -71,6 +73,7 @@ impl PrivateData {
             reconciling: None,
             below: None,
             next_pass: None,
+            pass_since: None,
             requests: VecDeque::new(),
             serving: false,
             figures: Figures::default(),
@@ -423,6 +426,7 @@ impl PrivateData {
             self.gathering = Some((gathering, fetch));
             return self.send(requests, out);
         }
+        out.extend(fetch.asking().map(|since| Action::Pulled(now.mono.saturating_sub(since))));
         let Gathered { commits, missing, here: came } = gathering.finish();
         out.extend(came.iter().map(|(slot, tx_id, source)| here(slot, tx_id, *source)));
         for (block, count) in missing {
@@ -459,6 +463,7 @@ impl PrivateData {
             self.next_pass = Some(now.mono.saturating_add(options.reconcile_sleep_interval));
             if self.reconciling.is_none() && self.below.is_none() {
                 self.below = Some(u64::MAX);
+                self.pass_since = Some(now.mono);
             }
         }
         for _ in 0..BATCHES_AT_ONCE {
@@ -469,7 +474,11 @@ impl PrivateData {
                 self.send(requests, out);
                 return Ok(());
             }
-            let Some(below) = self.below else { return Ok(()) };
+            let Some(below) = self.below else {
+                let since = self.pass_since.take();
+                out.extend(since.map(|since| Action::Reconciled(now.mono.saturating_sub(since))));
+                return Ok(());
+            };
             let options = &self.options.pvt_data;
             let missing = store.missing(below, options.reconcile_batch_size.max(1))?;
             self.below = missing.iter().map(|missing| missing.slot.block).min();

@@ -215,6 +215,10 @@ pub enum Action {
         /// How it came.
         source: Source,
     },
+    /// Private data for blocks that are next was asked of peers, for so long.
+    Pulled(Duration),
+    /// The reconciler looked at all that is missing, in so much time.
+    Reconciled(Duration),
     /// A block is committed without private sets that this peer should have.
     Missing {
         /// The block.

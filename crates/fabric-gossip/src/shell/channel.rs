@@ -9,7 +9,9 @@
 //!
 //! Limits: [`MAX_INPUTS`] inputs wait; more are dropped and counted, and asked for again by the protocols themselves.
 
-use super::node::{Shell, ShellEvent, StateSaid, bounded};
+use super::durations::{Durations, Times};
+use super::events::{ShellEvent, StateSaid};
+use super::node::{Shell, bounded};
 use super::{private_source, source};
 use crate::block::{Block, BlockFolder, Verifier};
 use crate::config::Config;
@@ -69,11 +71,15 @@ pub(super) enum JobInput {
     Push { tx_id: String, sets: Vec<PrivateSet>, height: u64, reply: PushReply },
     Define { namespace: String, collections: Vec<Collection>, reply: DefineReply },
     Acked { ticket: u64, result: Result<(), Unacked> },
-    Stored { told: Vec<(u64, [u8; 32])>, took: Duration, result: Result<(), LedgerError> },
+    Stored { told: Vec<(u64, [u8; 32])>, result: Result<(), LedgerError> },
+    Took(Measure, Duration),
     StateServed { to: PkiId, stream: StreamId, message: Option<SignedMessage> },
     PrivateServed { to: PkiId, stream: StreamId, message: Option<SignedMessage> },
     Failed(LedgerError),
 }
+
+/// Which duration something counts as.
+pub(super) type Measure = fn(&mut Durations) -> &mut Times;
 
 /// Where the result of a push goes.
 pub(super) type PushReply = oneshot::Sender<Result<Vec<usize>, PushFault>>;
@@ -100,10 +106,8 @@ pub struct ChannelFigures {
     pub highest: u64,
     /// Blocks that wait for an earlier one.
     pub buffered: usize,
-    /// Commits, of one block or several.
-    pub commits: u64,
-    /// How long they took, together.
-    pub committing: Duration,
+    /// How long what took.
+    pub durations: Durations,
     /// What state transfer did.
     pub state: state::Figures,
     /// What private data did.
@@ -256,8 +260,11 @@ struct Task {
     rng: ChaCha12Rng,
     height: watch::Sender<u64>,
     figures: watch::Sender<ChannelFigures>,
-    /// Commits and the time they took.
-    committed: (u64, Duration),
+    durations: Durations,
+    /// Since when blocks are on their way to the disk.
+    committing: Option<Instant>,
+    /// Since when their private data is asked of peers.
+    fetching: Option<Instant>,
     back: mpsc::WeakSender<JobInput>,
     waiting: Arc<AtomicU64>,
     pushes: BTreeMap<PushId, PushReply>,
@@ -282,8 +289,22 @@ impl Task {
         let options = privdata::Options { pvt_data: config.pvt_data, own };
         let private = PrivateData::new(channel.clone(), options, collections);
         let rng = ChaCha12Rng::from_seed(shell.env().random());
-        let (committed, pushes) = ((0, Duration::ZERO), BTreeMap::new());
-        Self { shell, channel, store, state, private, rng, height, figures, committed, back, waiting, pushes }
+        Self {
+            shell,
+            channel,
+            store,
+            state,
+            private,
+            rng,
+            height,
+            figures,
+            durations: Durations::default(),
+            committing: None,
+            fetching: None,
+            back,
+            waiting,
+            pushes: BTreeMap::new(),
+        }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<JobInput>) {
@@ -315,13 +336,11 @@ impl Task {
     }
 
     fn count(&self) {
-        let (commits, committing) = self.committed;
         self.figures.send_replace(ChannelFigures {
             height: self.state.height(),
             highest: self.state.highest(),
             buffered: self.state.waiting(),
-            commits,
-            committing,
+            durations: self.durations,
             state: self.state.figures(),
             private: self.private.figures(),
         });
@@ -358,10 +377,11 @@ impl Task {
                 let _ = reply.send(self.private.collections_mut().define(&namespace, collections));
             }
             JobInput::Acked { ticket, result } => self.private(privdata::Input::Acked { ticket, result }),
-            JobInput::Stored { told, took, result } => {
-                self.committed = (self.committed.0 + 1, self.committed.1 + took);
+            JobInput::Stored { told, result } => {
+                self.measure(|durations| &mut durations.state_commit, self.committing);
                 self.stored(told, result);
             }
+            JobInput::Took(measure, took) => measure(&mut self.durations).add(took),
             JobInput::StateServed { to, stream, message } => {
                 if let Some(message) = message {
                     self.shell.respond(stream, to, message);
@@ -375,6 +395,13 @@ impl Task {
                 self.private(privdata::Input::Served);
             }
             JobInput::Failed(error) => self.said(StateSaid::Ledger(error.to_string())),
+        }
+    }
+
+    /// Counts what took from then until now.
+    fn measure(&mut self, measure: Measure, since: Option<Instant>) {
+        if let Some(since) = since {
+            measure(&mut self.durations).add(since.elapsed());
         }
     }
 
@@ -415,7 +442,10 @@ impl Task {
             state::Action::Send { to, message } => self.send(to, message),
             state::Action::Respond { stream, to, message } => self.shell.respond(stream, to, message),
             state::Action::Serve(serve) => self.serve_blocks(serve),
-            state::Action::Commit(blocks) => self.private(privdata::Input::Blocks(blocks)),
+            state::Action::Commit(blocks) => {
+                self.committing = Some(Instant::now());
+                self.private(privdata::Input::Blocks(blocks));
+            }
             state::Action::Height(height) => {
                 self.height.send_replace(height);
                 self.shell.call(|gossip, _, _| gossip.update_ledger_height(&self.channel, height));
@@ -438,7 +468,12 @@ impl Task {
         let (now, mut out) = (self.shell.now(), Vec::new());
         let blocks = matches!(input, privdata::Input::Blocks(_));
         let store = Arc::clone(&self.store);
+        let begun = Instant::now();
         let handled = self.private.handle(input, &*store, now, &mut self.rng, &mut out);
+        if blocks {
+            self.measure(|durations| &mut durations.list_missing, Some(begun));
+            self.fetching = self.private.is_gathering().then(Instant::now);
+        }
         self.keep(out);
         if let Err(error) = handled {
             self.said(StateSaid::Ledger(error.to_string()));
@@ -468,16 +503,18 @@ impl Task {
                 let (shell, back) = (Arc::clone(&self.shell), self.back.clone());
                 let remote = shell.look(|gossip| gossip.remote(to));
                 tokio::spawn(async move {
+                    let begun = Instant::now();
                     let result = match remote {
                         Some(remote) => shell.acked(remote, &message, timeout).await,
                         None => Err(Unacked::NotSent("the node stops".to_owned())),
                     };
+                    give_back(&back, JobInput::Took(|durations| &mut durations.send, begun.elapsed())).await;
                     give_back(&back, JobInput::Acked { ticket, result }).await;
                 });
             }
             privdata::Action::Keep { entry, reply } => {
                 let shell = Arc::clone(&self.shell);
-                self.on_disk(move |store| {
+                self.on_disk(None, move |store| {
                     let kept = store.put_transient(&entry);
                     if let Some(reply) = reply {
                         let said = kept.as_ref().copied().map_err(ToString::to_string);
@@ -489,16 +526,24 @@ impl Task {
             privdata::Action::Serve(serve) => {
                 let (channel, collections) = (self.channel.clone(), self.private.collections().clone());
                 let (to, stream) = (serve.reply.to, serve.reply.stream);
-                self.on_disk(move |store| {
+                self.on_disk(Some(|durations| &mut durations.retrieve), move |store| {
                     let message = privdata::answer(&channel, &serve, &collections, store).ok();
                     Some(JobInput::PrivateServed { to, stream, message })
                 });
             }
-            privdata::Action::Commit(commits) => self.commit(commits),
+            privdata::Action::Commit(commits) => {
+                let since = self.fetching.take();
+                self.measure(|durations| &mut durations.fetch, since);
+                self.commit(commits);
+            }
             privdata::Action::Reconcile(found) => self.reconcile(found),
             privdata::Action::Purge(below) => {
-                self.on_disk(move |store| store.purge_transient(below).err().map(JobInput::Failed));
+                self.on_disk(Some(|durations| &mut durations.purge), move |store| {
+                    store.purge_transient(below).err().map(JobInput::Failed)
+                });
             }
+            privdata::Action::Pulled(took) => self.durations.pull.add(took),
+            privdata::Action::Reconciled(took) => self.durations.reconciliation.add(took),
             privdata::Action::Pushed { push, result } => {
                 if let Some(reply) = self.pushes.remove(&push) {
                     let _ = reply.send(result);
@@ -525,7 +570,7 @@ impl Task {
     fn serve_blocks(&self, serve: state::Serve) {
         let (channel, collections) = (self.channel.clone(), self.private.collections().clone());
         let asker = self.shell.crypto().subject(&serve.to);
-        self.on_disk(move |store| {
+        self.on_disk(None, move |store| {
             let may_have = |slot: &Slot| {
                 let collection = collections.get(&slot.namespace, &slot.collection);
                 asker.as_ref().zip(collection).is_some_and(|(asker, of)| of.admits(asker))
@@ -536,28 +581,40 @@ impl Task {
     }
 
     fn commit(&self, commits: Vec<Commit>) {
-        self.on_disk(move |store| {
+        self.on_disk(Some(|durations| &mut durations.commit_block), move |store| {
             let told = commits.iter().map(|commit| {
                 let block = &commit.block;
                 (block.number(), Sha256::digest(block.raw()).into())
             });
             let told = told.collect();
-            let begun = Instant::now();
             let result = store.append(&commits);
-            Some(JobInput::Stored { told, took: begun.elapsed(), result })
+            Some(JobInput::Stored { told, result })
         });
     }
 
     fn reconcile(&self, found: Vec<(Slot, Bytes)>) {
-        self.on_disk(move |store| store.reconcile(&found).err().map(JobInput::Failed));
+        self.on_disk(None, move |store| store.reconcile(&found).err().map(JobInput::Failed));
     }
 
-    /// Does something that may wait for the disk where waiting is allowed; gives back what comes of it.
-    fn on_disk(&self, work: impl FnOnce(&dyn BlockStore) -> Option<JobInput> + Send + 'static) {
+    /// Does something that may wait for the disk where waiting is allowed; gives back how long it took, if that is asked for,
+    /// and what comes of it.
+    fn on_disk(
+        &self,
+        measure: Option<Measure>,
+        work: impl FnOnce(&dyn BlockStore) -> Option<JobInput> + Send + 'static,
+    ) {
         let (store, back) = (Arc::clone(&self.store), self.back.clone());
         tokio::spawn(async move {
-            let done = tokio::task::spawn_blocking(move || work(&*store)).await;
-            if let Ok(Some(input)) = done {
+            let done = tokio::task::spawn_blocking(move || {
+                let begun = Instant::now();
+                let input = work(&*store);
+                (input, begun.elapsed())
+            });
+            let Ok((input, took)) = done.await else { return };
+            if let Some(measure) = measure {
+                give_back(&back, JobInput::Took(measure, took)).await;
+            }
+            if let Some(input) = input {
                 give_back(&back, input).await;
             }
         });

@@ -5,7 +5,8 @@
 //!        └───────────────┴──────────── they dialled us meanwhile ──────────┴──────────────────▲
 //! ```
 //! Limits: [`MAX_DIALS`] sessions dialled at once, half of the turns for our own organisation alone, so that endpoints of
-//! others that never answer do not stop it; [`MAX_PROBES`] probes at once. Who gets no turn within [`TURN_WITHIN`] is told that
+//! others that never answer do not stop it; a dial that runs out of time keeps its turn for [`CROSSED_WITHIN`] more, so that a
+//! machine too busy for handshakes begins fewer of them; [`MAX_PROBES`] probes at once. Who gets no turn within [`TURN_WITHIN`] is told that
 //! we are busy, which says nothing of the peer.
 
 use super::links;
@@ -17,7 +18,7 @@ use switchboard_fabric::gossip::GossipPeer;
 use switchboard_fabric::policy::PeerPolicy;
 use switchboard_fabric::{CONNECT_WITHIN, probe};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Dials under way; more wait. A node that meets a whole network at once would otherwise have every handshake run out of time.
 pub const MAX_DIALS: usize = 8;
@@ -27,8 +28,10 @@ pub const MAX_PROBES: usize = 8;
 pub const TURN_WITHIN: Duration = Duration::from_secs(15);
 /// How long after a dial its session may take to be told: an earlier session of the same peer ends first.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// A dial that failed after so long ran out of time: steps of a handshake have two seconds and more.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long after a dial that failed a session may come that the peer dialled.
-const CROSSED_WITHIN: Duration = Duration::from_secs(5);
+pub const CROSSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +119,14 @@ impl Shell {
             Way::Session(session) => return Ok(session),
             Way::Turn(candidate, turn) => (candidate, turn),
         };
+        let begun = Instant::now();
         let dialled = tokio::select! {
             biased;
             session = self.begun(&id) => return Ok(session),
             dialled = self.links().ok_or(Missed::Absent)?.connect(&candidate) => dialled,
         };
-        drop(turn);
+        // A dial that ran out of time keeps its turn while it waits: more of them at once would only make a busy machine busier.
+        let _turn = (dialled.is_err() && begun.elapsed() >= SLOW).then_some(turn);
         let within = match dialled {
             // It renewed its certificate: nobody will come by the old identity.
             Ok(other) if PkiId::parse(other.as_bytes()).is_none_or(|other| other != id) => {
@@ -184,3 +189,6 @@ impl Shell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

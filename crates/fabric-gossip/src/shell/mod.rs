@@ -8,8 +8,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`node`] | [`Shell`]: inputs in, actions out |
-//! | [`channel`] | [`ChannelJob`]: what is kept of one channel |
+//! | [`node`] [`events`] | [`Shell`]: inputs in, actions out; what it tells |
+//! | [`channel`] [`durations`] | [`ChannelJob`]: what is kept of one channel, and how long that takes |
 //! | [`source`] [`private_source`] | blocks and private data from a folder |
 //! | [`service`] | [`GossipService`]: all of it as a service of the Switch |
 //! | [`crypto`] [`known`] | the host's services over keys and MSPs, with what they remember |
@@ -22,6 +22,8 @@
 pub mod channel;
 pub mod crypto;
 pub mod dials;
+pub mod durations;
+pub mod events;
 pub mod known;
 pub mod links;
 pub mod node;
@@ -33,9 +35,11 @@ pub mod source;
 
 pub use channel::{ChannelFigures, ChannelJob, ChannelSetup};
 pub use crypto::MspCrypto;
+pub use durations::{Durations, Times};
+pub use events::{ShellEvent, StateSaid};
 pub use known::KnownPeers;
 pub use links::Links;
-pub use node::{Load, Shell, ShellEvent, StateSaid};
+pub use node::{Load, Shell, UnsentCounts};
 pub use service::{Beginning, External, GossipService, Joining};
 
 #[cfg(test)]

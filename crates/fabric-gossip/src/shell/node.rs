@@ -13,6 +13,7 @@
 use super::channel::{ChannelJob, ChannelSetup, JobInput};
 use super::crypto::MspCrypto;
 use super::dials::{Missed, Turns};
+use super::events::ShellEvent;
 use super::links::Links;
 use super::outbox::{self, Out, Outbox, Unsent};
 use super::precheck::precheck;
@@ -46,95 +47,6 @@ const CONN: u32 = 14;
 /// How long a node that stops waits for its last messages.
 const LAST_WORDS: Duration = Duration::from_secs(6);
 
-/// What a program is told.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum ShellEvent {
-    /// What the state tells, but for what the shell handles itself.
-    Gossip(Event),
-    /// A block was stored, once a number.
-    Block {
-        /// Channel.
-        channel: Channel,
-        /// Its number.
-        number: u64,
-        /// SHA-256 of its bytes as they travel.
-        sha256: [u8; 32],
-    },
-    /// What state transfer has to say.
-    State {
-        /// Channel.
-        channel: Channel,
-        /// What.
-        said: StateSaid,
-    },
-    /// A private set came.
-    PrivateData {
-        /// Channel.
-        channel: Channel,
-        /// The transaction's id; empty for what was reconciled.
-        tx_id: String,
-        /// The chaincode.
-        namespace: String,
-        /// Collection.
-        collection: String,
-        /// Its block, where that is known.
-        block: Option<u64>,
-        /// How it came.
-        source: crate::privdata::Source,
-    },
-    /// Private data of our own source was pushed, or could not be; then it is tried again.
-    PrivatePushed {
-        /// Channel.
-        channel: Channel,
-        /// The transaction's id; empty when the folder cannot be read.
-        tx_id: String,
-        /// The acknowledgements of each set, or why there were not enough.
-        result: Result<Vec<usize>, String>,
-    },
-    /// The block source is of no use, as it stands.
-    Source {
-        /// Channel.
-        channel: Channel,
-        /// What is wrong, and what to change.
-        why: String,
-    },
-}
-
-/// What state transfer and private data have to say to an operator.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum StateSaid {
-    /// This peer falls behind and cannot catch up.
-    Straggler {
-        /// Our height.
-        height: u64,
-        /// A block that was gossiped.
-        seen: u64,
-    },
-    /// Missing blocks could not be had; it is tried again.
-    Stalled {
-        /// The block that is missing.
-        next: u64,
-    },
-    /// Something was refused (escaped).
-    Refused {
-        /// Who sent it; `None` for our own source.
-        from: Option<PkiId>,
-        /// Why.
-        why: String,
-    },
-    /// The ledger could not be written or read.
-    Ledger(String),
-    /// A block is committed without private sets that this peer should have.
-    Missing {
-        /// The block.
-        block: u64,
-        /// How many.
-        count: usize,
-    },
-}
-
 struct State {
     gossip: Gossip,
     out: Actions,
@@ -164,6 +76,22 @@ pub struct Load {
     pub free_turns: [usize; 3],
     /// Messages that wait, of peers for whom there are any.
     pub outboxes: BTreeMap<PkiId, usize>,
+    /// Messages that were given up since the start.
+    pub unsent: UnsentCounts,
+}
+
+/// Messages that could not be sent, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct UnsentCounts {
+    /// Answers to peers whose session was over.
+    pub unasked: u64,
+    /// There was no turn to dial their receiver.
+    pub busy: u64,
+    /// Their receiver could not be dialled.
+    pub absent: u64,
+    /// Their receiver's session did not take them.
+    pub stuck: u64,
 }
 
 /// Which stream a session is.
@@ -190,6 +118,7 @@ pub struct Shell {
     /// Turns to dial.
     pub(super) turns: Turns,
     pub(super) overflow: AtomicU64,
+    unsent: Mutex<UnsentCounts>,
     send_buffer: AtomicUsize,
     /// The state's next deadline may have changed.
     wake: Notify,
@@ -223,6 +152,7 @@ impl Shell {
             tasks: AtomicUsize::new(0),
             turns: Turns::default(),
             overflow: AtomicU64::new(0),
+            unsent: Mutex::default(),
             send_buffer: AtomicUsize::new(0),
             wake: Notify::new(),
             stopping: watch::channel(false).0,
@@ -290,7 +220,7 @@ impl Shell {
         let waiting = self.outboxes.lock();
         let waiting = waiting.iter().filter(|(_, outbox)| !outbox.is_empty());
         let outboxes = waiting.map(|(id, outbox)| (*id, outbox.len())).collect();
-        Load { free_turns: self.turns.free(), outboxes }
+        Load { free_turns: self.turns.free(), outboxes, unsent: *self.unsent.lock() }
     }
 
     /// The time as the state counts it.
@@ -475,8 +405,17 @@ impl Shell {
         self.streams.read().by_stream.get(&stream).filter(|s| !s.peer().is_over()).cloned()
     }
 
-    /// A message could not be sent.
-    pub(super) fn unsent(&self, id: PkiId, why: Unsent) {
+    /// A message could not be sent; `since` when that was tried.
+    pub(super) fn unsent(&self, id: PkiId, why: Unsent, since: Duration) {
+        {
+            let mut counts = self.unsent.lock();
+            *match why {
+                Unsent::Unasked => &mut counts.unasked,
+                Unsent::Busy => &mut counts.busy,
+                Unsent::Absent => &mut counts.absent,
+                Unsent::Stuck => &mut counts.stuck,
+            } += 1;
+        }
         self.overflow.fetch_add(u64::from(why == Unsent::Busy), Ordering::Relaxed);
         if matches!(why, Unsent::Unasked | Unsent::Busy) {
             return;
@@ -489,7 +428,7 @@ impl Shell {
             if let Some(outbox) = self.outboxes.lock().get_mut(&id) {
                 self.overflow.fetch_add(outbox.clear() as u64, Ordering::Relaxed);
             }
-            gossip.handle(Input::PresumedDead(id), now, out);
+            gossip.handle(Input::PresumedDead { pki_id: id, since }, now, out);
         });
     }
 

@@ -4,8 +4,9 @@
 //!   send, respond ─▶ queue (sendBuffSize messages, MAX_QUEUED bytes) ─▶ session, dialled if there is none ─▶ its lanes
 //!                     └ on the node's ledger, until the session has it
 //! ```
-//! Full: the message is dropped and counted, as in Go. So is all that waits for one peer when it is most of a full ledger. A peer that cannot be dialled is presumed dead, and what waits for it is
-//! dropped; a message that gets no turn to dial is dropped alone. The task ends after [`IDLE`] without a message.
+//! Full: the message is dropped and counted, as in Go. So is all that waits for one peer when it is most of a full ledger. A peer
+//! that cannot be dialled is presumed dead, unless it was heard of while we tried, and what waits for it is dropped; a message
+//! that gets no turn to dial is dropped alone. The task ends after [`IDLE`] without a message.
 
 use super::dials::Missed;
 use super::links::Links;
@@ -161,6 +162,7 @@ pub(super) async fn run(shell: Arc<Shell>, id: PkiId, added: Arc<Notify>) {
             }
             continue;
         };
+        let since = shell.now().mono;
         let sending = async {
             let sent = deliver(&shell, id, &next.out).await;
             if sent == Err(Unsent::Absent) && shell.live(&id).is_some() {
@@ -179,7 +181,7 @@ pub(super) async fn run(shell: Arc<Shell>, id: PkiId, added: Arc<Notify>) {
             }
         };
         if let Err(why) = sent {
-            shell.unsent(id, why);
+            shell.unsent(id, why, since);
         }
     }
 }

@@ -10,7 +10,8 @@
 //! Limits: files of up to [`MAX_FILE`] bytes; the first [`MOST`] names of the folder are looked at, files beyond wait for these.
 
 use super::channel::ChannelJob;
-use super::node::{Shell, ShellEvent};
+use super::events::ShellEvent;
+use super::node::Shell;
 use super::source::{AGAIN, LOOK};
 use crate::block::transaction::MAX_NAME;
 use crate::privdata::PrivateSet;

@@ -132,8 +132,10 @@ impl Service for GossipService {
             add("height", &|figures| figures.height.to_string());
             add("highest", &|figures| figures.highest.to_string());
             add("buffered", &|figures| figures.buffered.to_string());
-            add("commits", &|figures| figures.commits.to_string());
-            add("commit_seconds", &|figures| format!("{:.3}", figures.committing.as_secs_f64()));
+            add("commits", &|figures| figures.durations.commit_block.count().to_string());
+            add("commit_seconds", &|figures| {
+                format!("{:.3}", figures.durations.commit_block.sum.as_secs_f64())
+            });
             add("private_missing", &|figures| figures.private.missing.to_string());
         }
         figures

@@ -10,7 +10,8 @@
 //! Limits: [`AHEAD`] blocks are read before they are stored. Without leadership nothing is read.
 
 use super::channel::ChannelJob;
-use super::node::{Shell, ShellEvent};
+use super::events::ShellEvent;
+use super::node::Shell;
 use crate::block::{Block, BlockFolder};
 use crate::host::CryptoService;
 use crate::types::Channel;

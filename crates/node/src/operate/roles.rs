@@ -247,57 +247,7 @@ impl Operated for FabricPeer {
     }
 
     fn figures(&self) -> BoxFuture<'_, Vec<Figure>> {
-        Box::pin(async {
-            let mut figures = Vec::new();
-            let shell = self.shell();
-            let told = shell.look(|gossip| {
-                let channels: Vec<_> = gossip
-                    .channels()
-                    .map(|(name, _)| (name.clone(), gossip.peers_of_channel(name).len()))
-                    .collect();
-                let refusals: Vec<_> = gossip.refusals().collect();
-                (
-                    gossip.peers().count(),
-                    gossip.dead_peers().count(),
-                    gossip.identities().count(),
-                    channels,
-                    refusals,
-                )
-            });
-            let Some((alive, dead, identities, channels, refusals)) = told else { return figures };
-            let members = "Members of the network that gossip knows";
-            for (state, count) in [("alive", alive), ("dead", dead)] {
-                figures.push(Figure::gauge("gossip_members", members, count as f64).label("state", state));
-            }
-            let known = "Identities that gossip knows";
-            figures.push(Figure::gauge("gossip_identities", known, identities as f64));
-            let overflow = "Messages dropped because a queue was full";
-            figures.push(Figure::counter("gossip_overflow", overflow, shell.overflow()));
-            for (why, count) in refusals {
-                let refused = "Gossip messages that were refused";
-                figures.push(Figure::counter("gossip_refused", refused, count).label("reason", why));
-            }
-            for (channel, members) in channels {
-                let name = channel.to_string();
-                let of = |figure: Figure| figure.label("channel", name.clone());
-                figures.push(of(Figure::gauge(
-                    "gossip_channel_members",
-                    "Members of a channel",
-                    members as f64,
-                )));
-                let Some(job) = shell.job(&channel) else { continue };
-                figures.push(of(Figure::gauge(
-                    "gossip_height",
-                    "Blocks of a channel's ledger",
-                    job.height() as f64,
-                )));
-                let leader = f64::from(u8::from(job.leads()));
-                figures.push(of(Figure::gauge("gossip_leader", "Whether this peer leads a channel", leader)));
-                let dropped = "Blocks and requests dropped because too many waited";
-                figures.push(of(Figure::counter("gossip_dropped", dropped, job.dropped())));
-            }
-            figures
-        })
+        Box::pin(async { crate::wires::fabric::figures::of(self.shell()) })
     }
 
     fn events(&self) -> EventStream {

@@ -85,7 +85,7 @@ fn through_a_partition(peers: usize) {
         world.total_sent(),
         world.now,
         real.elapsed(),
-        world.sent
+        world.sent()
     );
     assert!(world.now < Duration::from_secs(900));
 }

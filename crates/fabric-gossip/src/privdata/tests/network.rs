@@ -135,7 +135,7 @@ impl Net {
                 }
                 Action::Pushed { result, .. } => self.nodes[node].pushed = Some(result),
                 Action::Here { block, source, .. } => self.nodes[node].sources.push((block, source)),
-                Action::Missing { .. } | Action::Purge(_) => {}
+                Action::Missing { .. } | Action::Purge(_) | Action::Pulled(_) | Action::Reconciled(_) => {}
                 Action::Refused { why, .. } => panic!("{why}"),
             }
         }

@@ -1,6 +1,8 @@
 //! Fabric's wire for the front door: peer folders, organisations, gossip channels.
 
 pub mod events;
+#[cfg(feature = "admin")]
+pub(crate) mod figures;
 pub mod options;
 pub mod peer;
 
