@@ -94,8 +94,8 @@ impl Plan {
     /// Starts it with the keys in `folder`.
     pub async fn start(self, keys: &Keys, index: usize, env: &Env) -> Member {
         let folder = PeerFolder::load(&keys.peers[index], &keys.org).unwrap();
-        let (mut trust, mut orgs) = (folder.trust(), JoinConfig { sequence: 1, ..JoinConfig::default() });
-        orgs.orgs.insert(Org::parse(&keys.org).unwrap(), Vec::new());
+        let mut trust = folder.trust();
+        let mut orgs = JoinConfig::new(1, [(Org::parse(&keys.org).unwrap(), Vec::new())].into());
         for (mspid, msp) in &self.others {
             add_trust(&mut trust, mspid, msp);
             orgs.orgs.insert(Org::parse(mspid).unwrap(), Vec::new());

@@ -11,11 +11,67 @@ use super::one;
 use crate::error::NodeError;
 use crate::settings::{Form, Setting, Values};
 use serde_json::{Map, Value};
+use std::time::Duration;
+use switchboard_fabric::FabricConfig;
+use switchboard_fabric::http2::KeepAlive;
+use switchboard_fabric::session::MAX_MESSAGE;
+use switchboard_fabric::wire::Security;
 use switchboard_fabric_gossip::Config;
+use switchboard_fabric_gossip::config::parse_duration;
+
+/// Options of connections, from `peer` of core.yaml, and one of ours.
+pub const WIRE_OPTIONS: &[Setting] = &[
+    one("no-tls", Form::Switch, "Speak plain text, between loopback addresses only: to look at what is sent"),
+    one(
+        "keepalive.interval",
+        Form::Text,
+        "How often a silent peer is pinged; at least 60s, or peers hang up (60s)",
+    ),
+    one("keepalive.timeout", Form::Text, "How long the answer to a ping may take (20s)"),
+    one("maxRecvMsgSize", Form::Number, "Largest message taken, in bytes (104857600)"),
+    one("maxSendMsgSize", Form::Number, "Largest message sent, in bytes (104857600)"),
+];
+
+/// Smallest limit of messages: below it, not even identities would get through.
+const LEAST_LIMIT: u64 = 256 << 10;
+
+fn limit(values: &Values, name: &str) -> Result<usize, NodeError> {
+    let Some(bytes) = values.number(name)? else { return Ok(MAX_MESSAGE) };
+    if !(LEAST_LIMIT..=MAX_MESSAGE as u64).contains(&bytes) {
+        return Err(NodeError::usage(format!("--{name} {bytes}: give {LEAST_LIMIT} to {MAX_MESSAGE} bytes")));
+    }
+    Ok(bytes as usize)
+}
+
+/// Puts the options of connections into a wire's configuration.
+///
+/// # Errors
+/// A value that cannot be.
+pub fn wire_config(values: &Values, wire: &mut FabricConfig) -> Result<(), NodeError> {
+    let duration = |name: &str, default: Duration| {
+        let Some(text) = values.text(name) else { return Ok(default) };
+        let wrong = || NodeError::usage(format!("--{name} {text}: no duration: write 1500ms, 4s or 1m30s"));
+        parse_duration(text).ok_or_else(wrong)
+    };
+    let usual = KeepAlive::default();
+    let every = duration("keepalive.interval", usual.every())?;
+    let within = duration("keepalive.timeout", usual.within())?;
+    wire.keepalive = KeepAlive::new(every, within)
+        .map_err(|fault| NodeError::usage(format!("--keepalive.interval, --keepalive.timeout: {fault}")))?;
+    (wire.max_receive, wire.max_send) = (limit(values, "maxRecvMsgSize")?, limit(values, "maxSendMsgSize")?);
+    if values.switch("no-tls")? {
+        wire.security = Security::Plain;
+    }
+    Ok(())
+}
 
 /// The options.
 pub const OPTIONS: &[Setting] = &[
-    one("membershipTrackerInterval", Form::Text, "How often a channel's members are compared (5s)"),
+    one(
+        "membershipTrackerInterval",
+        Form::Text,
+        "Stands in Fabric's file; no effect: members are told as they come and go",
+    ),
     one("endpoint", Form::Text, "Endpoint inside the organisation (default: the address listened on)"),
     one("maxBlockCountToStore", Form::Number, "Blocks kept in memory per channel (10)"),
     one(
@@ -35,7 +91,11 @@ pub const OPTIONS: &[Setting] = &[
     one("skipBlockVerification", Form::Switch, "Take gossiped blocks without verification (false)"),
     one("dialTimeout", Form::Text, "How long a dial may take (3s)"),
     one("connTimeout", Form::Text, "How long a Ping or a first message may take (2s)"),
-    one("recvBuffSize", Form::Number, "Messages received and not yet handled, per connection (20)"),
+    one(
+        "recvBuffSize",
+        Form::Number,
+        "Stands in Fabric's file; no effect: what is received is bounded by bytes",
+    ),
     one("sendBuffSize", Form::Number, "Messages to be sent, per connection (200)"),
     one("digestWaitTime", Form::Text, "How long digests are gathered (1s)"),
     one("requestWaitTime", Form::Text, "How long a digest's receiver may ask for items (1500ms)"),
@@ -137,7 +197,6 @@ pub fn gossip_config(values: &Values) -> Result<Config, NodeError> {
 mod tests {
     use super::*;
     use crate::settings::Source;
-    use std::time::Duration;
 
     /// Every option is one that Fabric's configuration has, and takes a value of its form.
     #[test]
@@ -155,6 +214,45 @@ mod tests {
             let without = gossip_config(&Values::default()).unwrap();
             let default = matches!(*name, "pvtData.reconciliationEnabled");
             assert_eq!(config == without, default, "{name} changes nothing");
+        }
+    }
+
+    #[test]
+    fn options_of_connections_reach_the_wire() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = switchboard::Env::system().unwrap().wall();
+        let made = switchboard_fabric::keygen::keygen(&dir.path().join("org"), "Org1MSP", 1, now).unwrap();
+        let config = |given: &[(&str, &str)]| {
+            let mut values = Values::default();
+            given.iter().for_each(|(name, text)| values.set(name, vec![(*text).to_owned()], Source::Flag));
+            let folder = switchboard_fabric::PeerFolder::load(&made[0], "Org1MSP").unwrap();
+            let mut config = FabricConfig::new(folder);
+            wire_config(&values, &mut config).map(|()| config).map_err(|error| error.to_string())
+        };
+        let usual = config(&[]).unwrap();
+        assert_eq!((usual.max_receive, usual.max_send), (MAX_MESSAGE, MAX_MESSAGE));
+        assert_eq!((usual.keepalive, usual.security), (KeepAlive::default(), Security::Tls));
+        let changed = config(&[
+            ("keepalive.interval", "1m30s"),
+            ("keepalive.timeout", "5s"),
+            ("maxRecvMsgSize", "1048576"),
+            ("maxSendMsgSize", "2097152"),
+            ("no-tls", "true"),
+        ]);
+        let changed = changed.unwrap();
+        assert_eq!((changed.max_receive, changed.max_send), (1 << 20, 2 << 20));
+        assert_eq!(changed.keepalive.every(), Duration::from_secs(90));
+        assert_eq!(changed.keepalive.within(), Duration::from_secs(5));
+        assert_eq!(changed.security, Security::Plain);
+        for (name, wrong, why) in [
+            ("keepalive.interval", "59s", "60s"),
+            ("keepalive.interval", "90", "1m30s"),
+            ("keepalive.timeout", "0", "more than 0"),
+            ("maxRecvMsgSize", "1000", "--maxRecvMsgSize"),
+            ("maxSendMsgSize", "104857601", "--maxSendMsgSize"),
+        ] {
+            let error = config(&[(name, wrong)]).unwrap_err();
+            assert!(error.contains(why) && error.contains("--"), "{error}");
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Everything is checked before anything starts; what is wrong is named with its flag.
 
-use super::options::gossip_config;
+use super::options::{gossip_config, wire_config};
 use super::{DEFAULT_ORG, folder, one};
 use crate::config::{ListenAt, NodeConfig};
 use crate::data::DataFolder;
@@ -110,7 +110,8 @@ const OF_NODE: [&str; 15] = [
 pub fn settings(stores: bool) -> Vec<Setting> {
     let node = crate::config::SETTINGS.iter().filter(|setting| OF_NODE.contains(&setting.name));
     let stored = STORE_SETTINGS.iter().filter(|_| stores);
-    node.chain(MEMBER_SETTINGS).chain(stored).chain(super::options::OPTIONS).copied().collect()
+    let options = super::options::WIRE_OPTIONS.iter().chain(super::options::OPTIONS);
+    node.chain(MEMBER_SETTINGS).chain(stored).chain(options).copied().collect()
 }
 
 /// Peers that may connect where nothing is said: a member has a session with whom it gossips.
@@ -449,6 +450,20 @@ impl FabricPeer {
                 "--listen {at} is no address that members can dial: tell them one with --endpoint HOST:PORT"
             )));
         }
+        if values.switch("no-tls")?
+            && let Some(at) = node.listen.iter().find(|at| !at.addr.ip().to_canonical().is_loopback())
+        {
+            return Err(NodeError::usage(format!(
+                "--no-tls speaks plain text, between loopback addresses only: --listen {} is none, take 127.0.0.1 or leave out \
+                 --no-tls",
+                at.addr
+            )));
+        }
+        for name in ["recvBuffSize", "membershipTrackerInterval", "stateInfoRetentionInterval"] {
+            if values.has(name) {
+                tracing::warn!(target: "switchboard::fabric", "{name} has no effect here: see docs/facts/fabric.md, section 13");
+            }
+        }
         let own = values.text("org").unwrap_or(DEFAULT_ORG);
         let own_org = Org::parse(own).ok_or_else(|| usage("org", own, "no MSP id"))?;
         let data = node.data.as_deref().map(DataFolder::take).transpose()?;
@@ -546,6 +561,7 @@ impl FabricPeer {
         config.peers = Arc::clone(&known) as Arc<dyn PeerPolicy>;
         config.verify_clients = values.switch("verify-clients")?;
         config.identity_switch = true;
+        wire_config(values, &mut config)?;
         let wire = Arc::new(Fabric::new(config).map_err(NodeError::usage)?);
         let clock = env.clone();
         let crypto = MspCrypto::new(Arc::clone(&wire), known, move || clock.wall());
