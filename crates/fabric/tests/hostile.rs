@@ -431,8 +431,7 @@ async fn data_beyond_the_window_is_cut_off() {
         assert!(victim.switch.bytes_held() < 10 << 20, "{} bytes held", victim.switch.bytes_held());
     }
     assert_eq!(raw.reset().await, Some(FLOW_CONTROL_ERROR));
-    // The full inbox holds the reader up, so it is the writer that finds the stream gone.
-    victim.ends(Reason::RemoteClosed, By::Peer, "broken pipe").await;
+    victim.ends(Reason::Breach("HTTP/2"), By::Us, "flow-control protocol violated").await;
     victim.finish().await;
 }
 
