@@ -227,6 +227,7 @@ fn a_members_metrics_have_fabrics_names_too() {
         "switchboard_gossip_free_turns{kind=\"own\"} 4.0",
         "switchboard_gossip_deaths_total{reason=\"unreachable\"} 0.0",
         "switchboard_gossip_unsent_total{reason=\"absent\"} 0.0",
+        "switchboard_gossip_pulls_total{kind=\"blocks\",what=\"begun\"} 0.0",
     ] {
         assert!(told.lines().any(|found| found == line), "no {line} in {told}");
     }

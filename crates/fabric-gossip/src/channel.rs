@@ -141,6 +141,10 @@ impl ChannelState {
         &self.config
     }
 
+    pub(crate) fn pulls(&self) -> crate::pull::Counts {
+        self.pull.counts()
+    }
+
     pub(crate) fn has_left(&self) -> bool {
         self.left
     }

@@ -89,9 +89,30 @@ struct Round<K> {
     gathering: bool,
 }
 
+/// What pulls did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Pulls that began.
+    pub begun: u64,
+    /// Items that were asked for.
+    pub asked: u64,
+    /// Items of answers that came in time.
+    pub answered: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.begun += other.begun;
+        self.asked += other.asked;
+        self.answered += other.answered;
+    }
+}
+
 /// The pulls of one kind of item.
 #[derive(Debug)]
 pub struct Engine<K> {
+    counts: Counts,
     times: Times,
     rounds: Vec<Round<K>>,
     incoming: BTreeMap<u64, (PkiId, Duration)>,
@@ -101,7 +122,7 @@ impl<K: Ord + Clone> Engine<K> {
     /// An engine with nothing to do.
     #[must_use]
     pub fn new(times: Times) -> Self {
-        Self { times, rounds: Vec::new(), incoming: BTreeMap::new() }
+        Self { counts: Counts::default(), times, rounds: Vec::new(), incoming: BTreeMap::new() }
     }
 
     /// Starts a pull from some peers. None is started while [`MAX_ROUNDS`] run.
@@ -117,6 +138,7 @@ impl<K: Ord + Clone> Engine<K> {
         let hellos =
             asked.iter().map(|(nonce, asked)| Out::Hello { to: asked.peer, nonce: *nonce }).collect();
         self.rounds.push(Round { asked, until: now + self.times.digest, gathering: true });
+        self.counts.begun += 1;
         hellos
     }
 
@@ -154,7 +176,8 @@ impl<K: Ord + Clone> Engine<K> {
         asked.answered = true;
         asked.items.extend(items.into_iter().take(MAX_DIGESTS));
         if round.asked.values().all(|asked| asked.answered) {
-            return Ok(Self::request(round, self.times, now, rng));
+            let requests = Self::request(round, self.times, now, rng);
+            return Ok(self.counted(requests));
         }
         Ok(Vec::new())
     }
@@ -179,7 +202,9 @@ impl<K: Ord + Clone> Engine<K> {
         let mut rounds = self.rounds.iter_mut().filter(fits);
         let asked = rounds.find_map(|round| round.asked.get_mut(&nonce)).filter(|asked| asked.peer == from);
         let items = asked.map(|asked| std::mem::take(&mut asked.items));
-        items.filter(|items| !items.is_empty()).ok_or(PullRefusal::Nonce)
+        let items = items.filter(|items| !items.is_empty()).ok_or(PullRefusal::Nonce)?;
+        self.counts.answered += items.len() as u64;
+        Ok(items)
     }
 
     /// Ends what is due; returns the requests of rounds whose gathering is over.
@@ -189,7 +214,22 @@ impl<K: Ord + Clone> Engine<K> {
         let due = self.rounds.iter_mut().filter(|round| round.gathering && round.until <= now);
         let requests = due.flat_map(|round| Self::request(round, times, now, rng)).collect();
         self.rounds.retain(|round| !round.asked.is_empty());
+        self.counted(requests)
+    }
+
+    fn counted(&mut self, requests: Vec<Out<K>>) -> Vec<Out<K>> {
+        for request in &requests {
+            if let Out::Request { items, .. } = request {
+                self.counts.asked += items.len() as u64;
+            }
+        }
         requests
+    }
+
+    /// What pulls did so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Gives each missing item to one of its owners, and turns the round to the second phase.

@@ -391,6 +391,7 @@ impl Node {
     }
 
     /// The slots that each wire has of its own.
+    #[cfg(feature = "admin")]
     pub(crate) fn own_slots(&self) -> Vec<OwnSlots> {
         self.built.iter().map(|built| OwnSlots::of(&*built.wire, built.roles.slots)).collect()
     }

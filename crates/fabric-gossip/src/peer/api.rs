@@ -7,6 +7,7 @@ use crate::dissemination::select;
 use crate::host::JoinConfig;
 use crate::identity::Known;
 use crate::membership::{ConnectKind, Deaths, SelfInfo, Standing};
+use crate::pull::Counts;
 use crate::signed::SignedMessage;
 use crate::types::{Channel, Endpoint, Member, Now, Org, PkiId, Remote, Ticket};
 use bytes::Bytes;
@@ -347,6 +348,14 @@ impl Gossip {
     #[must_use]
     pub fn deaths(&self) -> Deaths {
         self.members.deaths
+    }
+
+    /// What pulls did, by what they pull: identities, and blocks of all channels.
+    #[must_use]
+    pub fn pulls(&self) -> [(&'static str, Counts); 2] {
+        let mut blocks = Counts::default();
+        self.channels.values().for_each(|channel| blocks += channel.pulls());
+        [("identities", self.certs.pulls()), ("blocks", blocks)]
     }
 
     /// Messages that were not gossiped because too many waited.

@@ -43,6 +43,10 @@ pub(crate) struct Certs {
 }
 
 impl Certs {
+    pub(crate) fn pulls(&self) -> crate::pull::Counts {
+        self.pull.counts()
+    }
+
     pub(crate) fn new(config: &Config, now: Now) -> Self {
         let times = Times {
             digest: config.digest_wait_time,

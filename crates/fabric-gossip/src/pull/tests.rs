@@ -49,11 +49,13 @@ fn an_item_is_asked_of_one_of_its_owners() {
     all.sort_unstable();
     assert_eq!(all, [1, 2, 3, 4]);
     assert!(engine.is_asked(&1));
-    assert!(engine.on_update(id(1), n1, ms(2_999)).unwrap().contains(&1));
+    let taken = engine.on_update(id(1), n1, ms(2_999)).unwrap();
+    assert!(taken.contains(&1));
     assert_eq!(engine.on_update(id(1), n1, ms(2_999)), Err(PullRefusal::Nonce), "answered once");
     engine.tick(ms(3_000), &mut rng);
     assert_eq!(engine.on_update(id(2), n2, ms(3_000)), Err(PullRefusal::Nonce), "too late");
     assert_eq!(engine.wake(), None);
+    assert_eq!(engine.counts(), Counts { begun: 1, asked: 4, answered: taken.len() as u64 });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a member tells for metrics: see `docs/metrics.md`.
 
 use crate::operate::Figure;
+use switchboard_fabric_gossip::pull::Counts;
 use switchboard_fabric_gossip::shell::{ChannelJob, Shell, Times, UnsentCounts};
 use switchboard_fabric_gossip::{Channel, Gossip};
 
@@ -12,6 +13,7 @@ struct Seen {
     channels: Vec<(Channel, usize)>,
     refusals: Vec<(&'static str, u64)>,
     deaths: [(&'static str, u64); 2],
+    pulls: [(&'static str, Counts); 2],
 }
 
 impl Seen {
@@ -25,6 +27,7 @@ impl Seen {
             channels: gossip.channels().map(|(name, _)| (name.clone(), members(name))).collect(),
             refusals: gossip.refusals().collect(),
             deaths: [("silent", deaths.silent), ("unreachable", deaths.unreachable)],
+            pulls: gossip.pulls(),
         }
     }
 }
@@ -48,6 +51,14 @@ pub(crate) fn of(shell: &Shell) -> Vec<Figure> {
         let counts =
             counts.iter().map(|(why, count)| Figure::counter(name, help, *count).label("reason", *why));
         figures.extend(counts);
+    }
+    let pulls = "Pulls that began; items they asked for, and got in time";
+    for (kind, counts) in seen.pulls {
+        for (what, count) in [("begun", counts.begun), ("asked", counts.asked), ("answered", counts.answered)]
+        {
+            let figure = Figure::counter("gossip_pulls", pulls, count);
+            figures.push(figure.label("kind", kind).label("what", what));
+        }
     }
     load(shell, &mut figures);
     for (name, members) in seen.channels {

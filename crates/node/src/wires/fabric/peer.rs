@@ -367,6 +367,7 @@ pub fn ledger_folder(data: &Path) -> PathBuf {
 }
 
 /// A running member.
+#[cfg_attr(not(feature = "admin"), allow(dead_code))] // what only a reload needs
 pub struct FabricPeer {
     env: Env,
     wire: Arc<Fabric>,
@@ -403,6 +404,7 @@ impl FabricPeer {
 
     /// Reads keys, certificates and organisations anew and checks them together. The organisation and the data folder are
     /// those of the start.
+    #[cfg_attr(not(feature = "admin"), allow(dead_code))]
     pub(crate) fn reload_keys(
         &self,
         node: &NodeConfig,
