@@ -199,14 +199,14 @@ impl NodeKey {
     /// # Errors
     /// When it cannot be written.
     pub fn save_new(&self, path: &Path) -> Result<(), KeyError> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || {
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(path)?;
+            // For its owner only, under a name that nobody can guess and take before us.
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(self.to_json().as_bytes())?;
-            file.sync_all()
+            file.as_file().sync_all()?;
+            file.persist_noclobber(path).map_err(|taken| taken.error)?;
+            std::fs::File::open(folder)?.sync_all()
         };
         write().map_err(|error| KeyError::File { path: path.to_owned(), error })
     }

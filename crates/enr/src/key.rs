@@ -167,26 +167,16 @@ impl NodeKey {
     /// # Errors
     /// [`KeyFileError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), KeyFileError> {
-        let failed = |error| KeyFileError::Write { path: path.display().to_string(), error };
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A name that nobody can guess, so that nobody can take it before us.
-        let secret = Zeroizing::new([self.secret.as_secret_bytes().as_slice(), b"file name"].concat());
-        let name: [u8; 8] = std::array::from_fn(|n| keccak256(&secret).get(n).copied().unwrap_or_default());
-        let part = folder.join(format!(".nodekey-{}.part", hex::encode(name)));
         let write = || {
-            let mut file = options.open(&part)?;
+            // For its owner only, under a name that nobody can guess and take before us.
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(Zeroizing::new(hex::encode(self.secret.as_secret_bytes())).as_bytes())?;
-            file.sync_all()?;
-            // A hard link fails where the name is taken, so nobody's key is overwritten.
-            std::fs::hard_link(&part, path)
+            file.as_file().sync_all()?;
+            file.persist_noclobber(path).map_err(|taken| taken.error)?;
+            std::fs::File::open(folder)?.sync_all()
         };
-        let result = write();
-        let _ = std::fs::remove_file(&part);
-        result.map_err(failed)
+        write().map_err(|error| KeyFileError::Write { path: path.display().to_string(), error })
     }
 
     /// Reads a key file, or makes one where there is none.
