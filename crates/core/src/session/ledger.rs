@@ -22,6 +22,7 @@
 //! This does not protect from many peers that each hold little: slots bound how many there are.
 
 use parking_lot::Mutex;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
@@ -186,7 +187,7 @@ impl Ledger {
     /// Takes `bytes` to send if they fit, until the claim is dropped.
     #[must_use]
     pub fn claim_to_send(self: &Arc<Self>, bytes: usize) -> Option<Claim> {
-        self.try_take_to_send(bytes).then(|| Claim { ledger: Arc::clone(self), bytes })
+        self.try_take_to_send(bytes).then(|| Claim::of(Arc::clone(self), bytes))
     }
 
     /// Takes `bytes` to send, waiting for room in the senders' share. The caller bounds the wait.
@@ -221,14 +222,26 @@ impl Ledger {
     }
 }
 
-/// Bytes on a ledger until it is dropped.
+/// Bytes on a ledger until it is dropped. `L` is how it has the ledger: its own share of it, or borrowed.
 #[derive(Debug)]
-pub struct Claim {
-    ledger: Arc<Ledger>,
+pub struct Claim<L: Deref<Target = Ledger> = Arc<Ledger>> {
+    ledger: L,
     bytes: usize,
 }
 
-impl Drop for Claim {
+impl<L: Deref<Target = Ledger>> Claim<L> {
+    /// Takes over bytes that are on the ledger already.
+    pub(super) fn of(ledger: L, bytes: usize) -> Self {
+        Self { ledger, bytes }
+    }
+
+    /// Somebody else gives the bytes back.
+    pub(super) fn hand_over(&mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl<L: Deref<Target = Ledger>> Drop for Claim<L> {
     fn drop(&mut self) {
         self.ledger.give(self.bytes);
     }

@@ -16,7 +16,7 @@
 
 use super::buffers::{self, BUFFER};
 use super::inbox::{Delivery, Inboxes, Incoming};
-use super::ledger::Ledger;
+use super::ledger::{Claim, Ledger};
 use super::pace::Pace;
 use super::pulse::Pulse;
 use super::supervise::EndsWith;
@@ -507,7 +507,8 @@ async fn wait_for_room(
     limit: Duration,
     ledger: &Ledger,
 ) -> Result<(), End> {
-    let mut claim = Claim { ledger, bytes: message.claimed };
+    // Given back however the wait ends.
+    let mut claim = Claim::of(ledger, message.claimed);
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
     let mut waiting = message;
@@ -516,7 +517,7 @@ async fn wait_for_room(
             Delivery::Full(back, _) => waiting = back,
             decided => {
                 // The inbox has it, or gave it back.
-                claim.bytes = 0;
+                claim.hand_over();
                 return if matches!(decided, Delivery::OverCap) { Err(over_cap()) } else { Ok(()) };
             }
         }
@@ -525,18 +526,6 @@ async fn wait_for_room(
             () = inboxes.room() => {}
             () = &mut deadline => return Err(slow()),
         }
-    }
-}
-
-/// What a message that waits for room has on the ledger; given back however the wait ends.
-struct Claim<'a> {
-    ledger: &'a Ledger,
-    bytes: usize,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.ledger.give(self.bytes);
     }
 }
 
