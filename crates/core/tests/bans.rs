@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use switchboard::net::Network;
 use switchboard::store::{Changes, MemoryStore, Row, Store, StoreError};
 use switchboard::switch::score::{BanError, Banned, Misbehaviour};
-use switchboard::{Ban, BoxFuture, Switch};
+use switchboard::{Ban, BoxFuture, Event, Switch};
 
 /// A disk that takes its time.
 struct Slow(MemoryStore);
@@ -108,6 +108,26 @@ async fn a_store_that_fails_is_told_and_the_ban_counts_until_the_stop() {
     first.stop().await;
     assert_eq!(first.ban(ban(who)).await, Err(BanError::Stopped));
     assert_eq!(store.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_banned_static_peer_is_dialled_when_the_ban_is_lifted() {
+    let (net, store) = (net(), MemoryStore::new());
+    let hub = node(&net, &store).await;
+    let leaf = builder(&net, 2).start().await.unwrap();
+    let mut events = hub.events();
+    hub.ban(ban(Banned::Id(id(2)))).await.unwrap();
+    hub.add_static(known(&leaf)).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let tried = |event: &Event| matches!(event, Event::DialFailed { .. } | Event::PeerAdded { .. });
+    while let Ok(event) = events.try_recv() {
+        assert!(!tried(&event), "{event:?}");
+    }
+    assert_eq!(hub.lift_ban(Banned::Id(id(2))).await, Ok(true));
+    let added = async { while !matches!(events.recv().await.unwrap(), Event::PeerAdded { .. }) {} };
+    tokio::time::timeout(Duration::from_secs(1), added).await.expect("not dialled at once");
+    hub.stop().await;
+    leaf.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

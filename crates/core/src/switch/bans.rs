@@ -15,6 +15,7 @@ use crate::reason::Reason;
 use crate::store::{Changes, Space, StoreError};
 use std::net::IpAddr;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 impl Actor {
     /// Misbehaviour: points, and the bans that follow. Trusted peers have no points.
@@ -97,8 +98,18 @@ impl Actor {
         let was = !rows.is_empty();
         if was {
             self.store(rows, done);
+            if let Banned::Id(id) = who
+                && let Some(net) = self.nets.get_mut(id.wire())
+            {
+                net.plan.dial_now(id, Instant::now());
+            }
         }
         was
+    }
+
+    /// Whether an identity is banned, and not trusted.
+    pub(super) fn is_banned(&self, id: &PeerId) -> bool {
+        !self.limits.trusted.contains(id) && self.book.banned_id(id, self.wall()).is_some()
     }
 
     fn store(&self, rows: Vec<Stored>, done: Option<Done>) {

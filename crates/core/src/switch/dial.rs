@@ -163,6 +163,15 @@ impl DialPlan {
         self.statics.remove(&key(candidate));
     }
 
+    /// Dials a static peer at once if it waits.
+    pub(crate) fn dial_now(&mut self, id: &PeerId, now: Instant) {
+        for entry in self.statics.values_mut().filter(|entry| entry.id().as_ref() == Some(id)) {
+            if matches!(entry.phase, Phase::Waiting(_)) {
+                entry.phase = Phase::Waiting(now);
+            }
+        }
+    }
+
     /// Whether this identity is kept connected.
     pub(crate) fn is_static(&self, id: &PeerId) -> bool {
         self.statics.values().any(|entry| entry.id().as_ref() == Some(id))
@@ -222,7 +231,7 @@ impl DialPlan {
     }
 
     /// Static peers to dial now, given the room. `busy` tells whether an identity has a session already (an inbound
-    /// one, say), or is about to: such a peer is not dialled. `passes` tells who is dialled beyond the free slots.
+    /// one, say), is about to, or is banned: such a peer is not dialled. `passes` tells who is dialled beyond the free slots.
     pub(crate) fn statics(
         &mut self,
         now: Instant,

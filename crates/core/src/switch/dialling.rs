@@ -44,7 +44,8 @@ impl Actor {
             pending: self.limits.pending_outbound.saturating_sub(under_way),
         };
         let pending = &self.context.pending;
-        let busy = |id: &PeerId| self.entries.contains_key(id) || pending.lock().arriving(id);
+        let busy =
+            |id: &PeerId| self.entries.contains_key(id) || pending.lock().arriving(id) || self.is_banned(id);
         let passes = |id: &PeerId| self.passes(id);
         let mut due = net.plan.statics(now, room, busy, passes);
         let started = due.len();
@@ -127,7 +128,7 @@ impl Actor {
             if self.context.pending.lock().arriving(id) {
                 return Some(Skip::Arriving);
             }
-            if !self.limits.trusted.contains(id) && self.book.banned_id(id, self.wall()).is_some() {
+            if self.is_banned(id) {
                 return Some(Skip::Denied);
             }
         }
@@ -251,10 +252,7 @@ impl Actor {
             let _ = reply.send(refused(Reason::SelfConnection));
             return;
         }
-        let banned = |id: PeerId| {
-            !self.limits.trusted.contains(&id) && self.book.banned_id(&id, self.wall()).is_some()
-        };
-        if candidate.id.is_some_and(banned) {
+        if candidate.id.is_some_and(|id| self.is_banned(&id)) {
             let _ = reply.send(refused(Reason::AccessDenied));
             return;
         }
