@@ -319,10 +319,18 @@ pub struct Gauge {
 /// What a reload will change, checked already. Called it cannot fail, and says what changed.
 pub type Reload = Box<dyn FnOnce() -> Vec<String> + Send>;
 
-/// A key that a running node does not take over: it is the node's identity.
-pub(crate) fn another_key(wire: WireName) -> Reload {
+/// The reload of a key that is the node's identity: a running node does not take another over, it says so. `same` tells whether
+/// the key file still holds the node's key.
+pub(crate) fn reload_identity(
+    wire: WireName,
+    key: &KeySource,
+    same: impl FnOnce(&KeySource) -> Result<bool, NodeError>,
+) -> Result<Reload, NodeError> {
+    if matches!(key, KeySource::Throwaway) || same(key)? {
+        return Ok(Box::new(Vec::new));
+    }
     let told = format!("the key of {wire} is another: the node keeps its identity until it is started again");
-    Box::new(move || vec![told])
+    Ok(Box::new(move || vec![told]))
 }
 
 /// What is done with a wire while it runs.

@@ -5,7 +5,8 @@ mod settings;
 
 use crate::error::NodeError;
 use crate::kit::{
-    BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Reload, Upkeep, another_key, forward,
+    BenchClient, BuildRequest, Built, External, KeyPlan, KeySource, Kit, Reload, Upkeep, forward,
+    reload_identity,
 };
 use crate::settings::{Setting, Values};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -74,9 +75,7 @@ struct KeptKey(NodeId);
 
 impl Upkeep for KeptKey {
     fn reload(&self, request: &BuildRequest<'_>) -> Result<Reload, NodeError> {
-        let same =
-            matches!(request.key, KeySource::Throwaway) || key(request.key, request.env)?.id() == self.0;
-        Ok(if same { Box::new(Vec::new) } else { another_key(COMET) })
+        reload_identity(COMET, request.key, |source| Ok(key(source, request.env)?.id() == self.0))
     }
 }
 

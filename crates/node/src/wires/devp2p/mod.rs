@@ -8,7 +8,7 @@ pub mod info;
 use crate::error::NodeError;
 use crate::kit::{
     BenchClient, BuildRequest, Built, External, Gauge, KeyPlan, KeySource, Kit, Reload, Roles, Upkeep,
-    another_key, forward,
+    forward, reload_identity,
 };
 use crate::settings::Setting;
 use chain::Followed;
@@ -84,9 +84,9 @@ struct Kept {
 
 impl Upkeep for Kept {
     fn reload(&self, request: &BuildRequest<'_>) -> Result<Reload, NodeError> {
-        let same = matches!(request.key, KeySource::Throwaway)
-            || key(request.key, request.env)?.public().node_id() == self.id;
-        Ok(if same { Box::new(Vec::new) } else { another_key(DEVP2P) })
+        reload_identity(DEVP2P, request.key, |source| {
+            Ok(key(source, request.env)?.public().node_id() == self.id)
+        })
     }
 
     fn gauges(&self) -> BoxFuture<'_, Vec<Gauge>> {
