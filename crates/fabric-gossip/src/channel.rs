@@ -27,7 +27,7 @@ use crate::election::{Election, Step};
 use crate::host::JoinConfig;
 use crate::membership::Membership;
 use crate::msgstore::{AuthorStore, BlockStore};
-use crate::pull::{Engine, Times};
+use crate::pull::{Counts, Engine, Times};
 use crate::signed::SignedMessage;
 use crate::throttle::Throttle;
 use crate::types::{Channel, Org, PkiId, Stamp};
@@ -141,7 +141,7 @@ impl ChannelState {
         &self.config
     }
 
-    pub(crate) fn pulls(&self) -> crate::pull::Counts {
+    pub(crate) fn pulls(&self) -> Counts {
         self.pull.counts()
     }
 

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::cx::Cx;
 use crate::dissemination::select;
 use crate::membership::Membership;
-use crate::pull::{Engine, Out, Times};
+use crate::pull::{Counts, Engine, Out, Times};
 use crate::signed::SignedMessage;
 use crate::types::{Now, PkiId, StreamId};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub(crate) struct Certs {
 }
 
 impl Certs {
-    pub(crate) fn pulls(&self) -> crate::pull::Counts {
+    pub(crate) fn pulls(&self) -> Counts {
         self.pull.counts()
     }
 

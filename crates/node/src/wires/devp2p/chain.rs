@@ -39,8 +39,9 @@ pub(super) struct Chain {
     pub(super) fork: ForkId,
 }
 
-fn hash(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
+/// Bytes in hexadecimal, with or without `0x`.
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut out = [0; N];
     hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut out).ok()?;
     Some(out)
 }
@@ -52,12 +53,10 @@ impl FromStr for Chain {
         let read = || {
             let mut parts = text.split(':');
             let network = parts.next()?.parse().ok()?;
-            let genesis = hash(parts.next()?)?;
-            let (fork, next) = (parts.next()?, parts.next());
-            let mut id = [0; 4];
-            hex::decode_to_slice(fork.strip_prefix("0x").unwrap_or(fork), &mut id).ok()?;
+            let genesis = bytes(parts.next()?)?;
+            let (hash, next) = (bytes(parts.next()?)?, parts.next());
             let next = next.map_or(Some(0), |next| next.parse().ok())?;
-            let fork = ForkId { hash: id, next };
+            let fork = ForkId { hash, next };
             parts.next().is_none().then_some(Self { network, genesis, fork })
         };
         read().ok_or_else(|| {
@@ -74,7 +73,8 @@ impl FromStr for Block {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let block = text.split_once('=').and_then(|(number, of)| Some(Self(number.parse().ok()?, hash(of)?)));
+        let block =
+            text.split_once('=').and_then(|(number, of)| Some(Self(number.parse().ok()?, bytes(of)?)));
         block.ok_or_else(|| format!("{text:?} is no block: expected NUMBER=HASH"))
     }
 }
