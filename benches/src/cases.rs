@@ -43,12 +43,17 @@ pub(crate) struct Case {
 }
 
 enum Job {
-    /// A job of the programs, with its options.
-    Run(Vec<String>),
-    /// Sessions that say nothing.
-    Idle { sessions: usize, wait: u64 },
+    /// Of a server and who dials it.
+    Sessions(Sessions),
     /// A network of its own, with so many blocks, and whether the time before the first counts.
     CatchUp(usize, bool),
+}
+
+enum Sessions {
+    /// A job of the programs, with its options.
+    Run(Vec<String>),
+    /// Those that say nothing.
+    Idle { sessions: usize, wait: u64 },
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -86,12 +91,17 @@ fn case(
     job: &str,
 ) -> Case {
     let goal = goal.map_or(Goal::None, Goal::Ratio);
+    run(wire, what, vec![Figure { what: "", unit, field, goal }], job)
+}
+
+/// A job of the programs that gives several figures.
+fn run(wire: Wire, what: &str, figures: Vec<Figure>, job: &str) -> Case {
     Case {
         name: format!("{} {what}", wire.name()),
         wire,
         go: wire.go(),
-        job: Job::Run(job.split_whitespace().map(str::to_owned).collect()),
-        figures: vec![Figure { what: "", unit, field, goal }],
+        job: Job::Sessions(Sessions::Run(job.split_whitespace().map(str::to_owned).collect())),
+        figures,
     }
 }
 
@@ -103,7 +113,7 @@ fn idle(wire: Wire, kib: f64, quick: bool) -> Case {
         name: format!("{} idle session", wire.name()),
         wire,
         go: wire.go(),
-        job: Job::Idle { sessions, wait },
+        job: Job::Sessions(Sessions::Idle { sessions, wait }),
         figures: vec![figure("", "KiB", kib), figure(", left 30 s after the end", "%", 20.0)],
     }
 }
@@ -133,15 +143,11 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         format!("bulk --bytes {} --size {size} --payload {payload}", n(mb * 10) * 100_000)
     };
     let urgent = |count| format!("urgent --count {} --size 256 --every-ms 10 --beside 65536", n(count));
-    // One way, and there and back.
-    let both_ways = |mut case: Case, most| {
-        let figure = |what, field, goal| Figure { what, unit: "us", field, goal };
-        case.figures = vec![
-            figure(", one way", "one_way_p99_us", Goal::AtMost(most)),
-            figure(", there and back", "p99_us", Goal::None),
-        ];
-        case
-    };
+    let latency = |what, field, goal| Figure { what, unit: "us", field, goal };
+    let both_ways = vec![
+        latency(", one way", "one_way_p99_us", Goal::AtMost(5_000.0)),
+        latency(", there and back", "p99_us", Goal::None),
+    ];
     use Wire::{Comet, Devp2p, Fabric};
     const MIB: usize = 1 << 20;
     vec![
@@ -158,7 +164,7 @@ pub(crate) fn all_cases(quick: bool) -> Vec<Case> {
         case(Comet, "bulk 64 KiB random", "MB/s", "mb_per_s", Some(1.5), &bulk(400, 65_536, "random")),
         case(Comet, "bulk 1 MiB random", "MB/s", "mb_per_s", Some(2.2), &bulk(400, MIB, "random")),
         case(Comet, "bulk 1 MiB random", "MB/s", "mb_per_s", None, &bulk(400, MIB, "random")).older(),
-        both_ways(case(Comet, "urgent 256 B p99", "us", "p99_us", None, &urgent(500)), 5_000.0),
+        run(Comet, "urgent 256 B p99", both_ways, &urgent(500)),
         // One peer has one session, and there is one peer to dial with: side by side they would refuse each other.
         case(Fabric, "handshakes x1, one identity", "/s", "rate", None, &handshakes(400, 1)),
         case(Fabric, "echo 1 KiB, 1 in flight", "/s", "rate", None, &echo(10_000, 1_024, 1)),
@@ -214,35 +220,37 @@ impl Case {
 
     fn keys(&self) -> Option<Keys> {
         let peers = match self.job {
-            Job::Run(_) | Job::CatchUp(..) => 2,
-            Job::Idle { sessions, .. } => 1 + idle::WARM + sessions,
+            Job::Sessions(Sessions::Idle { sessions, .. }) => 1 + idle::WARM + sessions,
+            Job::Sessions(Sessions::Run(_)) | Job::CatchUp(..) => 2,
         };
         (self.wire == Wire::Fabric).then(|| keys(peers))
     }
 
     /// Both ends ours.
     pub(crate) fn ours(&self) -> Vec<f64> {
-        match self.job {
-            Job::CatchUp(blocks, whole) => vec![catch_up::rate(false, blocks, whole)],
-            Job::Run(_) | Job::Idle { .. } => self.of("switchboard"),
-        }
+        self.of("switchboard")
     }
 
     /// Whether another build of our program, named by its path, can be asked for this case.
     pub(crate) fn known_to(&self, program: &str) -> bool {
         match &self.job {
-            Job::Run(job) => {
+            Job::Sessions(Sessions::Run(job)) => {
                 let job = job.first().map_or("", String::as_str);
                 let help = Command::new(program).args(["bench", job, "--help"]).output();
                 help.is_ok_and(|said| said.status.success())
             }
-            Job::Idle { .. } => true,
+            Job::Sessions(Sessions::Idle { .. }) => true,
+            // Its peers run inside this program.
             Job::CatchUp(..) => false,
         }
     }
 
     /// Both ends one build of our program: a name, or a path.
     pub(crate) fn of(&self, program: &str) -> Vec<f64> {
+        let sessions = match &self.job {
+            Job::Sessions(sessions) => sessions,
+            Job::CatchUp(blocks, whole) => return vec![catch_up::rate(false, *blocks, *whole)],
+        };
         let keys = self.keys();
         let key = |n: usize| keys.as_ref().map(|k| format!("fabric={}", k.peers[n]));
         let mut args: Vec<String> =
@@ -259,10 +267,9 @@ impl Case {
             Wire::Comet => format!("comet://{}", text(&ready, "comet.address")),
             Wire::Fabric => format!("fabric://{}", text(&ready, "fabric.endpoint")),
         };
-        let numbers = match &self.job {
-            Job::Idle { sessions, wait } => self.idle(&server, &url, keys.as_ref(), *sessions, *wait),
-            Job::CatchUp(..) => Vec::new(),
-            Job::Run(job) => {
+        let numbers = match sessions {
+            Sessions::Idle { sessions, wait } => self.idle(&server, &url, keys.as_ref(), *sessions, *wait),
+            Sessions::Run(job) => {
                 let (job, options) = job.split_first().unwrap_or_else(|| panic!("a job has a name"));
                 let mut args: Vec<String> = vec!["bench".into(), "--json".into(), job.clone(), url];
                 args.extend_from_slice(options);
@@ -276,9 +283,10 @@ impl Case {
 
     /// Both ends Go; sessions that say nothing come from us.
     pub(crate) fn theirs(&self) -> Vec<f64> {
-        if let Job::CatchUp(blocks, whole) = self.job {
-            return vec![catch_up::rate(true, blocks, whole)];
-        }
+        let sessions = match &self.job {
+            Job::Sessions(sessions) => sessions,
+            Job::CatchUp(blocks, whole) => return vec![catch_up::rate(true, *blocks, *whole)],
+        };
         let keys = self.keys();
         let key = |n: usize| keys.as_ref().map(|k| k.peers[n].clone());
         let credentials = |n| {
@@ -294,10 +302,9 @@ impl Case {
             Wire::Comet => format!("comet://{}", text(&ready, "address")),
             Wire::Fabric => format!("fabric://{}", text(&ready, "endpoint")),
         };
-        let numbers = match &self.job {
-            Job::Idle { sessions, wait } => self.idle(&server, &url, keys.as_ref(), *sessions, *wait),
-            Job::CatchUp(..) => Vec::new(),
-            Job::Run(job) => {
+        let numbers = match sessions {
+            Sessions::Idle { sessions, wait } => self.idle(&server, &url, keys.as_ref(), *sessions, *wait),
+            Sessions::Run(job) => {
                 let (job, options) = job.split_first().unwrap_or_else(|| panic!("a job has a name"));
                 let mut args: Vec<String> = vec!["dial".into(), url, "--do".into(), job.clone()];
                 args.extend_from_slice(options);

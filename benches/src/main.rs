@@ -6,8 +6,8 @@
 //!
 //! Every measurement starts a server and a client as processes of their own on loopback, so that both
 //! sides pay for the same things; the order alternates, so that a machine that grows slower does not
-//! favour either. `--against PROGRAM` puts another build of ours in the place of Go, to see what a change costs. The table shows medians and the range of each side.
-//! The last line is what the machine itself gives. It does not measure networks with delay or loss, nor many peers at once.
+//! favour either. `--against PROGRAM` puts another build of ours in the place of Go, to see what a change costs.
+//! The table shows medians and the range of each side. The last line is what the machine itself gives. It does not measure networks with delay or loss, nor many peers at once.
 #![allow(clippy::print_stdout, clippy::panic)] // a report for people; a failed measurement ends the run
 
 mod cases;
