@@ -211,6 +211,22 @@ impl Member {
         Self { program, endpoint, pki_id, go }
     }
 
+    /// Waits until it sees all of these: PKI-ID and endpoint.
+    ///
+    /// # Panics
+    /// When it sees one of them at another endpoint.
+    pub fn sees(&mut self, all: &BTreeSet<(String, String)>) {
+        let mut left: BTreeSet<_> = all.iter().filter(|(id, _)| *id != self.pki_id).cloned().collect();
+        while !left.is_empty() {
+            let alive = self.program.wait_where("member_alive", |v| v["event"] == "member_alive");
+            let id = text(&alive, "pki_id").to_owned();
+            if let Some(at) = left.iter().find(|(known, _)| *known == id).cloned() {
+                assert_eq!(text(&alive, "endpoint"), at.1, "{alive:#}");
+                left.remove(&at);
+            }
+        }
+    }
+
     /// Waits until it heard a StateInfo of the channel from each of these.
     pub fn knows(&mut self, others: &[String]) {
         let mut left: BTreeSet<_> = others.iter().filter(|id| **id != self.pki_id).cloned().collect();

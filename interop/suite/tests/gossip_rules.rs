@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use switchboard_fabric::PeerFolder;
 use switchboard_fabric::keygen::{Made, Plan, Renewal, crl, renew, write_crl};
 use switchboard_fabric_gossip::block::{Block, build, hash::data_hash, hash::header_bytes};
+use switchboard_interop::fabric::{CHANNEL, field};
 use switchboard_interop::{Program, text};
 
-const CHANNEL: &str = "mychannel";
 /// Two rounds of alive messages and three of membership requests: whoever is not seen by then is not told of.
 const QUIET: Duration = Duration::from_secs(12);
 
@@ -333,18 +333,6 @@ fn a_member_that_vanished_without_a_word_comes_back_at_once() {
         back.stop();
         judge.stop();
     }
-}
-
-/// A protobuf field that holds bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2];
-    let mut len = bytes.len();
-    while len >= 0x80 {
-        out.push(len as u8 | 0x80);
-        len >>= 7;
-    }
-    out.push(len as u8);
-    [&out[..], bytes].concat()
 }
 
 /// Block `number` with one transaction, signed by an orderer unless there is none.
