@@ -21,7 +21,7 @@ pub(crate) const WARM: usize = 50;
 const REST: Duration = Duration::from_secs(4);
 /// How long a session may take to come.
 const SESSION: Duration = Duration::from_secs(20);
-const ECHO: EchoPlan = EchoPlan { count: 1, size: 1_024, in_flight: 1 };
+const ECHO: EchoPlan = EchoPlan::new(1, 1_024, 1);
 
 /// The server that is looked at.
 pub(crate) struct Place<'a> {

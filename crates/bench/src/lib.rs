@@ -46,6 +46,7 @@ pub enum Payload {
 
 /// A series of echoes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EchoPlan {
     /// Messages in all.
     pub count: u64,
@@ -55,8 +56,17 @@ pub struct EchoPlan {
     pub in_flight: usize,
 }
 
+impl EchoPlan {
+    /// So many messages of this size, so many of them without a reply at any moment.
+    #[must_use]
+    pub const fn new(count: u64, size: usize, in_flight: usize) -> Self {
+        Self { count, size, in_flight }
+    }
+}
+
 /// A one-way flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BulkPlan {
     /// Bytes in all; the last message is shorter if they do not divide.
     pub bytes: u64,
@@ -67,6 +77,12 @@ pub struct BulkPlan {
 }
 
 impl BulkPlan {
+    /// So many bytes in messages of this size.
+    #[must_use]
+    pub const fn new(bytes: u64, size: usize, payload: Payload) -> Self {
+        Self { bytes, size, payload }
+    }
+
     /// How many messages the flow takes.
     #[must_use]
     pub fn messages(&self) -> u64 {
@@ -76,6 +92,7 @@ impl BulkPlan {
 
 /// Echoes at fixed times beside a one-way flow that keeps its channel full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UrgentPlan {
     /// Echoes in all.
     pub count: u64,
@@ -85,6 +102,14 @@ pub struct UrgentPlan {
     pub every: Duration,
     /// Bytes of each message of the flow.
     pub beside: usize,
+}
+
+impl UrgentPlan {
+    /// So many echoes of this size, one in each such time, beside messages of `beside` bytes.
+    #[must_use]
+    pub const fn new(count: u64, size: usize, every: Duration, beside: usize) -> Self {
+        Self { count, size, every, beside }
+    }
 }
 
 /// What an echo series gave.

@@ -69,7 +69,7 @@ async fn counter_runs_from_the_first_message() {
 #[tokio::test]
 async fn echo_series_through_a_narrow_pipe() {
     let (there, back) = mpsc::channel(1);
-    let plan = EchoPlan { count: 500, size: 100, in_flight: 16 };
+    let plan = EchoPlan::new(500, 100, 16);
     let result = run_echo(plan, &mut Pipe(there), &mut Out(back)).await.unwrap();
     assert_eq!((result.count, result.size), (500, 100));
     assert!(result.rate > 0.0 && result.p50_us <= result.p99_us && result.p99_us <= result.max_us);
@@ -79,8 +79,7 @@ async fn echo_series_through_a_narrow_pipe() {
 async fn a_wrong_reply_is_named() {
     let (there, mut sent) = mpsc::channel(4);
     let (reply, back) = mpsc::channel(4);
-    let (plan, mut sink, mut source) =
-        (EchoPlan { count: 9, size: 64, in_flight: 2 }, Pipe(there), Out(back));
+    let (plan, mut sink, mut source) = (EchoPlan::new(9, 64, 2), Pipe(there), Out(back));
     let echo = run_echo(plan, &mut sink, &mut source);
     let wrong = async {
         while let Some(message) = sent.recv().await {
@@ -101,7 +100,7 @@ async fn a_wrong_reply_is_named() {
 async fn silence_ends_the_series() {
     let (there, _keep) = mpsc::channel(4);
     let (_keep_too, back) = mpsc::channel(4);
-    let plan = EchoPlan { count: 1, size: 1, in_flight: 1 };
+    let plan = EchoPlan::new(1, 1, 1);
     let begin = Instant::now();
     assert!(matches!(run_echo(plan, &mut Pipe(there), &mut Out(back)).await, Err(BenchError::Silence)));
     assert_eq!(begin.elapsed().as_secs(), PATIENCE.as_secs());
@@ -110,7 +109,7 @@ async fn silence_ends_the_series() {
 #[tokio::test]
 async fn bulk_sends_every_byte() {
     let (there, mut sent) = mpsc::channel(4);
-    let plan = BulkPlan { bytes: 10_001, size: 1000, payload: Payload::Random };
+    let plan = BulkPlan::new(10_001, 1000, Payload::Random);
     let counting = tokio::spawn(async move {
         let mut counter = Counter::default();
         while let Some(message) = sent.recv().await {

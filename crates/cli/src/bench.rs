@@ -149,7 +149,7 @@ async fn work(job: Job, output: &Output) -> Result<(), Fail> {
         Job::Serve(args) => crate::node::run(args.only("bench"), output).await?,
         Job::Echo { to, count, size, in_flight } => {
             let (switch, mut driver) = session(&to, &env).await?;
-            let plan = EchoPlan { count, size: size as usize, in_flight: in_flight as usize };
+            let plan = EchoPlan::new(count, size as usize, in_flight as usize);
             let r = driver.echo(plan).await.map_err(series)?;
             switch.stop().await;
             let value = json!({"event": "echo", "size": r.size, "count": r.count, "ok": true, "seconds": r.seconds,
@@ -166,7 +166,7 @@ async fn work(job: Job, output: &Output) -> Result<(), Fail> {
                 Content::Zeros => Payload::Zeros,
             };
             let (switch, mut driver) = session(&to, &env).await?;
-            let plan = BulkPlan { bytes, size: size as usize, payload };
+            let plan = BulkPlan::new(bytes, size as usize, payload);
             let r = driver.bulk(plan).await.map_err(series)?;
             switch.stop().await;
             let mut value = json!({"event": "bulk", "sent_bytes": r.sent_bytes, "sent_msgs": r.sent_msgs,
@@ -190,7 +190,7 @@ async fn work(job: Job, output: &Output) -> Result<(), Fail> {
         Job::Urgent { to, count, size, every_ms, beside } => {
             let (switch, mut driver) = session(&to, &env).await?;
             let every = Duration::from_millis(every_ms);
-            let plan = UrgentPlan { count, size: size as usize, every, beside: beside as usize };
+            let plan = UrgentPlan::new(count, size as usize, every, beside as usize);
             let r = driver.urgent(plan).await.map_err(series)?;
             switch.stop().await;
             let mut value = json!({"event": "urgent", "size": r.size, "count": r.count, "beside": beside,

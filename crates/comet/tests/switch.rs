@@ -63,12 +63,12 @@ async fn two_nodes_echo_and_count() {
     let mut driver = driver(&mut a).await;
     assert_eq!(driver.peer().info().name, "node 2");
     for size in [0, 1, 1023, 1024, 1025, 65_536] {
-        let result = driver.echo(EchoPlan { count: 40, size, in_flight: 8 }).await.unwrap();
+        let result = driver.echo(EchoPlan::new(40, size, 8)).await.unwrap();
         assert_eq!((result.count, result.size), (40, size));
     }
     for size in [1, 4096, 100_000] {
-        let plan = BulkPlan { bytes: 1_000_000, size, payload: Payload::Zeros };
-        let plan = if size == 1 { BulkPlan { bytes: 1000, ..plan } } else { plan };
+        let plan = BulkPlan::new(1_000_000, size, Payload::Zeros);
+        let plan = if size == 1 { BulkPlan::new(1000, size, Payload::Zeros) } else { plan };
         let result = driver.bulk(plan).await.unwrap();
         let report = result.report.unwrap();
         assert_eq!((report.bytes, report.messages), (plan.bytes, plan.messages()));
@@ -88,7 +88,7 @@ async fn a_session_outlives_its_pings() {
     let mut events = a.switch.events();
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(events.try_recv().is_err(), "the idle session ended");
-    assert!(driver.echo(EchoPlan { count: 1, size: 10, in_flight: 1 }).await.is_ok());
+    assert!(driver.echo(EchoPlan::new(1, 10, 1)).await.is_ok());
     assert!(driver.peer().stats().rtt.is_some(), "a ping was answered");
 }
 
@@ -117,7 +117,7 @@ async fn rates_hold_a_whole_session() {
     a.switch.add_static(a.switch.parse(&b.address).unwrap()).await;
     let mut driver = driver(&mut a).await;
     let start = tokio::time::Instant::now();
-    let plan = BulkPlan { bytes: 500_000, size: 10_000, payload: Payload::Random };
+    let plan = BulkPlan::new(500_000, 10_000, Payload::Random);
     driver.bulk(plan).await.unwrap();
     let took = start.elapsed().as_secs_f64();
     assert!((4.9..6.0).contains(&took), "{took} s for 5 s worth of bytes");

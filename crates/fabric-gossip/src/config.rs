@@ -196,6 +196,7 @@ impl Default for Config {
 /// Options of `peer.gossip.election`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Election {
     /// How long the membership may take to become stable.
     #[serde(deserialize_with = "duration")]
@@ -225,6 +226,7 @@ impl Default for Election {
 /// Options of `peer.gossip.pvtData`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct PvtData {
     /// How long missing private data is pulled before a block is committed without it.
     #[serde(deserialize_with = "duration")]
@@ -268,6 +270,7 @@ impl Default for PvtData {
 /// Options of `implicitCollectionDisseminationPolicy`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ImplicitCollection {
     /// Peers that must acknowledge.
     pub required_peer_count: usize,
@@ -284,6 +287,7 @@ impl Default for ImplicitCollection {
 /// Options of `peer.gossip.state`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct State {
     /// Whether blocks are transferred from peers that are ahead.
     pub enabled: bool,

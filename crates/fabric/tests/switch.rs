@@ -43,11 +43,10 @@ async fn echo_bulk_and_probe() {
     let _ = client.offer(at.clone()).await;
     let mut driver = drivers.recv().await.unwrap();
     for size in [0, 1, 1023, 1024, 1025, 65_536, 1_000_000] {
-        let result = driver.echo(EchoPlan { count: 5, size, in_flight: 2 }).await.unwrap();
+        let result = driver.echo(EchoPlan::new(5, size, 2)).await.unwrap();
         assert_eq!(result.count, 5, "size {size}");
     }
-    let bulk =
-        driver.bulk(BulkPlan { bytes: 8 << 20, size: 65_536, payload: Payload::Random }).await.unwrap();
+    let bulk = driver.bulk(BulkPlan::new(8 << 20, 65_536, Payload::Random)).await.unwrap();
     assert_eq!(bulk.sent_msgs, 128);
 
     let env = Env::system().unwrap();

@@ -30,7 +30,7 @@ const VISIT: Duration = Duration::from_secs(10);
 /// How long a resident waits for an echo.
 const ECHO: Duration = Duration::from_secs(10);
 const ECHO_EVERY: Duration = Duration::from_millis(20);
-const PLAN: EchoPlan = EchoPlan { count: 1, size: 1_024, in_flight: 1 };
+const PLAN: EchoPlan = EchoPlan::new(1, 1_024, 1);
 
 /// Visits of one kind.
 #[derive(Debug, Clone, Copy, Default)]

@@ -20,6 +20,7 @@ pub const MAX_FAILURES: u32 = 5;
 
 /// How long and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Times {
     /// For how long a mapping is asked.
     pub life: Duration,

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LockResult, Mutex, MutexGuard};
 use std::time::Duration;
-use switchboard_nat::plan::Times;
 use switchboard_nat::{Mapper, NatConfig, NatSpec, Protocol, pcp, stun};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
@@ -136,12 +135,10 @@ async fn serve(shared: Shared, answer: fn(&mut Router, &[u8]) -> Option<Vec<u8>>
 fn config(gateway_port: u16) -> NatConfig {
     let mut config = NatConfig::new([9; 32]);
     config.gateway_port = gateway_port;
-    config.times = Times {
-        life: Duration::from_secs(600),
-        refresh: Duration::from_millis(300),
-        retry: Duration::from_millis(100),
-        address: Duration::from_millis(100),
-    };
+    config.times.life = Duration::from_secs(600);
+    config.times.refresh = Duration::from_millis(300);
+    config.times.retry = Duration::from_millis(100);
+    config.times.address = Duration::from_millis(100);
     config
 }
 

@@ -57,8 +57,8 @@ fn slow() -> Link {
     Link::new().latency(Duration::from_millis(25)).jitter(Duration::from_millis(3)).bandwidth(2_000_000)
 }
 
-const ECHO: EchoPlan = EchoPlan { count: 10, size: 5_000, in_flight: 2 };
-const BULK: BulkPlan = BulkPlan { bytes: 2_000_000, size: 50_000, payload: Payload::Random };
+const ECHO: EchoPlan = EchoPlan::new(10, 5_000, 2);
+const BULK: BulkPlan = BulkPlan::new(2_000_000, 50_000, Payload::Random);
 
 /// Node n dials node n - 1; the driver of the last node measures; then a cut, and all find together again.
 macro_rules! scenario {

@@ -46,6 +46,7 @@ const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many live nodes of one subnet a table takes.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct TableLimits {
     /// In one bucket.
     pub subnet_in_bucket: usize,

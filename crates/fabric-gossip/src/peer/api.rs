@@ -17,6 +17,7 @@ use switchboard_fabric::message::{Chaincode, Content, GossipMessage, Payload};
 
 /// To whom [`Gossip::send_by_criteria`] sends, and what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SendCriteria {
     /// How long acknowledgements are waited for.
     pub timeout: Duration,
@@ -26,6 +27,21 @@ pub struct SendCriteria {
     pub max_peers: usize,
     /// Only to peers of this channel.
     pub channel: Option<Channel>,
+}
+
+impl SendCriteria {
+    /// To so many peers of whatever channel, of which none need acknowledge.
+    #[must_use]
+    pub fn new(max_peers: usize) -> Self {
+        Self { timeout: Duration::ZERO, min_ack: 0, max_peers, channel: None }
+    }
+
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Why a message is not sent; the caller is at fault, or the network too small.

@@ -43,6 +43,7 @@ pub const MAX_INPUT_BYTES: usize = 128 << 20;
 
 /// How a channel is kept.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ChannelSetup {
     /// Where its blocks lie.
     pub store: Arc<dyn BlockStore>,
@@ -58,6 +59,27 @@ pub struct ChannelSetup {
     pub source: Option<BlockFolder>,
     /// Where private data to be pushed comes from, if not from the API only.
     pub private_source: Option<PathBuf>,
+}
+
+impl ChannelSetup {
+    /// A channel whose blocks and private data come from peers only.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn BlockStore>,
+        verifier: Verifier,
+        config: Config,
+        own: Subject,
+        collections: Collections,
+    ) -> Self {
+        Self { store, verifier, config, own, collections, source: None, private_source: None }
+    }
+
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Something for the channel's task.

@@ -28,6 +28,7 @@ pub enum External {
 }
 
 /// A channel to be joined at the start.
+#[non_exhaustive]
 pub struct Joining {
     /// Its name.
     pub channel: Channel,
@@ -39,7 +40,23 @@ pub struct Joining {
     pub chaincodes: Vec<Chaincode>,
 }
 
+impl Joining {
+    /// A channel of which no blocks are kept and no chaincodes told.
+    #[must_use]
+    pub fn new(channel: Channel, config: JoinConfig) -> Self {
+        Self { channel, config, setup: None, chaincodes: Vec::new() }
+    }
+
+    /// Changes some of it.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 /// What a node begins with.
+#[non_exhaustive]
 pub struct Beginning {
     /// Options. An empty `endpoint` is the address listened on.
     pub config: Config,
@@ -47,6 +64,14 @@ pub struct Beginning {
     pub external: External,
     /// Channels.
     pub channels: Vec<Joining>,
+}
+
+impl Beginning {
+    /// A node that joins these channels.
+    #[must_use]
+    pub fn new(config: Config, external: External, channels: Vec<Joining>) -> Self {
+        Self { config, external, channels }
+    }
 }
 
 /// Gossip as a service, with the wire's protocol.

@@ -109,23 +109,18 @@ impl Plan {
         let crypto = MspCrypto::new(Arc::clone(&wire), known, move || clock.wall());
         let shell = Shell::new(env.clone(), Arc::clone(&wire), crypto);
         let events = shell.events();
-        let setup = self.store.map(|store| ChannelSetup {
-            store,
-            verifier: Verifier::hash(CHANNEL),
-            config: self.config.clone(),
-            own: Subject { mspid: keys.org.clone(), role: None },
-            collections: self.collections.unwrap_or_else(|| {
-                Collections::new(
-                    &keys.org,
-                    self.config.pvt_data.implicit_collection_dissemination_policy.clone(),
-                )
-            }),
-            source: self.source.as_deref().map(BlockFolder::new),
-            private_source: None,
+        let setup = self.store.map(|store| {
+            let own = Subject { mspid: keys.org.clone(), role: None };
+            let collections = self.collections.unwrap_or_else(|| {
+                let implicit = &self.config.pvt_data.implicit_collection_dissemination_policy;
+                Collections::new(&keys.org, implicit.clone())
+            });
+            ChannelSetup::new(store, Verifier::hash(CHANNEL), self.config.clone(), own, collections)
+                .with(|setup| setup.source = self.source.as_deref().map(BlockFolder::new))
         });
-        let joining = Joining { channel: channel(), config: orgs, setup, chaincodes: Vec::new() };
+        let joining = Joining::new(channel(), orgs).with(|joining| joining.setup = setup);
         let external = if self.external { External::Same } else { External::None };
-        let beginning = Beginning { config: self.config, external, channels: vec![joining] };
+        let beginning = Beginning::new(self.config, external, vec![joining]);
         let inner = GossipService::new(Arc::clone(&shell), beginning);
         let service = Arc::new(Spied { inner, shell: Arc::clone(&shell), spy: self.spy });
         let limits = Limits::default().with(|limits| {

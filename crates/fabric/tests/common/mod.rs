@@ -252,7 +252,7 @@ impl Victim {
 
     /// The friend is served, and nothing happened.
     pub async fn echoes(&mut self) {
-        let plan = EchoPlan { count: 1, size: 10, in_flight: 1 };
+        let plan = EchoPlan::new(1, 10, 1);
         let echoed = timeout(Duration::from_secs(5), self.driver.echo(plan)).await;
         assert_eq!(echoed.expect("no echo").unwrap().count, 1);
         assert!(self.events.is_empty(), "one event more: {:?}", self.events.try_recv());

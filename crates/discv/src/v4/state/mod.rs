@@ -68,6 +68,7 @@ const MAX_STRANGERS: usize = 1_024;
 
 /// How much is done for others. Addresses of a local network are exempt where a budget is by address.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Rates {
     /// Packets from addresses that have proven nothing, all together.
     pub strangers: Rate,

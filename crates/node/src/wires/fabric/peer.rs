@@ -489,13 +489,16 @@ impl FabricPeer {
             };
             let config = JoinConfig::new(1, plan.orgs.clone());
             let chaincodes = chaincodes.remove(channel).unwrap_or_default();
-            joining.push(Joining { channel: channel.clone(), config, setup, chaincodes });
+            joining.push(Joining::new(channel.clone(), config).with(|joining| {
+                joining.setup = setup;
+                joining.chaincodes = chaincodes;
+            }));
         }
         let (wire, crypto) = Self::made(values, keys, trust, &env)?;
         let (kept, clock) = (Arc::clone(&wire), env.clone());
         let shell = Shell::new(env.clone(), Arc::clone(&wire), crypto);
         let events = Mutex::new(Some(shell.events()));
-        let beginning = Beginning { config: plan.config, external: plan.external, channels: joining };
+        let beginning = Beginning::new(plan.config, plan.external, joining);
         let service = GossipService::new(Arc::clone(&shell), beginning);
         let limits = Limits::default().with(|limits| {
             OwnSlots::of(&*wire, None).lay(limits, node.max_peers, true);
@@ -541,15 +544,14 @@ impl FabricPeer {
         subject: &Subject,
         data: Option<&DataFolder>,
     ) -> Result<ChannelSetup, NodeError> {
-        Ok(ChannelSetup {
-            store: store(data, channel)?,
-            verifier: plan.verifier(channel),
-            config: plan.config.clone(),
-            own: subject.clone(),
-            collections: collections(values, &plan.channels, channel, own, &plan.config)?,
-            source: plan.source(values, "blocks-from", channel).map(|folder| BlockFolder::new(&folder)),
-            private_source: plan.source(values, "private-from", channel),
-        })
+        let collections = collections(values, &plan.channels, channel, own, &plan.config)?;
+        let (store, verifier) = (store(data, channel)?, plan.verifier(channel));
+        let setup = ChannelSetup::new(store, verifier, plan.config.clone(), subject.clone(), collections);
+        Ok(setup.with(|setup| {
+            let blocks = plan.source(values, "blocks-from", channel);
+            setup.source = blocks.map(|folder| BlockFolder::new(&folder));
+            setup.private_source = plan.source(values, "private-from", channel);
+        }))
     }
 
     fn made(
