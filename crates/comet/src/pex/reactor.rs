@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Switch ── next, outcome ──▶ Source   ┐
-//!   peers  ◀── channel 0x00 ──▶ Protocol ├─ one State behind a lock ─▶ addrbook.json every 2 min and at the end
+//!   peers  ◀── channel 0x00 ──▶ Protocol ├─ one State behind a lock ─▶ addrbook.json seconds after a change and at the end
 //!   clock, ended sessions ────▶ Service  ┘
 //! ```
 //!

@@ -184,6 +184,12 @@ impl Book {
         size_of::<Self>() + slots + index + lists + banned + kept + self.new.memory() + self.old.memory()
     }
 
+    /// Whether there is something to save.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Whether there is something to save since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

@@ -62,8 +62,12 @@ pub const BAN: Duration = Duration::from_secs(24 * 3_600);
 pub const SEED_BIAS: u8 = 30;
 /// How long a seed keeps peers that ask nothing (cometbft node/setup.go `SeedDisconnectWaitPeriod`).
 pub const SEED_WAIT: Duration = Duration::from_secs(28 * 3_600);
-/// How often a changed book is saved (cometbft p2p/pex/params.go `dumpAddressInterval`).
+/// Longest time that a change of the book waits to be saved (cometbft p2p/pex/params.go `dumpAddressInterval`).
 pub const SAVE_EVERY: Duration = Duration::from_secs(120);
+/// Shortest time from one saving to the next. CometBFT waits [`SAVE_EVERY`], and what it learned since is lost when it is killed.
+pub const SAVE_SOONEST: Duration = Duration::from_secs(5);
+/// What each address in the book adds to that, so that a large book is written rarely: 11,500 wait for [`SAVE_EVERY`].
+pub const SAVE_LATER_EACH: Duration = Duration::from_millis(10);
 /// A seed's answer has so long to leave before the session is cut.
 pub const HANG_UP_WITHIN: Duration = Duration::from_secs(5);
 /// A crawled peer has so long to answer.
@@ -292,7 +296,7 @@ pub struct State {
     round: Round,
     next_round: Instant,
     next_look: Instant,
-    next_save: Instant,
+    saved: Instant,
     dialing: BTreeMap<NodeId, Dialing>,
     to_crawl: VecDeque<PeerAddress>,
     crawled: BTreeMap<NodeId, Instant>,
@@ -319,7 +323,7 @@ impl State {
             round: Round::default(),
             next_round: now.at,
             next_look: now.at,
-            next_save: now.at + SAVE_EVERY,
+            saved: now.at,
             dialing: BTreeMap::new(),
             to_crawl: VecDeque::new(),
             crawled: BTreeMap::new(),
@@ -359,7 +363,15 @@ impl State {
     /// When [`State::tick`] is due.
     #[must_use]
     pub fn wake_at(&self) -> Instant {
-        self.next_round.min(self.next_look).min(self.next_save)
+        let due = self.next_round.min(self.next_look);
+        self.save_at().map_or(due, |save| due.min(save))
+    }
+
+    /// When the book is to be saved, if it changed since it was.
+    fn save_at(&self) -> Option<Instant> {
+        let entries = u32::try_from(self.book.len()).unwrap_or(u32::MAX);
+        let pause = SAVE_SOONEST.saturating_add(SAVE_LATER_EACH.saturating_mul(entries)).min(SAVE_EVERY);
+        self.book.is_changed().then(|| self.saved + pause)
     }
 
     fn is_seed(&self, id: &NodeId) -> bool {

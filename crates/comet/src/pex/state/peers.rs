@@ -2,7 +2,7 @@
 
 use super::{
     Action, BAN, CRAWL_ANSWER_WITHIN, DISTRUST_BELOW, GOOD_AFTER, HANG_UP_WITHIN, HangUp, LOOK_EVERY,
-    MAX_CRAWL_QUEUE, Now, Peer, PeerState, Requests, Round, SAVE_EVERY, SEED_BIAS, SEED_PAUSE, SHORT_SESSION,
+    MAX_CRAWL_QUEUE, Now, Peer, PeerState, Requests, Round, SEED_BIAS, SEED_PAUSE, SHORT_SESSION,
     Slots, State,
 };
 use crate::key::NodeId;
@@ -236,11 +236,10 @@ impl State {
             self.next_round = now.at + every.mul_f64(0.9) + jitter;
             self.begin_round(slots, now, rng, &mut actions);
         }
-        if now.at >= self.next_save {
-            self.next_save = now.at + SAVE_EVERY;
-            if self.book.take_changed() {
-                actions.push(Action::Save);
-            }
+        if self.save_at().is_some_and(|due| now.at >= due) {
+            self.saved = now.at;
+            self.book.take_changed();
+            actions.push(Action::Save);
         }
         actions
     }

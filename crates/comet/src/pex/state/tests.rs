@@ -492,13 +492,22 @@ fn distrust_is_hung_up_on_and_hardly_picked() {
 }
 
 #[test]
-fn a_changed_book_is_saved_every_two_minutes() {
+fn a_changed_book_is_saved_within_seconds_and_the_larger_the_later() {
     let (mut clock, mut rng) = (Clock::new(), rng(18));
-    let mut state = state(Config::default(), 0..1, clock.0, &mut rng);
-    let now = clock.pass(SAVE_EVERY);
-    assert!(state.tick(slots(10), now, &mut rng).contains(&Action::Save));
-    let now = clock.pass(SAVE_EVERY);
-    assert!(!state.tick(slots(10), now, &mut rng).contains(&Action::Save), "nothing changed");
+    for entries in [1, 200, 2_000] {
+        let mut state = state(Config::default(), 0..entries, clock.0, &mut rng);
+        let saves = |state: &mut State, now, rng: &mut _| state.tick(slots(10), now, rng).contains(&Action::Save);
+        let len = u32::try_from(state.book().len()).unwrap();
+        let pause = SAVE_SOONEST + SAVE_LATER_EACH * len;
+        let early = clock.secs(4);
+        assert!(!saves(&mut state, early, &mut rng), "a burst of changes is saved once");
+        let due = clock.pass(pause - Duration::from_secs(4));
+        assert!(state.wake_at() <= due.at, "it wakes for that");
+        assert!(saves(&mut state, due, &mut rng), "{len} entries");
+        assert!(!saves(&mut state, clock.pass(SAVE_EVERY), &mut rng), "nothing changed");
+        state.book_mut().mark_attempt(&id(0), clock.0.wall);
+        assert!(saves(&mut state, clock.secs(0), &mut rng), "a change after a long pause is saved at once");
+    }
 }
 
 #[test]
