@@ -193,6 +193,13 @@ impl Block {
         transaction::channel_of(first)?.ok_or(BlockFault::Absent("channel header"))
     }
 
+    /// Whether it has data, none of which is an envelope that names a channel.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        let names = |data: &Bytes| matches!(transaction::channel_of(data), Ok(Some(_)));
+        !self.transactions.is_empty() && !self.transactions.iter().any(names)
+    }
+
     /// Whether a transaction was found valid, where a peer wrote that down: Fabric's code 0 is valid.
     /// `None` when the block does not say, as none that comes from an orderer does.
     #[must_use]

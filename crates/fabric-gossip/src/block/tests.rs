@@ -172,6 +172,28 @@ fn transactions_cannot_be_cut_elsewhere_under_the_same_data_hash() {
     assert!(verifier.check(1, &beside).is_err());
 }
 
+/// Data that are no envelopes: only their hashes can be checked, and no orderer's signature says whose they are.
+#[test]
+fn opaque_data_are_judged_by_their_hashes_and_never_signed() {
+    let data = [Bytes::from_static(b"anything"), Bytes::from_static(&[0xff; 40])];
+    let block = |data: &[Bytes]| Block::decode(build(1, b"", data, &[])).unwrap();
+    let (hash, good) = (Verifier::hash(CHANNEL), block(&data));
+    assert_eq!(hash.check(1, &good), Ok(()));
+    let raw = good.raw().to_vec();
+    let at = raw.windows(8).position(|part| part == b"anything").unwrap();
+    let mut other = raw;
+    other[at] ^= 1;
+    let other = Block::decode(other.into()).unwrap();
+    assert_eq!(hash.check(1, &other), Err(VerifyFault::DataHash(1)));
+    // One envelope among them, and all are held to be envelopes.
+    let mixed = block(&[data[0].clone(), transaction(CHANNEL, "1", &[], &[])]);
+    assert!(hash.check(1, &mixed).is_err());
+    let orderers = Orderers::new("OrdererMSP", 1);
+    let policy = Arc::new(OrdererPolicy::new(orderers.trust.clone(), 1).unwrap());
+    let signed = orderers.sign(1, b"", &data, &[0]);
+    assert!(matches!(Verifier::signed(CHANNEL, policy).check(1, &signed), Err(VerifyFault::Block(_))));
+}
+
 #[test]
 fn a_chain_is_followed_block_by_block() {
     let (blocks, other) = (chain(1, 4), chain_of(CHANNEL, 1, 4, "other", false));

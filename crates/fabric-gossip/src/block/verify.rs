@@ -5,6 +5,8 @@
 //!   hash     number, channel, data hash, transactions well-formed            and in order: previous hash
 //!   signed   all of hash, and the orderers' signatures by a policy
 //! ```
+//! At `hash`, a block whose data are no envelopes at all, so that nothing in it names a channel, is judged by its hashes.
+//! At `signed` it is refused.
 //! A block is judged twice: by itself when it comes ([`Verifier::check`]), and against the block before
 //! when its turn comes ([`Link::check`]). Only then are both hashes known.
 //!
@@ -148,6 +150,10 @@ impl Verifier {
         }
         if self.level == Level::None {
             return Ok(());
+        }
+        if self.level == Level::Hash && block.is_opaque() {
+            let fits = block.data_hash() == block.stated_data_hash();
+            return if fits { Ok(()) } else { Err(VerifyFault::DataHash(number)) };
         }
         if block.channel()? != self.channel {
             return Err(VerifyFault::Channel(number));
