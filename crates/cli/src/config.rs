@@ -17,6 +17,12 @@ pub(crate) const DEFAULT_ORG: &str = switchboard_node::wires::fabric::DEFAULT_OR
 /// Other names of flags.
 const ALIASES: [(&str, &str); 3] = [("access-allow", "allow"), ("access-deny", "deny"), ("seed", "seeds")];
 
+/// The command that runs a seed.
+const SEED: &str = "seed";
+/// Settings of a node that a seed has no use for.
+const NOT_OF_A_SEED: [&str; 9] =
+    ["wire", "protocol", "cast", "cast-dir", "no-receive", "cast-max-bytes", "pex", "seed-mode", "monitor"];
+
 /// A duration of a flag: more than nothing, a day at most.
 pub(crate) fn span(text: &str) -> Result<std::time::Duration, String> {
     let day = std::time::Duration::from_secs(86_400);
@@ -89,7 +95,7 @@ pub(crate) fn augment(command: Command, settings: &[Setting]) -> Command {
             arg = arg.hide_short_help(true).help_heading("Options of gossip, by Fabric's names");
         }
         for (_, alias) in ALIASES.iter().filter(|(name, _)| *name == setting.name) {
-            arg = arg.alias(*alias);
+            arg = arg.visible_alias(*alias);
         }
         command = command.arg(arg);
     }
@@ -146,7 +152,7 @@ impl Args {
     pub(crate) fn seed(mut self) -> Self {
         self.given.given.set("wire", vec![switchboard_comet::COMET.to_owned()], Source::Flag);
         self.given.given.set("seed-mode", vec!["true".to_owned()], Source::Flag);
-        self.command = "seed";
+        self.command = SEED;
         self
     }
 
@@ -173,8 +179,33 @@ impl Args {
     pub(crate) fn decide(self) -> Result<(NodeConfig, Values), Fail> {
         let command = self.command;
         let values = self.values()?;
+        if command == SEED {
+            needed_by_a_seed(&values)?;
+        }
         let config = NodeConfig::decide(values.clone()).map_err(|error| named(error, command))?;
         Ok((config, values))
+    }
+}
+
+/// The help of `seed` leaves out what a seed has no use for; a file or a script that says it all the same is taken.
+pub(crate) fn of_a_seed(arg: Arg) -> Arg {
+    let heading = arg.get_help_heading().unwrap_or_default();
+    let of_another_wire = heading.starts_with("Wire ") && heading != "Wire comet";
+    let no_use = of_another_wire || NOT_OF_A_SEED.contains(&arg.get_id().as_str());
+    if no_use { arg.hide(true) } else { arg }
+}
+
+/// A seed that nobody reaches, or of a network that nobody named, is of no use.
+fn needed_by_a_seed(values: &Values) -> Result<(), Fail> {
+    let missing = [
+        ("network", "which network it serves: add --network NAME"),
+        ("listen", "where: add --listen IP:PORT"),
+    ];
+    match missing.into_iter().find(|(name, _)| !values.has(name)) {
+        Some((_, what)) => {
+            Err(Fail::usage(format!("a seed must be told {what}: see switchboard {SEED} --help")))
+        }
+        None => Ok(()),
     }
 }
 

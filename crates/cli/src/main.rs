@@ -124,6 +124,7 @@ enum Command {
     Stop(admin::stop::Args),
     /// Run a seed node of a CometBFT network: answer whoever asks, hang up, crawl.
     #[command(
+        mut_args = config::of_a_seed,
         after_help = "Example:\n  switchboard seed --network my-chain --listen 0.0.0.0:26656 --data ./seed --seeds ID@203.0.113.7:26656"
     )]
     Seed(Box<config::Args>),

@@ -6,7 +6,7 @@ use crate::nodeset::{self, Entry, NodeSet};
 use crate::output::{Output, reader_gone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,6 +17,7 @@ use switchboard_discv::udp::{AskError, Bootnode, Discovery, DiscoveryConfig, Ver
 use switchboard_discv::{Node, NodeId};
 use switchboard_enr::{NodeKey, Record};
 use switchboard_node::settings::parse_duration;
+use switchboard_node::wires::devp2p::bootnode::not_started;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -35,9 +36,10 @@ pub(crate) struct Common {
     /// A node to start from, as an enode URL or a record; may be repeated. No others are asked first.
     #[arg(long, value_delimiter = ',')]
     bootnode: Vec<Bootnode>,
-    /// Where to listen (UDP). Nodes elsewhere are reached with 0.0.0.0:0.
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
+    /// Where to listen (UDP): nodes elsewhere are reached with 0.0.0.0:0 or [::]:0 (default: loopback, of the
+    /// first node's family).
+    #[arg(long)]
+    listen: Option<SocketAddr>,
     /// How long the whole run may take, as in 5s or 2m.
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
@@ -52,15 +54,33 @@ pub(crate) enum Question {
     Talk { protocol: Vec<u8>, message: Vec<u8> },
 }
 
-/// Starts discovery of one version, for this run only.
-async fn start(common: &Common, version: Version, env: &Env) -> Result<Discovery, Fail> {
+/// Where to listen for these nodes; an address that reaches none of them is refused, as nobody would answer.
+fn listen_for(given: Option<SocketAddr>, nodes: &[SocketAddr]) -> Result<SocketAddr, Fail> {
+    let loopback = |v6| if v6 { (Ipv6Addr::LOCALHOST, 0).into() } else { (Ipv4Addr::LOCALHOST, 0).into() };
+    let at = given.unwrap_or_else(|| loopback(nodes.first().is_some_and(SocketAddr::is_ipv6)));
+    let family = |node: &SocketAddr| at.is_ipv4() == node.is_ipv4() || at.ip() == Ipv6Addr::UNSPECIFIED;
+    let reaches = |node: &SocketAddr| family(node) && (node.ip().is_loopback() || !at.ip().is_loopback());
+    match nodes.first().filter(|_| !nodes.iter().any(reaches)) {
+        Some(node) => {
+            let any = if node.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            Err(Fail::usage(format!("{node} cannot be reached from {}: add --listen {any}", at.ip())))
+        }
+        None => Ok(at),
+    }
+}
+
+/// Starts discovery of one version, for this run only, to reach these nodes.
+async fn start(
+    common: &Common,
+    nodes: &[SocketAddr],
+    version: Version,
+    env: &Env,
+) -> Result<Discovery, Fail> {
     let key = Arc::new(NodeKey::generate(|| env.random()));
-    let mut config = DiscoveryConfig::new(key, common.listen);
+    let mut config = DiscoveryConfig::new(key, listen_for(common.listen, nodes)?);
     config.versions = Versions { v4: version == Version::V4, v5: version == Version::V5 };
     config.bootnodes.clone_from(&common.bootnode);
-    Discovery::start(config, env.clone())
-        .await
-        .map_err(|error| Fail::usage(format!("{error}: choose another --listen")))
+    Ok(Discovery::start(config, env.clone()).await.map_err(not_started)?)
 }
 
 fn record_text(node: &Node) -> String {
@@ -80,7 +100,8 @@ pub(crate) async fn ask(
     let end = Instant::now() + common.timeout;
     let node = timeout_at(end, whom.node(&env)).await.map_err(|_| late())?;
     let node = node.ok_or_else(|| Fail::job(format!("{whom}: no address was found")))?;
-    let discovery = timeout_at(end, start(common, version, &env)).await.map_err(|_| late())??;
+    let discovery =
+        timeout_at(end, start(common, &[node.udp()], version, &env)).await.map_err(|_| late())??;
     let once = || async {
         let id = node.id().to_string();
         let said: (Value, String) = match &question {
@@ -211,11 +232,12 @@ pub(crate) async fn crawl(
             known.bootnode.push(bootnode.clone());
         }
     }
-    let Ok(started) = timeout_at(end, start(&known, version, &env)).await else {
+    queue.extend(set.nodes.values().filter_map(Entry::node));
+    let nodes: Vec<_> = queue.iter().map(Node::udp).collect();
+    let Ok(started) = timeout_at(end, start(&known, &nodes, version, &env)).await else {
         return set.give(out, output).map(|_| ());
     };
     let discovery = started?;
-    queue.extend(set.nodes.values().filter_map(Entry::node));
     let mut seen: BTreeSet<NodeId> = [discovery.id()].into();
     queue.retain(|node| seen.insert(node.id()));
     let (mut visits, mut answered, mut silent, mut speak) = (JoinSet::new(), 0_u64, 0_u64, 0_u64);
@@ -276,7 +298,11 @@ pub(crate) async fn listen(common: &Common, version: Version, output: &Output) -
     let env = Env::system().map_err(Fail::job)?;
     let stop = stop_signal(false)?;
     let end = Instant::now() + common.timeout;
-    let Ok(started) = timeout_at(end, start(common, version, &env)).await else { return Ok(()) };
+    let mut nodes = Vec::new();
+    for bootnode in &common.bootnode {
+        nodes.extend(timeout_at(end, bootnode.node(&env)).await.ok().flatten().map(|node| node.udp()));
+    }
+    let Ok(started) = timeout_at(end, start(common, &nodes, version, &env)).await else { return Ok(()) };
     let discovery = started?;
     let mut events = discovery.events();
     let record = discovery.record().to_string();

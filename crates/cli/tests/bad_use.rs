@@ -4,7 +4,7 @@
 mod common;
 use common::{bad, bad_with, failed, must, run, text};
 use std::fs::Permissions;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -33,6 +33,8 @@ fn commands_and_flags() {
             "--channel \"No Channel\": a channel name is",
         ),
         (&["node", "--protocol", "bench,cast", "--channel", "echo"], "choose another --channel"),
+        (&["seed", "--listen", "127.0.0.1:0"], "which network it serves: add --network NAME"),
+        (&["seed", "--network", "my-chain"], "a seed must be told where: add --listen IP:PORT"),
         (&["keygen", "--wire", "comet"], "--out <OUT>: see switchboard keygen --help"),
         (&["bench", "echo"], "see switchboard bench echo --help"),
         (&["bench", "echo", "comet://x", "--count", "0"], "--count"),
@@ -114,6 +116,32 @@ fn a_busy_port_is_named() {
         let args = [command, &["--wire", "comet", "--listen", &addr]].concat();
         let said = failed(&run(&args), &args, 1, "choose another with --listen");
         assert!(said.contains(&addr), "{said}");
+    }
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for args in [&["bootnode", "--listen", &addr][..], &["discv4", "listen", "--listen", &addr]] {
+        let said = failed(&run(args), args, 1, "choose another with --listen");
+        assert!(said.contains(&addr), "{said}");
+    }
+}
+
+/// Queries listen on loopback unless told otherwise: whom they cannot reach from there is not told to be silent.
+#[test]
+fn nodes_out_of_reach_are_named_with_the_flag() {
+    let key = "c27c3b42903ce09a4c5fa0b1915bdba15d06959a934e0b1df67de1d7c2c9e2b1\
+        75979b4760ad463adf816707464384b9d2e9bb5028822b0de55ef78c1199324c";
+    for (at, listen, what) in [
+        ("203.0.113.7", None, "203.0.113.7:30303 cannot be reached from 127.0.0.1: add --listen 0.0.0.0:0"),
+        ("[2001:db8::7]", None, "cannot be reached from ::1: add --listen [::]:0"),
+        ("127.0.0.1", Some("[::1]:0"), "127.0.0.1:30303 cannot be reached from ::1: add --listen 0.0.0.0:0"),
+    ] {
+        let url = format!("enode://{key}@{at}:30303");
+        let listen = listen.map_or(Vec::new(), |at| vec!["--listen", at]);
+        for version in ["discv4", "discv5"] {
+            bad(&[&[version, "ping", &url][..], &listen].concat(), what);
+            bad(&[&[version, "crawl", "--bootnode", &url, "--out", "-"][..], &listen].concat(), what);
+            bad(&[&[version, "listen", "--bootnode", &url][..], &listen].concat(), what);
+        }
     }
 }
 

@@ -381,7 +381,7 @@ fn every_role_is_administered() {
     must(&["keygen", "--wire", "fabric", "--out", text(&org)]);
     let key = format!("fabric={}", text(&org.join("peer0")));
     let roles: [(&str, Vec<&str>); 4] = [
-        ("seed", vec!["seed", "--listen", "127.0.0.1:0"]),
+        ("seed", vec!["seed", "--network", "x", "--listen", "127.0.0.1:0"]),
         ("bootnode", vec!["bootnode", "--listen", "127.0.0.1:0"]),
         ("fabric-observer", vec!["fabric", "observe", "--listen", "127.0.0.1:0", "--key-file", &key]),
         (

@@ -2,8 +2,8 @@
 
 use super::{
     Action, BAN, CRAWL_ANSWER_WITHIN, DISTRUST_BELOW, GOOD_AFTER, HANG_UP_WITHIN, HangUp, LOOK_EVERY,
-    MAX_CRAWL_QUEUE, Now, Peer, PeerState, Requests, Round, SEED_BIAS, SEED_PAUSE, SHORT_SESSION,
-    Slots, State,
+    MAX_CRAWL_QUEUE, Now, Peer, PeerState, Requests, Round, SEED_BIAS, SEED_PAUSE, SHORT_SESSION, Slots,
+    State,
 };
 use crate::key::NodeId;
 use crate::netaddress::NetAddress;

@@ -496,7 +496,8 @@ fn a_changed_book_is_saved_within_seconds_and_the_larger_the_later() {
     let (mut clock, mut rng) = (Clock::new(), rng(18));
     for entries in [1, 200, 2_000] {
         let mut state = state(Config::default(), 0..entries, clock.0, &mut rng);
-        let saves = |state: &mut State, now, rng: &mut _| state.tick(slots(10), now, rng).contains(&Action::Save);
+        let saves =
+            |state: &mut State, now, rng: &mut _| state.tick(slots(10), now, rng).contains(&Action::Save);
         let len = u32::try_from(state.book().len()).unwrap();
         let pause = SAVE_SOONEST + SAVE_LATER_EACH * len;
         let early = clock.secs(4);

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use switchboard::Env;
 use switchboard::store::Space;
-use switchboard_discv::udp::{Bootnode as StartNode, Discovery, Versions};
+use switchboard_discv::udp::{Bootnode as StartNode, Discovery, StartError, Versions};
 use switchboard_enr::enode::Endpoint;
 use switchboard_enr::{Enode, NodePublic};
 use switchboard_nat::NatSpec;
@@ -57,6 +57,19 @@ impl BootnodeConfig {
     }
 }
 
+/// What to change when discovery does not start. A port that another program uses is no wrong setting by itself.
+#[must_use]
+pub fn not_started(error: StartError) -> NodeError {
+    match &error {
+        StartError::Bind { error: why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => NodeError::job(
+            format!("{error}; another program uses this port: choose another with --listen, or port 0"),
+        ),
+        StartError::Bind { .. } => NodeError::usage(format!("{error}: choose another --listen")),
+        StartError::Store(_) => NodeError::usage(format!("{error}: choose another --data")),
+        _ => NodeError::usage(error),
+    }
+}
+
 /// A running bootnode.
 #[derive(Debug)]
 pub struct Bootnode {
@@ -93,8 +106,7 @@ impl Bootnode {
         let external = config.external.as_ref().and_then(External::addr);
         let public = key.public();
         let started = discovery::start(key, &settings, config.listen, None, external, store, env);
-        let discovery =
-            started.await.map_err(|text| NodeError::usage(format!("{text}: choose another --listen")))?;
+        let discovery = started.await.map_err(not_started)?;
         let router = Router::start(&settings, discovery.local_addr(), None, env).await.map(|router| {
             let (stop, stopped) = oneshot::channel();
             let follows = discovery.clone();

@@ -27,7 +27,9 @@ use switchboard::{BoxFuture, Candidate, Env};
 use switchboard_devp2p::DEVP2P;
 use switchboard_discv::Node;
 use switchboard_discv::dns::{Client, Link};
-use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, DnsNodes, Event, Mix, Version, Versions};
+use switchboard_discv::udp::{
+    Bootnode, Discovery, DiscoveryConfig, DnsNodes, Event, Mix, StartError, Version, Versions,
+};
 use switchboard_enr::{NodeKey, rlp};
 use switchboard_nat::{Mapper, Mapping, NatConfig, NatSpec, Protocol};
 use tokio::sync::broadcast::error::RecvError;
@@ -227,7 +229,7 @@ pub(super) async fn start(
     external: Option<SocketAddr>,
     store: Option<Space>,
     env: &Env,
-) -> Result<Discovery, String> {
+) -> Result<Discovery, StartError> {
     let mut config = DiscoveryConfig::new(key, listen);
     config.versions = settings.versions;
     config.bootnodes.clone_from(&settings.bootnodes);
@@ -235,7 +237,7 @@ pub(super) async fn start(
     config.external = external.map(|at| (at.ip(), Some(at.port())));
     config.entries.clone_from(&settings.entries);
     config.store = store;
-    Discovery::start(config, env.clone()).await.map_err(|error| error.to_string())
+    Discovery::start(config, env.clone()).await
 }
 
 /// A router that keeps our ports mapped, and tells our record how it is reached.
