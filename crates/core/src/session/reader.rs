@@ -309,13 +309,18 @@ impl Reading {
     async fn read_until_end(&mut self) -> End {
         // Whether the last read gave something at once.
         let mut flowing = false;
+        // Between channels of one priority nothing is urgent, and a turn for others costs the system a wake-up.
+        let ranked = self.lanes.windows(2).any(|two| match two {
+            [one, other] => one.spec.priority != other.spec.priority,
+            _ => false,
+        });
         loop {
             // From here on a message that is whole is on the ledger as such.
             self.ledger.give(std::mem::take(&mut self.intake.counted));
             if let Err(end) = self.drain_buffer().await.and_then(|()| self.account()) {
                 return end;
             }
-            if std::mem::take(&mut flowing) && std::mem::take(&mut self.delivered) {
+            if ranked && std::mem::take(&mut flowing) && std::mem::take(&mut self.delivered) {
                 // Bytes come without a pause. Who was given a message would wait for this task to wait, with what is urgent.
                 tokio::task::yield_now().await;
             }
