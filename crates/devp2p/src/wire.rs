@@ -368,6 +368,8 @@ struct Secure {
     sealer: Sealer,
     opener: Opener,
     src: BytesMut,
+    /// A recipient's ack, which leaves with what it says first: one packet and one wake-up less at either end.
+    ack: Vec<u8>,
 }
 
 impl Secure {
@@ -395,7 +397,7 @@ impl Secure {
                 _ => HandshakeError::breach(Stage::Secure, "handshake packet", fault),
             };
             let send_failed = |error| HandshakeError::io(Stage::Secure, error);
-            let (remote, keys) = match whom {
+            let (remote, keys, ack) = match whom {
                 Some(remote) => {
                     let initiator =
                         Initiator::start(&config.key, &remote, &randomness).map_err(peer_fault)?;
@@ -403,27 +405,26 @@ impl Secure {
                     connection.writer.flush().await.map_err(send_failed)?;
                     // Who cannot read our first packet says nothing.
                     let ack = read_packet(&mut connection, &mut src).await.map_err(wrong_key)?;
-                    (remote, initiator.finish(&ack).map_err(peer_fault)?)
+                    (remote, initiator.finish(&ack).map_err(peer_fault)?, Vec::new())
                 }
                 None => {
                     let auth = read_packet(&mut connection, &mut src).await?;
                     let answer = respond(&config.key, &auth, &randomness).map_err(peer_fault)?;
-                    connection.writer.write_all(&answer.ack).await.map_err(send_failed)?;
-                    connection.writer.flush().await.map_err(send_failed)?;
-                    (answer.remote, answer.keys)
+                    (answer.remote, answer.keys, answer.ack)
                 }
             };
-            Ok((remote, keys))
+            Ok((remote, keys, ack))
         };
-        let (remote, keys) = timeout(config.step_within, shake)
+        let (remote, keys, ack) = timeout(config.step_within, shake)
             .await
             .unwrap_or(Err(HandshakeError::Timeout(Stage::Secure)))?;
         let (sealer, opener) = keys.split();
-        Ok(Self { connection, remote, sealer, opener, src })
+        Ok(Self { connection, remote, sealer, opener, src, ack })
     }
 
     fn seal(&mut self, code: u64, payload: &[u8], snappy: bool) -> Result<BytesMut, HandshakeError> {
-        let (mut out, mut encoder) = (BytesMut::new(), snappy.then(snap::raw::Encoder::new));
+        let mut encoder = snappy.then(snap::raw::Encoder::new);
+        let mut out = BytesMut::from(&*std::mem::take(&mut self.ack));
         let sealed = self.sealer.seal(code, payload, encoder.as_mut(), &mut out);
         sealed.map(|()| out).map_err(|error| HandshakeError::Local(error.into()))
     }
