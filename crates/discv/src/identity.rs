@@ -21,6 +21,11 @@ pub trait Identity: Debug + Send + Sync {
     fn sign(&self, digest: [u8; 32]) -> [u8; 65];
     /// The key that made a signature over a digest; `None` for a signature that nobody made.
     fn recover(&self, digest: [u8; 32], signature: &[u8; 65]) -> Option<[u8; 64]>;
+    /// Whether a key made a signature over a digest, where that takes less work than [`Identity::recover`]; `false` says nothing.
+    fn is_signer(&self, digest: [u8; 32], signature: &[u8; 65], key: &[u8; 64]) -> bool {
+        let _ = (digest, signature, key);
+        false
+    }
     /// Whether 64 bytes are a key at all.
     fn is_key(&self, key: &[u8; 64]) -> bool;
 }
@@ -36,6 +41,10 @@ impl Identity for NodeKey {
 
     fn recover(&self, digest: [u8; 32], signature: &[u8; 65]) -> Option<[u8; 64]> {
         recover(digest, signature).map(|key| key.to_bytes())
+    }
+
+    fn is_signer(&self, digest: [u8; 32], signature: &[u8; 65], key: &[u8; 64]) -> bool {
+        NodePublic::from_bytes(key).is_ok_and(|key| key.is_signer(digest, signature))
     }
 
     fn is_key(&self, key: &[u8; 64]) -> bool {
@@ -58,6 +67,10 @@ impl<T: Identity + ?Sized> Identity for Arc<T> {
 
     fn recover(&self, digest: [u8; 32], signature: &[u8; 65]) -> Option<[u8; 64]> {
         (**self).recover(digest, signature)
+    }
+
+    fn is_signer(&self, digest: [u8; 32], signature: &[u8; 65], key: &[u8; 64]) -> bool {
+        (**self).is_signer(digest, signature, key)
     }
 
     fn is_key(&self, key: &[u8; 64]) -> bool {

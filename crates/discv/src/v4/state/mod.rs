@@ -63,6 +63,8 @@ pub const CLOCK_CONTRADICTED: usize = 4;
 const DB_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Addresses whose budgets are remembered.
 const MAX_ADDRESSES: usize = 4_096;
+/// Sockets whose packets are tried with one key first.
+const MAX_SENDERS: usize = 512;
 /// Strangers whose pings are remembered.
 const MAX_STRANGERS: usize = 1_024;
 
@@ -265,6 +267,8 @@ pub struct State {
     /// Bytes that may go to addresses that proved nothing.
     allowance: Recent<IpAddr, usize>,
     known: Recent<IpAddr, Bucket>,
+    /// Who last proved a socket to be its own, and so is probably who signed the next packet from there.
+    senders: Recent<SocketAddr, Node>,
     /// Addresses where nobody answered, and when.
     silent: Recent<IpAddr, Duration>,
     strangers: Bucket,
@@ -297,6 +301,7 @@ impl State {
             pinged: Recent::new(MAX_STRANGERS),
             allowance: Recent::new(MAX_ADDRESSES),
             known: Recent::new(MAX_ADDRESSES),
+            senders: Recent::new(MAX_SENDERS),
             silent: Recent::new(MAX_ADDRESSES),
             strangers: Bucket::default(),
             stranger_answers: Bucket::default(),
@@ -378,7 +383,8 @@ impl State {
         } else if !self.has_budget(from.ip(), now) {
             self.counters.over_budget += 1;
         } else {
-            match framed.open(&*self.identity) {
+            let probably = self.senders.touched(&from).map(|node| &*node);
+            match framed.open(&*self.identity, probably) {
                 Ok(received) => self.handle(received, from, bytes.len(), now),
                 Err(PacketError::Signature) => self.counters.bad_signatures += 1,
                 Err(_) => self.counters.malformed += 1,
@@ -460,6 +466,9 @@ impl State {
     fn prove(&mut self, node: &Node, now: Now) {
         let Self { db, table, .. } = self;
         db.ponged(node, now, &mut |id| table.get(id).is_some());
+        *self.senders.touch(node.udp(), || node.clone()) = node.clone();
+        // From here on its answers do not count against what strangers are given.
+        self.allowance.remove(&node.ip());
         if let Some(then) = self.pinged.remove(&(node.id(), node.ip())) {
             self.db.pinged(&node.id(), node.ip(), Now { unix: then, ..now });
         }
