@@ -52,7 +52,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets one setting by its name, as its flag would.
+    /// Sets one setting by its name, as its flag would: of a list, several values stand between commas.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.values.set(name, vec![value.into()], Source::Flag);
@@ -126,7 +126,8 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// [`NodeError`]: the first thing that must be changed; then nothing is left running.
-    pub async fn start(self) -> Result<Node, NodeError> {
+    pub async fn start(mut self) -> Result<Node, NodeError> {
+        self.values.split_lists(&self.kits.all_settings());
         let mut config = NodeConfig::decide_among(self.kits, self.values)?;
         let env = match self.env {
             Some(env) => env,

@@ -37,7 +37,7 @@ async fn a_chain_stands_in_the_record_and_parts_its_nodes_from_others() {
     let start = async |node: switchboard_node::NodeBuilder, network: u64| {
         let chain = format!("{network}:{}:fc64ec04:1150000", "d4".repeat(32));
         let node = node.wires(&["devp2p"]).set("protocol", "bench").set("eth-chain", &chain);
-        node.set("discovery", "v4").start().await.unwrap()
+        node.set("discovery", "v4,v5").start().await.unwrap()
     };
     let (one, two, three) = (start(one, 1).await, start(two, 1).await, start(three, 5).await);
     let own = node_info(&one).unwrap();

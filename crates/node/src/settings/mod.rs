@@ -187,6 +187,16 @@ impl Values {
         self.map.insert(name.to_owned(), Given { texts, source });
     }
 
+    /// Takes lists apart that a program gave as one text, at commas as flags are.
+    pub(crate) fn split_lists(&mut self, settings: &[Setting]) {
+        for setting in settings.iter().filter(|setting| setting.list) {
+            if let Some(given) = self.map.get_mut(setting.name).filter(|given| given.source == Source::Flag) {
+                given.texts =
+                    given.texts.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect();
+            }
+        }
+    }
+
     /// These values, and where they have none those of `weaker`.
     #[must_use]
     pub fn over(mut self, weaker: Self) -> Self {
