@@ -14,6 +14,7 @@
 //! a peer says of its chain is its word, not a proof.
 
 mod exchange;
+pub mod forks;
 
 pub use exchange::{Exchange, MAX_REQUIRED, Ours, Statuses, record_entry};
 

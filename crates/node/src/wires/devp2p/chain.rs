@@ -2,19 +2,21 @@
 //!
 //! ```text
 //!   --eth-chain NETWORK:GENESIS:FORK[:NEXT]   ─▶ `eth`'s first message with each peer; another network or genesis: parted from
-//!                                             ─▶ entry `eth` of our record; nodes whose record names another fork: not dialled
+//!                                             ─▶ entry `eth` of our record; nodes whose record is of another chain: not dialled
+//!   --eth-forks N,N…                          ─▶ the chain's forks, all in their order: nodes behind ours are told from others
 //!   --eth-required BLOCK=HASH                 ─▶ peers are asked for the block; another one there: parted from
 //! ```
 //! The node has no blocks: it says that it knows the first one, and answers requests with nothing.
 //!
-//! Does not judge forks by their history (EIP-2124), which it does not have: a node that has not passed our fork yet is not
-//! dialled, and may dial us.
+//! Records are judged by the rules of EIP-2124 ([`Forks`]). Without `--eth-forks` only our fork and the next one are known, so that a
+//! node which has not passed our fork yet is not dialled; it may dial us.
 
 use crate::error::NodeError;
 use crate::settings::{Form, Setting, Values};
 use std::str::FromStr;
 use std::sync::Arc;
 use switchboard::Protocol;
+use switchboard_devp2p::eth::forks::Forks;
 use switchboard_devp2p::eth::{Exchange, ForkId, MAX_REQUIRED, Ours, Status, VERSIONS};
 use switchboard_discv::Node;
 
@@ -31,12 +33,20 @@ pub(super) const REQUIRED: Setting = Setting::list(
     "A block that peers must have, as NUMBER=HASH; needs --eth-chain; may be repeated",
 );
 
+pub(super) const FORKS: Setting = Setting::list(
+    "devp2p",
+    "eth-forks",
+    Form::Number,
+    "The forks of --eth-chain, block numbers or times, all in their order: nodes that have not passed ours yet are dialled, too",
+);
+
 /// A chain, as flags give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     network: u64,
     genesis: [u8; 32],
     pub(super) fork: ForkId,
+    forks: Forks,
 }
 
 /// Bytes in hexadecimal, with or without `0x`.
@@ -57,7 +67,7 @@ impl FromStr for Chain {
             let (hash, next) = (bytes(parts.next()?)?, parts.next());
             let next = next.map_or(Some(0), |next| next.parse().ok())?;
             let fork = ForkId { hash, next };
-            parts.next().is_none().then_some(Self { network, genesis, fork })
+            parts.next().is_none().then(|| Self { network, genesis, fork, forks: Forks::ahead(fork) })
         };
         read().ok_or_else(|| {
             format!("{text:?} is no chain: expected NETWORK:GENESIS:FORK[:NEXT], with hashes in hexadecimal")
@@ -90,12 +100,18 @@ pub(super) struct Followed {
 pub(super) fn read(values: &Values) -> Result<Followed, NodeError> {
     let chain: Option<Chain> = values.parse("eth-chain")?;
     let blocks: Vec<Block> = values.parse_all("eth-required")?;
-    let Some(chain) = chain else {
-        return match blocks.first() {
-            Some(_) => Err(NodeError::usage("--eth-required needs a chain: add --eth-chain")),
-            None => Ok(Followed::default()),
+    let forks: Vec<u64> = values.parse_all("eth-forks")?;
+    let Some(mut chain) = chain else {
+        return match (blocks.first(), forks.first()) {
+            (Some(_), _) => Err(NodeError::usage("--eth-required needs a chain: add --eth-chain")),
+            (_, Some(_)) => Err(NodeError::usage("--eth-forks needs a chain: add --eth-chain")),
+            (None, None) => Ok(Followed::default()),
         };
     };
+    if !forks.is_empty() {
+        let known = Forks::of(&chain.genesis, &forks, chain.fork);
+        chain.forks = known.map_err(|error| NodeError::usage(format!("--eth-forks: {error}")))?;
+    }
     if blocks.len() > MAX_REQUIRED {
         return Err(NodeError::usage(format!("--eth-required takes at most {MAX_REQUIRED} blocks")));
     }
@@ -114,13 +130,14 @@ impl Chain {
     /// Whether a node may be of this chain, by the fork in its record; one that says nothing may be.
     pub(super) fn may_follow(&self, node: &Node) -> bool {
         let said = node.record().and_then(|record| record.entries().eth());
-        said.is_none_or(|said| said.hash == self.fork.hash)
+        said.is_none_or(|said| self.forks.may_be(ForkId { hash: said.hash, next: said.next }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Source;
     use switchboard_enr::record::Entries;
     use switchboard_enr::{NodeKey, record};
 
@@ -149,23 +166,46 @@ mod tests {
         }
     }
 
+    fn node(fork: Option<([u8; 4], u64)>) -> Node {
+        let mut entries = Entries::default();
+        entries.set_ip([10, 0, 0, 1].into());
+        entries.set_port(record::Port::Udp, Some(30_303));
+        if let Some((hash, next)) = fork {
+            entries.set_eth(record::ForkId { hash, next });
+        }
+        let signed = entries.sign(&NodeKey::from_bytes(&[1; 32]).unwrap(), 1).unwrap();
+        Node::from_record(Arc::new(signed)).unwrap()
+    }
+
     #[test]
     fn a_node_of_another_fork_is_no_candidate() {
         let chain: Chain = MAINNET.parse().unwrap();
-        let node = |hash: Option<[u8; 4]>| {
-            let mut entries = Entries::default();
-            entries.set_ip([10, 0, 0, 1].into());
-            entries.set_port(record::Port::Udp, Some(30_303));
-            if let Some(hash) = hash {
-                entries.set_eth(record::ForkId { hash, next: 7 });
-            }
-            let signed = entries.sign(&NodeKey::from_bytes(&[1; 32]).unwrap(), 1).unwrap();
-            Node::from_record(Arc::new(signed)).unwrap()
-        };
-        assert!(chain.may_follow(&node(Some([0xfc, 0x64, 0xec, 0x04]))));
-        assert!(!chain.may_follow(&node(Some([0xfc, 0x64, 0xec, 0x05]))));
+        assert!(chain.may_follow(&node(Some(([0xfc, 0x64, 0xec, 0x04], 7)))));
+        assert!(
+            chain.may_follow(&node(Some(([0x97, 0xc2, 0xc3, 0x4c], 1_920_000)))),
+            "it has passed our next fork"
+        );
+        assert!(!chain.may_follow(&node(Some(([0xfc, 0x64, 0xec, 0x05], 7)))));
         assert!(chain.may_follow(&node(None)), "it may be of any");
         let bare = Node::new([1; 64], [10, 0, 0, 1].into(), 30_303, 30_303);
         assert!(chain.may_follow(&bare));
+    }
+
+    #[test]
+    fn forks_that_are_named_tell_who_is_behind_from_who_is_elsewhere() {
+        let homestead = MAINNET.replace("fc64ec04:1150000", "97c2c34c:1920000");
+        let followed = |forks: &[&str]| {
+            let mut values = Values::default();
+            values.set("eth-chain", vec![homestead.clone()], Source::Flag);
+            values.set("eth-forks", forks.iter().map(|&fork| fork.to_owned()).collect(), Source::Flag);
+            read(&values).map(|followed| followed.chain.unwrap())
+        };
+        let behind = node(Some(([0xfc, 0x64, 0xec, 0x04], 1_150_000)));
+        let astray = node(Some(([0xfc, 0x64, 0xec, 0x04], 1_150_001)));
+        let chain = followed(&["1150000", "1920000"]).unwrap();
+        assert!(chain.may_follow(&behind) && !chain.may_follow(&astray));
+        assert!(!followed(&[]).unwrap().may_follow(&behind), "without its forks nobody knows");
+        assert!(followed(&["1150001"]).is_err(), "these are not its forks");
+        assert!(followed(&["x"]).is_err());
     }
 }

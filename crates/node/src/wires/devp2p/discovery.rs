@@ -75,6 +75,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A further entry of the node's record, as KEY=HEX of its RLP, as in eth=c7c684fc64ec0480; may be repeated",
     ),
     chain::CHAIN,
+    chain::FORKS,
     chain::REQUIRED,
 ];
 
