@@ -5,8 +5,8 @@
 //!   sessions that ended ─▶ their channels' counters ─────┼─▶ Switch::census
 //!   sessions that live  ─▶ their channels' counters ─────┘
 //! ```
-//! A session costs nothing here while it lives: its own counters are added when somebody asks, and once more, for good,
-//! when it ends. So no sum ever goes back.
+//! A live session costs nothing here. Its own counters are added to each answer while it lives, and to the totals when it
+//! ends, so no total ever decreases.
 //!
 //! Limits: the maps have keys of wires, protocols and channels that this program registered, and of words of this
 //! program; nothing a stranger says becomes a key.

@@ -19,7 +19,8 @@
 //! assert_eq!(preset.admission.duplicate, Keep::Newer);
 //! ```
 //!
-//! What a running session keeps to comes with its handshake: [`crate::wire::Rules`]. What an operator sets (slots, trusted peers, access lists) is not here but in [`crate::Limits`].
+//! The rules of a running session come with its handshake: [`crate::wire::Rules`]. What an operator sets (slots, trusted
+//! peers, access lists) is in [`crate::Limits`].
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A form on disk stands in the crate that assembles nodes; [`MemoryStore`] is for nodes that keep nothing, and
-//! for tests: it can be told to fail, and to forget what was not flushed, as a machine that loses power does.
+//! for tests: it can be made to fail, and to lose what was not flushed, as a machine that loses power does.
 //!
 //! Limits: [`MAX_KEY`] and [`MAX_VALUE`]; a scan gives at most as many rows as asked for. Not protected: values are
 //! not encrypted, and who can write the file can change them.

@@ -1,5 +1,5 @@
-//! What a wire must give: recognise first bytes, accept, dial; and from that an [`Established`]: who they
-//! are, which channels both sides share, the codec, and the two halves of the connection.
+//! What a wire implements: it recognises first bytes, accepts and dials. A finished handshake gives an [`Established`]: who
+//! the peer is, which channels both sides share, the codec, and the two halves of the connection.
 //!
 //! Everything else is done once, in this crate: slicing order, queues, limits, liveness, one write for
 //! many frames, reassembly.

@@ -9,9 +9,9 @@
 //! When more than [`MOST_KEPT`] events wait, all are thrown away and the reader gets [`Event::Behind`] with all peers:
 //! from there on its view is whole again. A [`PeerFeed`] works the same, for sessions only.
 //!
-//! Services begin before a program has its Switch: what they told by then waits for the first reader.
+//! Services start before the program has its Switch. Their first events wait for the first reader.
 //!
-//! Limits: the sums have one entry a cause; causes are made of fixed words, so there are few.
+//! Limits: there is one sum for each cause. Causes are made of fixed words, so there are few.
 
 use super::{Cause, Event};
 use crate::census::Tally;

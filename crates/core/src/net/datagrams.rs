@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Limits: a datagram of more than [`MAX_DATAGRAM`] bytes is cut by the system and then dropped here; [`BATCH`] are taken
-//! at a time. Nobody waits for room to send: a datagram that finds none is lost, as datagrams may be.
-//! Nothing here judges a sender: an address is what the packet says.
+//! at a time. A send does not wait for room: a datagram that finds none is lost, as datagrams may be.
+//! Senders are not checked: an address is what the packet says.
 
 use crate::BoxFuture;
 use bytes::{Bytes, BytesMut};

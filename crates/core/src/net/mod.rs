@@ -9,7 +9,7 @@
 //! | `fed` | a listener for networks inside this process, such as the next and simnet |
 //! | [`memory`] | a network inside one process, and a wire that proves nothing, for tests |
 //!
-//! Limits: at most 16 addresses a host name; who calls bounds the wait. What comes from the network is not judged here.
+//! Limits: at most 16 addresses for a host name. The caller bounds the wait. What comes from the network is not checked here.
 
 pub mod datagrams;
 mod fed;

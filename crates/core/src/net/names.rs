@@ -10,7 +10,7 @@
 //! with the number of the question and the question itself; anything else is passed over.
 //!
 //! Limits: [`MAX_SERVERS`] servers; two tries with each, of [`TRY`] each, so a call ends within 12 s; answers of at
-//! most [`MAX_ANSWER`] bytes; what is read of them stands in `message`.
+//! most [`MAX_ANSWER`] bytes. `message` says what is read of them.
 //!
 //! Not protected: DNSSEC is not checked. Whoever can read the question on its way can answer it. The lists of nodes that are
 //! asked for here carry signatures of their own, so an attacker can withhold an answer but cannot forge one.

@@ -5,8 +5,8 @@
 //!   send ─▶ lane (send_queue messages) ─▶ wire ─▶ inbox (recv_window bytes) ─▶ recv
 //! ```
 //!
-//! Limits: each is a field of [`ChannelSpec`]; reaching one is told by [`crate::SendError`] on the sending side and
-//! decided by [`Overflow`] on the receiving side. How a channel is numbered on the wire is the wire's matter.
+//! Limits: each is a field of [`ChannelSpec`]. A sender that reaches one gets a [`crate::SendError`]; on the receiving side
+//! [`Overflow`] decides. The wire decides how a channel is numbered on it.
 
 use std::fmt;
 use std::num::NonZeroU32;

@@ -16,7 +16,7 @@
 //! | [`io`] | [`ChannelIo`] and [`ChannelSender`]: what a running protocol holds |
 //!
 //! Limits: those of [`ChannelSpec`], per channel and peer. When one is reached, its [`Overflow`] or
-//! [`crate::SendError`] says what happens. Nothing here judges what a message means: that is the protocol's.
+//! [`crate::SendError`] says what happens. What a message means is the protocol's to check.
 
 pub mod channel;
 pub mod info;

@@ -36,7 +36,7 @@
 //!
 //! Limits: an inbox's window, as in a session; a full one makes `send` wait and `try_send` answer
 //! [`SendError::Full`], whatever the channel's [`crate::Overflow`] is. When all senders of one end are dropped, the other
-//! hears the end. A made-up peer has no shared protocols; its end is what the test says by [`Peer::disconnect`].
+//! receives the end. A made-up peer has no shared protocols; a test ends it with [`Peer::disconnect`].
 
 use crate::id::{Direction, PeerId};
 use crate::protocol::channel::{ChannelSpec, Overflow};

@@ -4,11 +4,11 @@
 //!   init_peer ─▶ (session starts) ─▶ add_peer ─▶ receive* ─▶ remove_peer
 //! ```
 //!
-//! No reactor of a peer hears `add_peer` before all have heard `init_peer`, so that one may find there what
-//! another put. Whoever heard `add_peer` hears `remove_peer`, once, however the session ends.
+//! `init_peer` of all reactors is called before `add_peer` of any, so that one reactor may use what another stored in the
+//! peer. Each reactor whose `add_peer` was called gets one `remove_peer`, however the session ends.
 //!
-//! Each peer's messages are handled one after the other, in a task of that peer and reactor: a slow
-//! `receive` delays this reactor with this peer, nobody else.
+//! Each peer's messages are handled one after the other, in a task of that peer and reactor. A slow
+//! `receive` delays only this reactor with this peer.
 
 use crate::BoxFuture;
 use crate::protocol::channel::ChannelId;

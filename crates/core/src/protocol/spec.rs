@@ -4,8 +4,8 @@
 //!   spec ─▶ offered to peers ─▶ shared ─▶ prepare(peer), for all protocols ─▶ run(peer, io) ─▶ Ok │ ProtocolError
 //! ```
 //!
-//! Limits: a protocol's own are those of its channels. One that panics, or returns an error, ends the session with that
-//! peer and no other.
+//! Limits: those of its channels. A protocol that panics, or returns an error, ends the session with that peer and no
+//! other.
 
 use crate::BoxFuture;
 use crate::protocol::channel::ChannelSpec;

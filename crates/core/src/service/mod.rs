@@ -43,8 +43,8 @@
 //! }
 //! ```
 //!
-//! Limits: [`STOP_WITHIN`] for each service to stop, [`START_WITHIN`] to start. A service that panics failed. Nothing
-//! here protects the node from a service that blocks a thread.
+//! Limits: [`STOP_WITHIN`] for each service to stop, [`START_WITHIN`] to start. A panic counts as a failure. A
+//! service that blocks a thread is not detected.
 
 mod context;
 pub(crate) mod run;

@@ -4,8 +4,8 @@
 //!   something to read or write ─▶ lend ─▶ 64 KiB ─▶ read, or encode and write ─▶ take_back
 //! ```
 //!
-//! Limits: [`KEPT`] buffers wait to be lent again, 1 MiB in all. More are made when they are needed and freed after use; so
-//! is one that has grown above [`MAX_KEPT_BUFFER`] or that a message still holds.
+//! Limits: [`KEPT`] buffers wait to be lent again, 1 MiB in all. More are made when they are needed and freed after use. A
+//! buffer that has grown above [`MAX_KEPT_BUFFER`], or that a message still holds, is freed, too.
 
 use bytes::BytesMut;
 use parking_lot::Mutex;

@@ -1,7 +1,7 @@
 //! What went over each channel of a session: counted by the session's own tasks, read by whoever asks.
 //!
-//! One counter for each of messages and bytes, in and out; a message counts when its last part was handed over. Nothing
-//! here waits, and nothing is kept of a message. A session shares few channels, so a scan is the fastest map.
+//! There is one counter for each of messages and bytes, in and out. A message counts when its last part was handed over. No
+//! call waits, and no message is kept. A session shares few channels, so a scan is the fastest map.
 
 use crate::protocol::channel::ChannelId;
 use std::sync::Arc;

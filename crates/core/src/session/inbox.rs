@@ -6,8 +6,8 @@
 //!          ─deliver─▶ channel 2  ▇▇▇▇▇▇▇▇ ─┘
 //! ```
 //!
-//! Limits: an inbox holds at most its window in bytes and [`MAX_MESSAGES`] messages; one message fits
-//! into an empty inbox always. A full inbox is the channel's [`Overflow`] case and concerns no other channel.
+//! Limits: an inbox holds at most its window in bytes and [`MAX_MESSAGES`] messages. One message always fits
+//! into an empty inbox. When an inbox is full, its channel's [`Overflow`] decides; other channels are not affected.
 //!
 //! A message that came in a buffer much larger than itself is copied out of it when it has to wait behind another, or when
 //! that buffer is larger than one read's; it counts on the ledger as what it holds. A message that was put together from parts

@@ -5,8 +5,8 @@
 //!           ─ idle_limit ──────────────────────────────────────▶ Dead(IdleTimeout)
 //! ```
 //!
-//! Whatever is heard after a ping answers it. Without rules it never wakes. How a ping looks is the wire's matter; that a
-//! peer answers pings says nothing about whether it is of use.
+//! Any bytes received after a ping answer it. Without rules it never wakes. The wire decides what a ping looks like. A peer
+//! that answers pings may still be of no use.
 
 use crate::reason::Reason;
 use crate::wire::Liveness;

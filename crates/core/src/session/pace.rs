@@ -3,8 +3,8 @@
 //! ```text
 //!   moved n bytes ─▶ paid for until  max(paid, now − BURST) + n ÷ rate  ─▶ wait until then
 //! ```
-//! A pause of up to [`BURST`] is made up for. What is moved at a time is a tenth of a second's worth at most, so that
-//! goodbyes do not wait long; a single frame may be more, and is waited for afterwards. Pings and pongs never wait.
+//! A pause of up to [`BURST`] is made up for. At most a tenth of a second's worth is moved at a time, so that goodbyes do
+//! not wait long. A single frame may be larger; the wait for it comes afterwards. Pings and pongs never wait.
 //! A limit on receiving leaves bytes in the socket, so that TCP slows the sender down. (The same limits as cometbft
 //! libs/flowrate, by another method: no samples, no clock but ours.)
 

@@ -9,10 +9,10 @@
 //! A buffer is lent for each read and given back when it is empty, so that a silent peer holds none. What is left of an
 //! incomplete frame is kept in a buffer of its own size while nothing comes.
 //!
-//! Limits: a message by its channel's receive limit, everything that waits by the peer's ledger, and how long a message
-//! or frame may stay incomplete by [`crate::wire::Incomplete`]; each ends the session with its reason. The time that the
-//! reader itself waits, for a protocol or for its pace, is not counted against the peer. Nothing here judges what a message
-//! means.
+//! Limits: the channel's receive limit bounds a message, the peer's ledger everything that waits, and
+//! [`crate::wire::Incomplete`] how long a message or frame may stay incomplete. Each ends the session with its reason. The
+//! time that the reader itself waits, for a protocol or for its pace, is not counted against the peer. What a message means
+//! is not checked here.
 
 use super::buffers::{self, BUFFER};
 use super::inbox::{Delivery, Inboxes, Incoming};

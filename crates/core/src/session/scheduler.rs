@@ -7,10 +7,10 @@
 //!
 //! Of the lanes with data, the one with the lowest recently-sent ÷ priority sends one slice; the first
 //! registered wins a tie. What was sent recently fades by a fifth every two seconds, so that a channel
-//! that was quiet for long is not preferred for long either.
+//! does not collect an advantage by being quiet.
 //!
-//! A message may have a time by which it must have begun to leave; after it, it is dropped when it comes to the front of
-//! its lane ([`Scheduler::drop_late`]). A message that has begun to leave is sent whole.
+//! A message may have a deadline for its first byte. When it reaches the front of its lane after that, it is dropped
+//! ([`Scheduler::drop_late`]). A message whose first part was sent is sent whole.
 //!
 //! Limits: the queues here are bounded by the session's sending side; a lane takes at most its
 //! number of messages. The scheduler does not bound how long a low priority waits while higher ones

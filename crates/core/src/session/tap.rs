@@ -4,11 +4,11 @@
 //!   socket ─▶ decoder ─▶ Tap(In)  ─▶ reassembly          lanes ─▶ scheduler ─▶ Tap(Out) ─▶ encoder ─▶ socket
 //! ```
 //!
-//! A tap sees frames as they are on the wire: a message cut into parts is several frames. Received ones come before they
-//! are judged, sent ones as they are encoded.
+//! A tap sees frames as they are on the wire: a message cut into parts is several frames. It sees received frames before
+//! they are checked, and sent frames as they are encoded.
 //!
-//! Limits: a tap is called by the session's own tasks and must not wait; what it costs, every frame costs. Without one
-//! nothing is done. A tap that panics ends the session it was called in.
+//! Limits: a tap is called by the session's own tasks and must not wait. Its cost is added to every frame. Without a tap
+//! there is no cost. A tap that panics ends the session it was called in.
 
 use crate::reason::Reason;
 use crate::switch::peer::Peer;

@@ -3,8 +3,8 @@
 //! ```text
 //!   ban, lift ─▶ score book, at once ─▶ queue ─▶ keeper: one batch, flushed ─▶ whoever waits is told
 //! ```
-//! What an operator asked for is answered when it is on disk. When [`BACKLOG`] changes wait, the next counts but is not stored,
-//! and whoever asked for it is told so.
+//! An operator's change is acknowledged when it is on disk. When [`BACKLOG`] changes wait, the next one takes effect but is not
+//! stored; whoever asked for it gets an error.
 
 use super::access::{AccessList, is_lan};
 use super::actor::Actor;

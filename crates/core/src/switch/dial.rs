@@ -7,8 +7,9 @@
 //!             sources, in turn ───────┴─▶ dialling ─▶ connected | forgotten; not again within history
 //! ```
 //!
-//! The numbers are the wire's [`DialRules`]. Outbound slots bound both, but static peers that are trusted or unconditional: those are dialled beyond the
-//! slots, as they are let in beyond them, and bounded by the pending dials only.
+//! The numbers are the wire's [`DialRules`]. Outbound slots bound both kinds. Static peers that are trusted or unconditional are
+//! dialled beyond the slots, as they are let in beyond them; only the number of pending dials bounds them. A banned static peer
+//! is not dialled until its ban is over.
 //!
 //! A pure state machine: the caller gives the time and randomness, does the dialling and reports.
 //! A static peer's back-off starts anew only after a session that lasted [`DialRules::steady`], so that a peer

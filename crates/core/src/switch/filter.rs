@@ -1,13 +1,13 @@
-//! A program's own word on who may connect, beside access lists, bans and slots.
+//! A program's own checks of who may connect, beside access lists, bans and slots.
 //!
 //! ```text
 //!   accepted or dialled ─▶ Filter::connection (an address) ─▶ handshake ─▶ Filter::peer (who, and what they say) ─▶ admission
 //! ```
-//! All filters are asked at once, and each must agree. What one needs to find out it may ask elsewhere: it has [`ANSWER_WITHIN`]
-//! for it, during which the connection holds its pending slot; no answer is a no. A refusal is told like any other, with the
+//! All filters are asked at once, and each must agree. A filter may ask elsewhere: it has [`ANSWER_WITHIN`] to answer, and the
+//! connection holds its pending slot meanwhile. No answer counts as a refusal. A refusal is reported like any other, with the
 //! filter's reason.
 //!
-//! Does not see sessions that exist: [`crate::Switch`] ends those.
+//! Filters do not see sessions that exist; [`crate::Switch`] ends those.
 
 use crate::BoxFuture;
 use crate::id::{Direction, PeerId};

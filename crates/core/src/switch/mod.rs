@@ -24,7 +24,7 @@
 //! | `connect` | accept and dial tasks |
 //! | `pending` | inbound handshakes under way |
 //! | [`access`] | limits, access list, throttle |
-//! | [`filter`] | a program's own word at ① and ③ |
+//! | [`filter`] | a program's own checks at ① and ③ |
 //! | [`dial`] | whom to dial, and when |
 //! | [`source`] | where candidates come from |
 //! | [`score`] | misbehaviour and bans |

@@ -6,12 +6,12 @@
 //! ```
 //!
 //! A network is a v4 /24 or a v6 /64. A victim is only taken when no slot is free; else the deadline of the handshake
-//! ends it, which is never before 5 s. Who is alone in its network yields only when every network has one: then the
-//! oldest of all. Who has proven an identity yields only when all slots are held so, and only in a network that holds
-//! more than a quarter of them: keys are free on some wires, addresses are not.
+//! ends it, which is never before 5 s. A handshake that is alone in its network yields only when every network has just one;
+//! then the oldest of all yields. A peer that has proven an identity yields only when all slots are held by such peers, and
+//! only in a network that holds more than a quarter of them: keys are free on some wires, addresses are not.
 //!
-//! Limits: as many entries as there are slots; choosing looks at each network once. Not protected: who has as many
-//! networks as there are slots is not told from honest strangers.
+//! Limits: as many entries as there are slots; choosing looks at each network once. Not protected: an attacker
+//! with as many networks as there are slots looks like honest strangers.
 
 use crate::id::PeerId;
 use crate::switch::access::network_of;

@@ -1,4 +1,4 @@
-//! Score and ban: misbehaviour adds points, time takes them away, and who has too many is banned for a while.
+//! Score and ban: misbehaviour adds points, time takes them away, and a peer with too many is banned for a while.
 //!
 //! ```text
 //!   report ─▶ points of the identity ─┐  half every half_life
@@ -14,7 +14,7 @@
 //!
 //! Limits: [`MAX_SCORED`] identities and as many addresses have points; when there are more, those with the fewest
 //! points are forgotten. [`MAX_BANS`] bans; when there are more, the one that expires first goes. Not protected:
-//! who has many networks has many scores.
+//! an attacker with many networks has many scores.
 
 use crate::id::{PeerId, WireName};
 use crate::store::StoreError;

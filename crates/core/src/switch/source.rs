@@ -4,16 +4,16 @@
 //!   Switch ── next(room) ──▶ Source          only while a slot is free; several sources take turns
 //!          ◀── Pull::Candidate ──
 //!          ── outcome(candidate, Outcome) ──▶  Skipped | Failed | Connected … Ended
-//!          ── marked(candidate, Mark) ──▶      what programs and services say of a peer
+//!          ── marked(candidate, Mark) ──▶      good, bad or attempted, as programs and services judge a peer
 //!   Source ── Wake::now() ──▶ Switch         "ask me again"
 //! ```
 //!
 //! A source is a state machine: its methods return at once. One whose candidates are found by waiting (a lookup)
-//! does that in a [`crate::service::Service`] and hands them over through [`queue`], which holds the producer
-//! back until somebody is wanted.
+//! does that in a [`crate::service::Service`] and hands them over through [`queue`], which makes the producer wait
+//! until a candidate is wanted.
 //!
 //! Limits: a source is asked at most [`MAX_PULLS`] times in one turn; one that only gives candidates
-//! that are skipped is asked again after [`PULL_REST`]. What a source keeps is its own to bound.
+//! that are skipped is asked again after [`PULL_REST`]. A source bounds its own memory.
 
 use crate::BoxFuture;
 use crate::candidate::Candidate;

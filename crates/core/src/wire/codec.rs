@@ -4,7 +4,7 @@
 //!   OutFrame ─▶ Encoder ─▶ bytes          bytes ─▶ Decoder ─▶ InFrame, or the Fault that ends the session
 //! ```
 //!
-//! Limits: a decoder judges a declared length against the channel's receive limit before it spends memory.
+//! Limits: a decoder checks a declared length against the channel's receive limit before it allocates.
 //! A message cut into parts is put together by the session, not by the decoder.
 
 use crate::reason::Reason;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`Rules`] carries what networks do differently in a running session. Its defaults are neutral; a wire's preset sets
-//! what its network expects. Nothing here judges the peer: that was the handshake, and is the Switch.
+//! what its network expects. The peer is not judged here: the handshake did that, and the Switch does.
 
 use super::halves::{self, Broken, Read, ReadHalf, WriteHalf};
 use super::{Decoder, EncodeError, Encoder, Fault, HandshakeError, InFrame, OutFrame, RemoteInfo, Stage};

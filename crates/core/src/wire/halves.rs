@@ -6,11 +6,11 @@
 //!               poll_close(reason)     ─▶ says why, where the transport has words for it
 //! ```
 //!
-//! Every byte stream of tokio is a half: it ends with [`Reason::RemoteClosed`] or [`Reason::NetworkError`] and closes
-//! without a word. A wire whose transport knows more (a status at the end of a stream, a ping of its own) implements the
-//! two traits itself.
+//! Every byte stream of tokio is a half: it ends with [`Reason::RemoteClosed`] or [`Reason::NetworkError`], and closes
+//! without giving a reason. A wire whose transport has more to say (a status at the end of a stream, a ping of its own)
+//! implements the two traits itself.
 //!
-//! Limits: a half holds no buffer between calls that it was lent. How long a call may wait is the session's to bound.
+//! Limits: a half keeps no lent buffer between calls. The session bounds how long a call may wait.
 
 use super::Fault;
 use crate::reason::Reason;
