@@ -334,7 +334,7 @@ impl Shared {
             Err(_) => return,
         };
         let hold = Hold { header, store: opened.store, pages: Vec::new(), whole: Mutex::default() };
-        // Whoever hears of it now and asks for the store waits until it is there.
+        // A peer that learns of it now and asks for the store waits until it is there.
         let mut holds = self.holds.write();
         if !self.with(|state| state.opened(slot, opened.pages.0, opened.held, opened.hops)) {
             return;

@@ -15,7 +15,7 @@
 //! is bounded by [`MAX_CASTS`], the peers, and the questions that are open.
 //!
 //! Limits: [`MAX_CASTS`] casts of others, [`MAX_PER_PEER`] of them brought by one peer, and [`MAX_OWN`] of our
-//! own; who yields when they are full stands in `keep`. [`MAX_LOADED`] pages of a cast in memory; at most
+//! own; `keep` says which yields when they are full. [`MAX_LOADED`] pages of a cast in memory; at most
 //! [`MAX_PARTIAL`] pages of which a peer says that it holds some chunks and not all. [`MAX_UPLOADS`] pages and
 //! chunks asked for by one peer, more are a breach; [`IN_FLIGHT`] and [`IN_FLIGHT_BYTES`] asked of one peer,
 //! late answers included, so that whoever does not answer is soon asked nothing; [`PAGE_CREDIT`] pages asked of
@@ -353,7 +353,7 @@ impl State {
         Some(slot)
     }
 
-    /// Every peer hears of it.
+    /// Every peer is told.
     fn ready(&mut self, slot: Slot) {
         for peer in self.peers.values_mut() {
             peer.owed.fresh(slot);

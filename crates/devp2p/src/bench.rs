@@ -29,7 +29,7 @@ pub const REQUEST: ChannelId = ChannelId(0);
 pub const REPLY: ChannelId = ChannelId(1);
 /// One-way flows.
 pub const DATA: ChannelId = ChannelId(2);
-/// Requests for a report, and reports: who drives asks, who serves answers.
+/// Requests for a report, and reports: the driving side asks, the serving side answers.
 pub const REPORT: ChannelId = ChannelId(3);
 /// Bytes that may wait to be counted or echoed.
 const RECV_WINDOW: usize = 4 << 20;

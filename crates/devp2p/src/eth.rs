@@ -10,7 +10,7 @@
 //! [`Exchange`] is a [`Protocol`](switchboard::Protocol) that exchanges it with every peer of a Switch; [`crate::probe`] does so with a node that
 //! is only asked who it is.
 //!
-//! Limits: a message of [`MAX_STATUS`] bytes; a total difficulty of 32 bytes. Who sends nothing within [`WITHIN`] is of no use. What
+//! Limits: a message of [`MAX_STATUS`] bytes; a total difficulty of 32 bytes. A peer that sends nothing within [`WITHIN`] is dropped as useless. What
 //! a peer says of its chain is its word, not a proof.
 
 mod exchange;

@@ -24,7 +24,7 @@
 //! let later = now + Duration::from_secs(1);
 //! let took = Duration::from_secs(1);
 //! assert_eq!(requests.answered(number, 4, later), Answered::Answer { about: "header of block 7", took });
-//! // Who says nothing is told when its time is over.
+//! // A request without an answer ends when its time is over.
 //! requests.begin(4, "header of block 8", later)?;
 //! assert_eq!(requests.next_deadline(), Some(later + Duration::from_secs(5)));
 //! assert_eq!(requests.overdue(later + Duration::from_secs(5)), Some("header of block 8"));

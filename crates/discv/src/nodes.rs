@@ -8,7 +8,7 @@
 //! The first byte is the version of the form; what has another, or cannot be read, is removed when the records are
 //! opened.
 //!
-//! Times are precise to a minute: who answers twice within one costs no second write.
+//! Times are precise to a minute: a second answer within the same minute costs no write.
 //!
 //! A record is made only for a node that answered us. All are held in memory and written through to a
 //! [`KeyValue`]. Limits: a number of nodes given by the caller, of which the one whose last answer is oldest goes

@@ -67,7 +67,7 @@ pub enum AckError {
     Send(#[from] SendError),
 }
 
-/// Who waits for which nonce; `None` when the session is over.
+/// The waiting requests by nonce; `None` when the session is over.
 #[derive(Debug)]
 struct Waiting(Mutex<Option<HashMap<u64, oneshot::Sender<Acked>>>>);
 

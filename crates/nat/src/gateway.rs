@@ -67,7 +67,7 @@ fn random<const N: usize>(rng: &mut ChaCha20Rng) -> [u8; N] {
     bytes
 }
 
-/// A socket that only hears `to`.
+/// A socket that only receives from `to`.
 async fn socket_to(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;

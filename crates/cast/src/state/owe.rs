@@ -96,8 +96,8 @@ fn ranges(id: CastId, news: &[u32], out: &mut VecDeque<Message>) {
 
 impl Owed {
     fn announce(&mut self, slot: Slot, cast: &CastState) -> Option<Message> {
-        // What somebody else says there is goes on with the first chunk that was checked: who announces files that nobody has
-        // takes no places beyond the nodes it is connected to.
+        // Another's cast is announced further once a chunk of it was checked: announces of files that nobody has take places
+        // only at the announcer's own peers.
         let something = cast.own || cast.sum.is_some() || cast.held.ones() > 0;
         if cast.phase != Phase::Ready || !something || self.told.contains_key(&slot) {
             return None;

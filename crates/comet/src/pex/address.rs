@@ -75,7 +75,7 @@ impl fmt::Display for PeerAddress {
     }
 }
 
-/// The part of the network an address lies in: who has many addresses has them in few groups.
+/// The part of the network an address lies in: the addresses of one attacker lie in few groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
     /// This machine (strict books only).

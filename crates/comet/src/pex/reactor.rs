@@ -439,7 +439,7 @@ fn seen(peer: &Peer) -> Option<state::Peer> {
 /// The protocol's handle: services, protocols and sources are separate objects to a Switch.
 struct Exchange(Pex);
 
-/// The session's task ends, however: the state hears of it.
+/// Tells the state when the session's task ends, however it ends.
 struct Present {
     pex: Pex,
     id: NodeId,

@@ -53,7 +53,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
-/// The way to the other end of a pair; the other hears the end when it is gone.
+/// The way to the other end of a pair; the other receives the end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct PairEnd {
     other: Arc<Inboxes>,

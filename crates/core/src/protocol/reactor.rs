@@ -99,7 +99,7 @@ impl<R: Reactor> Protocol for Adapter<R> {
             while let Some((channel, message)) = io.recv().await {
                 let received = self.0.receive(&present.peer, channel, message).await;
                 if let Err(error) = received {
-                    // The end is settled before remove_peer, so that it hears the true reason.
+                    // The end is settled before remove_peer, so that it is given the true reason.
                     if !matches!(error, ProtocolError::Closed) {
                         present.peer.end(End::from_protocol(&self.0.spec().name, &error));
                     }
@@ -120,7 +120,7 @@ struct Present<R: Reactor> {
 impl<R: Reactor> Drop for Present<R> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A callback panicked: the session ends for that, and remove_peer hears it.
+            // A callback panicked: the session ends for that, and remove_peer is told.
             let detail = Some("a callback of the reactor panicked".to_owned());
             self.peer.end(End { reason: Reason::ProtocolError, by: By::Us, detail });
         }

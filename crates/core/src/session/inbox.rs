@@ -105,7 +105,7 @@ struct State {
 }
 
 impl State {
-    /// Who reads is about to wait: empty queues keep no room.
+    /// The reader is about to wait: empty queues give their memory back.
     fn rest(&mut self) {
         for queue in self.queues.iter_mut().filter(|queue| queue.items.is_empty()) {
             queue.items = VecDeque::new();

@@ -138,7 +138,7 @@ impl Ledger {
         Arc::as_ptr(most) != std::ptr::from_ref(taker)
     }
 
-    /// Resolves when this holder is told to end. It is told once: who goes on after it has given its bytes back does so on a new
+    /// Resolves when this holder is told to end. It is told once: a holder that goes on after giving its bytes back does so on a new
     /// child.
     pub async fn told(&self) {
         while !self.told.load(Ordering::Relaxed) {
@@ -168,7 +168,7 @@ impl Ledger {
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| self)?;
         let above = self.parent.as_ref().map_or(Ok(()), |parent| match share {
             Share::All => parent.claim(bytes, share),
-            // Whoever holds no more than its part of the last eighth can always send: others do not silence it.
+            // A holder of no more than its part of the last eighth can always send: others cannot block it.
             Share::Sending => {
                 parent.claim(bytes, share).or_else(|full| match self.held() <= parent.reserve() {
                     true => parent.claim(bytes, Share::All),

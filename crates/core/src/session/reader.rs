@@ -321,7 +321,7 @@ impl Reading {
                 return end;
             }
             if ranked && std::mem::take(&mut flowing) && std::mem::take(&mut self.delivered) {
-                // Bytes come without a pause. Who was given a message would wait for this task to wait, with what is urgent.
+                // Bytes come without a pause. Without this turn a protocol that was given a message would run only when this task waits.
                 tokio::task::yield_now().await;
             }
             let most = self.pace.step(usize::MAX);

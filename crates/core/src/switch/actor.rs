@@ -347,7 +347,7 @@ impl Actor {
         self.asking.clear();
         let Self { context, stored, keeper, .. } = self;
         drop(stored);
-        // What was decided is on disk before anybody hears that the Switch is down.
+        // Decisions are on disk before anybody is told that the Switch is down.
         let _ = tokio::time::timeout(STORE_LIMIT, keeper).await;
         inbox.close();
         context.events.close();
@@ -544,7 +544,7 @@ impl Actor {
         self.limits.trusted.contains(id) || self.limits.unconditional.contains(id)
     }
 
-    /// Who answers those that wait for a dial of this candidate, or for this identity.
+    /// Answers those that wait for a dial of this candidate, or for this identity.
     pub(super) fn answer(&mut self, candidate: &Candidate, answer: &Result<Peer, ConnectError>) {
         for waiting in self.asking.remove(&dial::key(candidate)).into_iter().flatten() {
             let _ = waiting.send(answer.clone());

@@ -261,7 +261,7 @@ impl DialPlan {
     }
 
     /// Others to dial now, up to `most`: offers and what `pull` gives take turns. `skip` tells who is not dialled, and
-    /// `told` hears why.
+    /// `told` is given the reason.
     pub(crate) fn others(
         &mut self,
         now: Instant,

@@ -117,7 +117,7 @@ impl fmt::Display for Banned {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ban {
-    /// Who: of peers their holder.
+    /// The identity or network; for a peer, the identity's holder.
     pub who: Banned,
     /// The identity under which a holder was seen, where that is another.
     pub seen_as: Option<PeerId>,
@@ -209,7 +209,7 @@ pub(crate) struct ScoreBook {
     points: BTreeMap<Banned, Points>,
     identities: usize,
     bans: BTreeMap<Banned, Ban>,
-    /// Who is banned, by the identity it was seen under: one entry for each ban that has one, at most.
+    /// The banned holder by the identity it was seen under: at most one entry for each ban.
     seen_as: BTreeMap<PeerId, Banned>,
 }
 

@@ -6,7 +6,7 @@
 //!   DNS ──▶ slot ─┘
 //! ```
 //! (go-ethereum p2p/enode/iter.go, `FairMix`) A source whose turn passes has half the patience next time, and all of it
-//! again once it was on time. Each source runs one node ahead, no further: who asks for nobody has nobody searched for.
+//! again once it was on time. Each source runs one node ahead, no further: nothing is searched for while nobody asks.
 
 use super::handle::{AskError, Discovery};
 use crate::dns::{Client, Contents, Link, ListError, Step, Sync, SyncStep};

@@ -187,7 +187,7 @@ mod tests {
         }
         assert!(lookup.next().is_none() && lookup.done());
         assert_eq!(lookup.result().len(), 1);
-        // Who does not answer at all is none.
+        // A node that does not answer at all is not counted.
         let mut lookup = Lookup::new(told(1).id(), told(2).id(), vec![told(3)]);
         for _ in 0..TRIES {
             assert!(lookup.next().is_some());

@@ -2,7 +2,7 @@
 //!
 //! A handler answers at once, or later through a ticket; nobody waits for it meanwhile. Limits: [`MAX_TALKS`]
 //! answers outstanding, each for [`TALK_LIFE`]; an answer has at most [`super::MAX_TALK`] bytes, a longer one is sent
-//! empty. Who asks for a protocol that is not there gets an empty answer, as the specification says.
+//! empty. A request for a protocol that is not there gets an empty answer, as the specification says.
 
 use super::Peer;
 use super::message::RequestId;

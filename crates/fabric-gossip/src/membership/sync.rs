@@ -29,7 +29,7 @@ impl Membership {
     }
 
     pub(super) fn request_of(&mut self, to: Remote, nonce: u64, cx: &mut Cx<'_>) {
-        // As in Go: who has no organisation that we know is told no secrets.
+        // As in Go: a peer without an organisation that we know is told no secrets.
         let secret = cx.is_mine(&to.pki_id);
         let Some(alive) = self.own_alive(cx) else { return };
         let alive = if secret { alive } else { alive.without_secret() };
@@ -150,7 +150,7 @@ impl Membership {
                 Err(Unverified::Wrong(why)) => {
                     cx.refuse(from, why);
                     wrong += 1;
-                    // Each costs a check of a signature: who passes on many of them is not read to the end.
+                    // Each costs a check of a signature: a message with many of them is not read to the end.
                     if wrong >= MAX_WRONG {
                         return;
                     }

@@ -6,7 +6,7 @@
 //! ```
 //! Limits: [`MAX_DIALS`] sessions dialled at once, half of the turns for our own organisation alone, so that endpoints of
 //! others that never answer do not stop it; a dial that runs out of time keeps its turn for [`CROSSED_WITHIN`] more, so that a
-//! machine too busy for handshakes begins fewer of them; [`MAX_PROBES`] probes at once. Who gets no turn within [`TURN_WITHIN`] is told that
+//! machine too busy for handshakes begins fewer of them; [`MAX_PROBES`] probes at once. A dial that gets no turn within [`TURN_WITHIN`] is told that
 //! we are busy, which says nothing of the peer.
 
 use super::links;

@@ -189,7 +189,7 @@ pub(super) async fn run(shell: Arc<Shell>, id: PkiId, added: Arc<Notify>) {
 /// Why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsent {
-    /// An answer, and who asked has gone. That says nothing of its receiver.
+    /// An answer, and the peer that asked has gone. That says nothing of its receiver.
     Unasked,
     /// We had no turn to dial its receiver.
     Busy,
@@ -202,7 +202,7 @@ pub(super) enum Unsent {
 /// Sends one message.
 async fn deliver(shell: &Arc<Shell>, id: PkiId, out: &Out) -> Result<(), Unsent> {
     if let Some(stream) = out.stream {
-        // An answer has no use on another stream: who asked has gone.
+        // An answer has no use on another stream: the peer that asked has gone.
         return match shell.stream(stream) {
             Some(session) if put(&session, &out.message).await => Ok(()),
             _ => Err(Unsent::Unasked),

@@ -208,7 +208,7 @@ impl State {
         actions.push(Action::Ask(peer));
     }
 
-    /// Who has no outbound peer, and learns of somebody, need not wait for the next round.
+    /// A node without an outbound peer that learns an address need not wait for the next round.
     fn hurry(&mut self, now: Now) {
         let outbound = self.peers.values().any(|state| state.peer.direction == Direction::Outbound);
         if !self.config.seed_mode && !outbound && self.dialing.is_empty() {

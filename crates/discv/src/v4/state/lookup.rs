@@ -9,7 +9,7 @@
 //! lookup goes on while it is asked again.
 //!
 //! Limits: [`MAX_LOOKUPS`] at once; of one lookup 64 candidates and [`MAX_ASKED`] nodes asked, two candidates
-//! of one address unless it is local: who answers with made-up nodes ends, and cannot aim many packets at a victim.
+//! of one address unless it is local: a lookup fed with made-up nodes ends, and cannot aim many packets at a victim.
 
 use super::ask::{Goal, Why};
 use super::{Action, Op, Outcome, State};

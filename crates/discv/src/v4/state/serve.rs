@@ -10,7 +10,7 @@ use crate::v4::packet::{Hash, MAX_PACKET, Packet};
 use std::net::SocketAddr;
 
 impl State {
-    /// A ping: answered to everybody within the budget; who has not proven its address is pinged back.
+    /// A ping: answered to everybody within the budget; a node that has not proven its address is pinged back.
     pub(super) fn on_ping(&mut self, node: Node, hash: Hash, len: usize, now: Now) {
         let (id, at) = (node.id(), node.udp());
         let proven = self.db.is_proven(&id, at.ip(), now);

@@ -5,7 +5,7 @@
 //! they are new. Each counts for as long as any other packet of ours, whenever it is sent.
 //!
 //! Limits: [`MAX_ANSWERS`] answers, of at most two packets each, for [`REUSED_FOR`] seconds. When there are more, all make
-//! room: who asks for ever other targets gets what it would get without this.
+//! room: a requester that never repeats a target gains nothing from it.
 
 use super::EXPIRATION;
 use crate::identity::Identity;
