@@ -5,7 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 interop/build.sh
-cargo build --release -p switchboard-cli
+# The same packages in each command, also in the attacks of .ci/run: another choice would build what they share with
+# other features, once more.
+packages=(-p switchboard-cli -p switchboard-interop -p switchboard-hostile)
+cargo build --release "${packages[@]}"
 target=${CARGO_TARGET_DIR:-target}
 export SWITCHBOARD_BIN="$(cd "$target/release" && pwd)/switchboard"
 export SWITCHBOARD_GO_BIN="$PWD/interop/bin"
@@ -15,4 +18,4 @@ if [ -x interop/bin/fabricpeer ]; then
 else
     echo "interop: there is no fabricpeer yet, so the fabric suite is left out"
 fi
-cargo test --release -p switchboard-interop "${suites[@]}" -- --ignored --test-threads=1 --nocapture "$@"
+cargo test --release "${packages[@]}" "${suites[@]}" -- --ignored --test-threads=1 --nocapture "$@"

@@ -95,7 +95,7 @@ async fn exact(nodes: &[Discovery], version: Version, tries: usize, env: &Env) -
     right
 }
 
-#[ignore = "signs by the million: .ci/run runs it in release"]
+#[ignore = "takes two minutes: .ci/run runs it"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn searches_among_three_hundred_find_exactly_the_nearest() {
     const TRIES: usize = 200;
