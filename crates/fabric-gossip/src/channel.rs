@@ -4,6 +4,7 @@
 //!   StateInfo { time, PKI-ID, MAC = SHA-256(PKI-ID ‖ channel), height, left, chaincodes }     signed, hides the channel's name
 //!     published every 4 s after a change (chaincodes: at once), pushed on first sight, pulled as snapshots every 4 s
 //!   block ─▶ held already, or too old? ─▶ verified by the host ─▶ kept ─▶ pushed on ─▶ told
+//!   StateInfos of others are asked for as soon as members are known, again after 100 ms, 200 ms … 4 s
 //!   pull of blocks every 4 s; and 100 ms after a gap shows: a block with none before it, or a peer that is higher than us
 //! ```
 //! (fabric gossip/gossip/channel/channel.go) Who may have blocks: a member of an organisation of the channel whose StateInfo is held here,
@@ -42,6 +43,10 @@ pub const MAX_INFOS: usize = 16_384;
 /// How long after a gap shows blocks are pulled: a push on its way arrives before.
 pub const EARLY: Duration = Duration::from_millis(100);
 
+/// How long after the first members are known StateInfos are asked for; then after twice as long, up to the interval. Go waits the
+/// whole interval, and a peer that comes late knows nobody's height before.
+pub const FIRST_REQUEST: Duration = Duration::from_millis(100);
+
 /// The MAC that stands for a channel in messages of a peer (GenerateMAC).
 #[must_use]
 pub fn channel_mac(id: &PkiId, channel: &Channel) -> [u8; 32] {
@@ -78,6 +83,10 @@ pub(crate) struct ChannelState {
     early_after: Duration,
     next_publish: Duration,
     next_request: Duration,
+    /// From that request to the one after it.
+    request_pause: Duration,
+    /// No member was known so far.
+    alone: bool,
     next_pull: Duration,
     next_sweep: Duration,
 }
@@ -114,6 +123,8 @@ impl ChannelState {
             early_after: mono,
             next_publish: mono + options.publish_state_info_interval,
             next_request: mono + options.request_state_info_interval,
+            request_pause: options.request_state_info_interval,
+            alone: true,
             next_pull: mono + options.pull_interval,
             next_sweep: mono + options.pull_interval * 5,
         }
@@ -262,8 +273,18 @@ impl ChannelState {
         }
     }
 
+    /// Whether members are known since the last tick.
+    pub(crate) fn meets(&self, members: &Membership) -> bool {
+        self.alone && !members.alive().is_empty()
+    }
+
     pub(crate) fn tick(&mut self, members: &Membership, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
+        if self.meets(members) {
+            self.alone = false;
+            self.request_pause = FIRST_REQUEST.min(cx.config.request_state_info_interval);
+            self.next_request = self.next_request.min(now + self.request_pause);
+        }
         if self.election.as_ref().is_some_and(|election| now >= election.wake()) {
             let view = self.peers(members).count();
             let steps = self.election.as_mut().map(|e| e.tick(view, now)).unwrap_or_default();
@@ -276,7 +297,8 @@ impl ChannelState {
             }
         }
         if now >= self.next_request && !self.left {
-            self.next_request = now + cx.config.request_state_info_interval;
+            self.next_request = now + self.request_pause;
+            self.request_pause = (self.request_pause * 2).min(cx.config.request_state_info_interval);
             self.request_infos(members, cx);
         }
         if now >= self.next_pull && !self.left {

@@ -275,6 +275,26 @@ fn a_late_node_learns_identities_by_pull() {
     assert_eq!(world.nodes[late].gossip.peers_of_channel(&channel()).len(), 30);
 }
 
+/// It knows their heights as well, long before the first interval is over.
+#[test]
+fn a_late_node_learns_heights_at_once() {
+    let mut world = world(10, 21, &to_first());
+    world.run(30.0);
+    for node in 0..10 {
+        world.with(node, |g, _, _| g.update_ledger_height(&channel(), 500));
+    }
+    world.run(10.0);
+    let late = world.add("Org1", "late", true, to_first());
+    world.with(late, |g, now, out| g.join_channel(&channel(), join_config(&["Org1"]), now, out).unwrap());
+    let heights = |w: &World| {
+        w.nodes[late].gossip.peers_of_channel(&channel()).iter().filter(|peer| peer.height == 500).count()
+    };
+    let first = world.run_while(3.0, |w| heights(w) == 0).expect("somebody to catch up from");
+    let all = world.run_while(3.0, |w| heights(w) < 10).expect("all of them");
+    println!("the first height after {first:?}, all {all:?} later");
+    assert!(first <= Duration::from_secs(1), "{first:?}");
+}
+
 /// fabric#5111: the certificate ends, the peer is refused; with a renewed one at the same address it is back, and the old name is gone.
 #[test]
 fn a_renewed_certificate_is_accepted_after_the_old_one_ended() {
