@@ -10,9 +10,10 @@
 //! identities are kept, so a stranger fills nothing. Our own is never purged.
 
 use crate::host::Host;
+use crate::id_map::IdMap;
 use crate::types::{Now, Org, PkiId};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 pub use switchboard_fabric::identity::MAX_IDENTITY;
 
@@ -61,7 +62,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct IdentityStore {
     own: PkiId,
-    known: BTreeMap<PkiId, Known>,
+    known: IdMap<Known>,
     ends: BTreeSet<(u64, PkiId)>,
     next_check: Duration,
     capacity: usize,
@@ -76,7 +77,7 @@ impl IdentityStore {
         let id = host.crypto.pki_id_of(own).ok_or(IdentityRefusal::PkiId)?;
         let next_check = now.mono + UNUSED_CHECK;
         let mut store =
-            Self { own: id, known: BTreeMap::new(), ends: BTreeSet::new(), next_check, capacity: CAPACITY };
+            Self { own: id, known: IdMap::default(), ends: BTreeSet::new(), next_check, capacity: CAPACITY };
         store.put(host, id, own, now)?;
         Ok(store)
     }

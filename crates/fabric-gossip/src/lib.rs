@@ -67,6 +67,7 @@ mod cx;
 pub mod dissemination;
 pub mod election;
 pub mod host;
+mod id_map;
 pub mod identity;
 pub mod ledger;
 pub mod membership;

@@ -32,6 +32,7 @@ pub use sync::{MAX_ELEMENTS, REQUEST_EVERY, REQUESTS};
 use crate::actions::{Action, CloseReason, Event};
 use crate::cx::{Cx, Unverified};
 use crate::dissemination::{Kind, select};
+use crate::id_map::IdMap;
 use crate::signed::{SignedMessage, nested};
 use crate::throttle::Throttle;
 use crate::types::{Endpoint, Member, Now, PkiId, Remote, Stamp, Ticket};
@@ -41,8 +42,7 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use switchboard_fabric::message::{
-    AliveMessage, Content, Envelope, GossipMessage, Member as WireMember, PeerTime, Secret, SecretContent,
-    Tag,
+    AliveMessage, Content, Envelope, GossipMessage, Member as WireMember, PeerTime, Tag,
 };
 
 /// Members known, dead and forgotten ones too.
@@ -63,13 +63,15 @@ pub enum Standing {
     Forgotten,
 }
 
+/// In the order in which it is asked for: most messages tell nothing new, which the stamp says.
 #[derive(Debug)]
+#[repr(C)]
 struct Entry {
-    member: Member,
     stamp: Stamp,
-    message: SignedMessage,
     seen: Duration,
     standing: Standing,
+    message: SignedMessage,
+    member: Member,
 }
 
 /// How often members were thought dead, by why.
@@ -100,7 +102,7 @@ pub(crate) struct Membership {
     own: Stamp,
     own_alive: Option<SignedMessage>,
     with_identity_until: Duration,
-    members: BTreeMap<PkiId, Entry>,
+    members: IdMap<Entry>,
     /// The alive ones, sorted: what is chosen from.
     alive: Vec<PkiId>,
     connecting: Vec<Connecting>,
@@ -138,13 +140,6 @@ fn read_alive(message: &GossipMessage) -> Result<Alive<'_>, &'static str> {
     Ok(Alive { body, member, id, stamp })
 }
 
-/// The endpoint in a secret part; `None` when there is none that can be used.
-fn internal_endpoint(envelope: &Envelope) -> Option<Endpoint> {
-    let secret = Secret::decode(envelope.secret_envelope.as_ref()?.payload.clone()).ok()?;
-    let SecretContent::InternalEndpoint(endpoint) = secret.content?;
-    Endpoint::parse(&endpoint)
-}
-
 impl Membership {
     pub(crate) fn new(info: SelfInfo, config: &crate::Config, now: Now) -> Self {
         let mono = now.mono;
@@ -153,7 +148,7 @@ impl Membership {
             own: Stamp { inc: now.wall, seq: 0 },
             own_alive: None,
             with_identity_until: mono + config.publish_cert_period,
-            members: BTreeMap::new(),
+            members: IdMap::default(),
             alive: Vec::new(),
             connecting: Vec::new(),
             lasting: BTreeSet::new(),
@@ -268,14 +263,15 @@ impl Membership {
         time.is_none_or(|time| Stamp::from(time) > entry.stamp)
     }
 
-    /// An alive message came by gossip.
-    pub(crate) fn on_alive(&mut self, from: PkiId, message: &SignedMessage, cx: &mut Cx<'_>) {
+    /// An alive message came by gossip. Returns whether it told anything.
+    pub(crate) fn on_alive(&mut self, from: PkiId, message: &SignedMessage, cx: &mut Cx<'_>) -> bool {
         match self.take_alive(message, Standing::Alive, cx) {
             Ok(Some(id)) => cx.emit.add(message.clone(), Kind::Alive(id), Some(from), cx.now.mono),
-            Ok(None) => {}
+            Ok(None) => return false,
             Err(Unverified::Wrong(why)) => cx.refuse(from, why),
             Err(Unverified::Unknown) => self.identities_wanted = Some(from),
         }
+        true
     }
 
     /// Checks an alive message and, when it is newer than what is known, takes it. `standing` is that of a member not known so far: of
@@ -314,28 +310,37 @@ impl Membership {
         if was.is_none() && self.members.len() >= MAX_MEMBERS {
             return Err(Unverified::Wrong("too many members"));
         }
-        if standing == Standing::Dead
-            && let Some(entry) = self.members.get_mut(&id)
-        {
-            // Another saw it a little later than we did. That is no life: it neither shows a forgotten member again nor keeps
-            // a dead one longer, or nodes would remind each other of it for ever.
-            (entry.stamp, entry.message) = (stamp, message.clone());
-            return Ok(None);
-        }
-        let internal = internal_endpoint(message.envelope());
-        let kept = self.members.get(&id).and_then(|entry| entry.member.internal.clone());
-        let member = Member {
-            pki_id: id,
-            org,
-            external: Endpoint::parse(&member.endpoint),
-            internal: internal.or(kept),
-            metadata: Bytes::copy_from_slice(&member.metadata),
+        let told = message.endpoints();
+        let metadata = Bytes::copy_from_slice(&member.metadata);
+        let fresh = match self.members.get_mut(&id) {
+            Some(entry) if standing == Standing::Dead => {
+                // Another saw it a little later than we did. That is no life: it neither shows a forgotten member again nor keeps
+                // a dead one longer, or nodes would remind each other of it for ever.
+                (entry.stamp, entry.message) = (stamp, message.clone());
+                return Ok(None);
+            }
+            Some(entry) => {
+                (entry.stamp, entry.seen) = (stamp, cx.now.mono);
+                entry.message = message.clone();
+                let member = &mut entry.member;
+                (member.org, member.metadata) = (org, metadata);
+                member.external.clone_from(&told.external);
+                if told.internal.is_some() {
+                    member.internal.clone_from(&told.internal);
+                }
+                let was = std::mem::replace(&mut entry.standing, standing);
+                (was != Standing::Alive).then(|| entry.member.clone())
+            }
+            None => {
+                let (external, internal) = (told.external.clone(), told.internal.clone());
+                let member = Member { pki_id: id, org, external, internal, metadata };
+                let seen = cx.now.mono;
+                let entry = Entry { stamp, seen, standing, message: message.clone(), member: member.clone() };
+                self.members.insert(id, entry);
+                (standing == Standing::Alive).then_some(member)
+            }
         };
-        let was = self.standing(&id);
-        let entry =
-            Entry { member: member.clone(), stamp, message: message.clone(), seen: cx.now.mono, standing };
-        self.members.insert(id, entry);
-        if standing == Standing::Alive && was != Some(Standing::Alive) {
+        if let Some(member) = fresh {
             if let Err(at) = self.alive.binary_search(&id) {
                 self.alive.insert(at, id);
             }
@@ -351,8 +356,8 @@ impl Membership {
     /// Somebody passes on an alive message with our PKI-ID.
     fn hear_of_ourselves(&mut self, message: &SignedMessage, member: &WireMember, cx: &mut Cx<'_>) {
         let external = self.info.external.as_ref().map_or("", Endpoint::as_str);
-        let internal = internal_endpoint(message.envelope());
-        let other = internal.is_some_and(|internal| internal != self.info.endpoint);
+        let internal = message.endpoints().internal.as_ref();
+        let other = internal.is_some_and(|internal| *internal != self.info.endpoint);
         if member.endpoint != external || other {
             cx.out.tell(Event::SamePkiId { endpoint: Endpoint::parse(&member.endpoint) });
         }

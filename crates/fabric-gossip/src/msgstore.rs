@@ -13,6 +13,7 @@
 //! Limits: [`AuthorStore`] has a capacity; when it is full a new author is refused, since all it holds is signed and verified.
 //! [`BlockStore`] holds the window and one more. Not protected from: a verified block with a huge number empties it.
 
+use crate::id_map::IdMap;
 use crate::types::{PkiId, Stamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,6 +71,7 @@ pub fn compare(new: Subject, held: Subject, window: u64) -> Verdict {
 }
 
 #[derive(Debug, Clone)]
+#[repr(C)] // the stamp first: it is what is asked for
 struct Held<T> {
     stamp: Stamp,
     added: Duration,
@@ -80,7 +82,7 @@ struct Held<T> {
 /// The newest message of each author.
 #[derive(Debug, Clone)]
 pub struct AuthorStore<T> {
-    held: BTreeMap<PkiId, Held<T>>,
+    held: IdMap<Held<T>>,
     ttl: Option<Duration>,
     capacity: usize,
     next_sweep: Option<Duration>,
@@ -95,7 +97,7 @@ impl<T> AuthorStore<T> {
     /// An empty store.
     #[must_use]
     pub fn new(ttl: Option<Duration>, capacity: usize) -> Self {
-        Self { held: BTreeMap::new(), ttl, capacity, next_sweep: None }
+        Self { held: IdMap::default(), ttl, capacity, next_sweep: None }
     }
 
     /// Whether [`add`](Self::add) would take a message.

@@ -29,7 +29,7 @@ use crate::membership::disclose::{self, Sides};
 use crate::membership::{ConnectKind, Membership, SelfInfo};
 use crate::msgstore::AuthorStore;
 use crate::signed::SignedMessage;
-use crate::types::{Channel, Endpoint, Now, PkiId, StreamId, Ticket};
+use crate::types::{Channel, Endpoint, Member, Now, PkiId, StreamId, Ticket};
 use bytes::Bytes;
 use certs::Certs;
 use rand::SeedableRng;
@@ -136,6 +136,8 @@ pub struct Gossip {
     /// StateInfos of channels we are not in, by their MAC: forwarded once.
     others: AuthorStore<()>,
     next_ticket: u64,
+    /// When something is due, as it was after the last thing that changed anything.
+    due: Duration,
 }
 
 /// Borrows the parts of a node that all of them work with.
@@ -193,6 +195,7 @@ impl Gossip {
             config,
             // Membership counts its own from below.
             next_ticket: 1 << 63,
+            due: Duration::ZERO,
         };
         // Nothing is sent here: connecting only notes the endpoints.
         let mut out = Actions::default();
@@ -203,10 +206,16 @@ impl Gossip {
         Ok(node)
     }
 
-    /// Handles what happened, and whatever is due by now.
-    pub fn handle(&mut self, input: Input, now: Now, out: &mut Actions) {
+    /// Handles what happened, and whatever is due by now. Returns whether that changed anything: if not, [`Gossip::wake`] would say
+    /// what it said before.
+    pub fn handle(&mut self, input: Input, now: Now, out: &mut Actions) -> bool {
         match input {
-            Input::Received { from, stream, message } => self.receive(from, stream, &message, now, out),
+            Input::Received { from, stream, message } => {
+                // Of each alive message as many copies come as are sent of it: all but the first tell nothing.
+                if !self.receive(from, stream, &message, now, out) && now.mono < self.due {
+                    return false;
+                }
+            }
             Input::Handshaken { ticket, result } => {
                 self.members.on_handshaken(ticket, result, &mut cx!(self, now, out));
             }
@@ -224,6 +233,8 @@ impl Gossip {
             Input::Tick => {}
         }
         self.tick(now, out);
+        self.due = self.wake(now).unwrap_or(now.mono);
+        true
     }
 
     /// Takes the identity that a connection proved, before its messages are handled.
@@ -262,7 +273,7 @@ impl Gossip {
             self.members.request(peer, 0, &mut cx);
         }
         for channel in self.channels.values_mut() {
-            if now.mono >= channel.wake() {
+            if now.mono >= channel.wake() || channel.meets(&self.members) {
                 channel.tick(&self.members, &mut cx);
             }
         }
@@ -306,17 +317,13 @@ impl Gossip {
                 let author_org = if *author == me.pki_id { Some(&me.org) } else { org_of(author) };
                 let Some(author_org) = author_org else { return };
                 let author_external = members.has_external(author, &me.pki_id);
+                let sides = |peer: &Member| {
+                    let (peer, peer_external) = (&peer.org, peer.external.is_some());
+                    let (ours, author) = (&me.org, author_org);
+                    disclose::by_gossip(Sides { ours, author, author_external, peer, peer_external })
+                };
                 select(members.alive(), count, rng, |id| {
-                    let sides = |peer| Sides {
-                        ours: &me.org,
-                        author: author_org,
-                        author_external,
-                        peer,
-                        peer_external: members.has_external(id, &me.pki_id),
-                    };
-                    Some(*id) != from
-                        && id != author
-                        && org_of(id).is_some_and(|o| disclose::by_gossip(sides(o)))
+                    Some(*id) != from && id != author && members.lookup(id).is_some_and(sides)
                 })
             }
             Kind::StateInfo(author, channel) => {
@@ -341,10 +348,11 @@ impl Gossip {
         };
         let open = std::cell::OnceCell::new();
         for id in chosen {
-            let secret = !matches!(emitted.kind, Kind::Alive(_)) || mine(&id);
+            let Some(member) = members.lookup(&id) else { continue };
+            let secret = !matches!(emitted.kind, Kind::Alive(_)) || member.org == me.org;
             let open = || open.get_or_init(|| emitted.message.without_secret()).clone();
             let message = if secret { emitted.message.clone() } else { open() };
-            out.send(members.remote(id), message);
+            out.send(member.remote(), message);
         }
     }
 }

@@ -8,11 +8,12 @@
 //!
 //! Limits: whoever receives bounds the bytes before [`SignedMessage::decode`]. Nothing is verified here.
 
+use crate::types::Endpoint;
 use bytes::Bytes;
 use prost::Message;
 use std::sync::{Arc, OnceLock};
 use switchboard_fabric::message::{
-    Content, Envelope, GossipMessage, SecretEnvelope, decode_envelope, decode_message,
+    Content, Envelope, GossipMessage, Secret, SecretContent, SecretEnvelope, decode_envelope, decode_message,
 };
 
 #[derive(Debug)]
@@ -20,6 +21,15 @@ struct Inner {
     message: GossipMessage,
     envelope: OnceLock<Envelope>,
     bytes: OnceLock<Bytes>,
+    endpoints: OnceLock<Box<Endpoints>>,
+}
+
+/// Where the author of an alive message is reached, as the message says.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    pub(crate) external: Option<Endpoint>,
+    /// From its secret part.
+    pub(crate) internal: Option<Endpoint>,
 }
 
 /// A gossip message and its envelope.
@@ -72,13 +82,29 @@ impl SignedMessage {
     /// A message of ours without a signature.
     #[must_use]
     pub fn unsigned(message: GossipMessage) -> Self {
-        Self(Arc::new(Inner { message, envelope: OnceLock::new(), bytes: OnceLock::new() }))
+        Self::new(message, OnceLock::new())
     }
 
     /// A message with the envelope that was made of it.
     pub(crate) fn with(message: GossipMessage, envelope: Envelope) -> Self {
-        let envelope = OnceLock::from(envelope);
-        Self(Arc::new(Inner { message, envelope, bytes: OnceLock::new() }))
+        Self::new(message, OnceLock::from(envelope))
+    }
+
+    fn new(message: GossipMessage, envelope: OnceLock<Envelope>) -> Self {
+        let (bytes, endpoints) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner { message, envelope, bytes, endpoints }))
+    }
+
+    /// The endpoints of an alive message: read once, and shared by all who keep them.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        self.0.endpoints.get_or_init(|| {
+            let external = match self.content() {
+                Some(Content::AliveMsg(alive)) => alive.membership.as_ref(),
+                _ => None,
+            };
+            let external = external.and_then(|member| Endpoint::parse(&member.endpoint));
+            Box::new(Endpoints { external, internal: internal_endpoint(self.envelope()) })
+        })
     }
 
     /// The message.
@@ -127,6 +153,13 @@ impl SignedMessage {
         };
         Self::with(self.0.message.clone(), open)
     }
+}
+
+/// The endpoint in a secret part; `None` when there is none that can be used.
+fn internal_endpoint(envelope: &Envelope) -> Option<Endpoint> {
+    let secret = Secret::decode(envelope.secret_envelope.as_ref()?.payload.clone()).ok()?;
+    let SecretContent::InternalEndpoint(endpoint) = secret.content?;
+    Endpoint::parse(&endpoint)
 }
 
 /// The length-delimited field at a path of field numbers in an encoded message, found without decoding the rest; of a repeated

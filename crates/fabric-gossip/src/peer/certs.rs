@@ -15,12 +15,12 @@
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::dissemination::select;
+use crate::id_map::IdMap;
 use crate::membership::Membership;
 use crate::pull::{Counts, Engine, Out, Times};
 use crate::signed::SignedMessage;
 use crate::types::{Now, PkiId, StreamId};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use switchboard_fabric::message::{
     Content, DataDigest, DataRequest, DataUpdate, GossipHello, GossipMessage, PeerIdentity, PullMsgType, Tag,
@@ -39,7 +39,7 @@ pub(crate) struct Certs {
     early_after: Duration,
     learnt_from: Option<PkiId>,
     /// Signed items, as they are sent on.
-    items: BTreeMap<PkiId, SignedMessage>,
+    items: IdMap<SignedMessage>,
 }
 
 impl Certs {
@@ -59,7 +59,7 @@ impl Certs {
             wanted: None,
             early_after: now.mono,
             learnt_from: None,
-            items: BTreeMap::new(),
+            items: IdMap::default(),
         }
     }
 
@@ -177,7 +177,9 @@ impl Certs {
             let cert = cx.me.identity.clone();
             let body = PeerIdentity { pki_id: id.to_bytes(), cert, metadata: Bytes::new() };
             let message = GossipMessage::new(Tag::Empty, &[], 0, Content::PeerIdentity(body));
-            self.items.extend(cx.sign(message, None).map(|item| (id, item)));
+            if let Some(item) = cx.sign(message, None) {
+                self.items.insert(id, item);
+            }
         }
     }
 

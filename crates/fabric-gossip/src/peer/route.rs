@@ -13,6 +13,7 @@ use switchboard_fabric::message::{
 use switchboard_fabric::tags;
 
 impl Gossip {
+    /// Returns whether the message may have changed anything.
     pub(super) fn receive(
         &mut self,
         from: PkiId,
@@ -20,18 +21,42 @@ impl Gossip {
         message: &SignedMessage,
         now: Now,
         out: &mut Actions,
-    ) {
-        let mut cx = cx!(self, now, out);
-        if from == cx.me.pki_id || cx.ids.get(&from, now).is_none() {
+    ) -> bool {
+        match message.content() {
+            Some(Content::AliveMsg(_)) => self.alive(from, message, now, out),
+            _ => {
+                self.other(from, stream, message, now, out);
+                true
+            }
+        }
+    }
+
+    /// Whether it comes of a peer that is known, and has the tag that it should have; else it is refused.
+    fn is_fit(from: PkiId, message: &SignedMessage, cx: &mut Cx<'_>) -> bool {
+        if from == cx.me.pki_id || cx.ids.get(&from, cx.now).is_none() {
             // The shell authenticates before it hands over; an identity purged since then ends the connection.
-            return cx.refuse(from, "a message of a peer whose identity is not known");
+            cx.refuse(from, "a message of a peer whose identity is not known");
+            return false;
         }
         if tags::check(message.message()).is_err() {
-            return cx.refuse(from, "a message without a content or with a wrong tag");
+            cx.refuse(from, "a message without a content or with a wrong tag");
+            return false;
+        }
+        true
+    }
+
+    fn alive(&mut self, from: PkiId, message: &SignedMessage, now: Now, out: &mut Actions) -> bool {
+        let mut cx = cx!(self, now, out);
+        !Self::is_fit(from, message, &mut cx) || self.members.on_alive(from, message, &mut cx)
+    }
+
+    fn other(&mut self, from: PkiId, stream: StreamId, message: &SignedMessage, now: Now, out: &mut Actions) {
+        let mut cx = cx!(self, now, out);
+        if !Self::is_fit(from, message, &mut cx) {
+            return;
         }
         let Some(content) = message.content() else { return };
         match content {
-            Content::AliveMsg(_) => self.members.on_alive(from, message, &mut cx),
             Content::MemReq(request) => {
                 self.members.on_request(from, message.message().nonce, request, &mut cx);
             }
@@ -67,7 +92,11 @@ impl Gossip {
             | Content::PrivateReq(_)
             | Content::PrivateRes(_)
             | Content::PrivateData(_) => self.channel_message(from, stream, message, content, now, out),
-            Content::PeerIdentity(_) | Content::Conn(_) | Content::Ack(_) | Content::Empty(_) => {
+            Content::AliveMsg(_)
+            | Content::PeerIdentity(_)
+            | Content::Conn(_)
+            | Content::Ack(_)
+            | Content::Empty(_) => {
                 cx.refuse(from, "a content that has no place on a running connection");
             }
         }
