@@ -50,6 +50,8 @@ const LAST_WORDS: Duration = Duration::from_secs(6);
 struct State {
     gossip: Gossip,
     out: Actions,
+    /// Until when the task that ticks sleeps; `None`: until it is woken.
+    sleeps: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -185,7 +187,7 @@ impl Shell {
         };
         let gossip = Gossip::new(setup, self.now())?;
         let _ = self.links.set(links);
-        *self.state.lock() = Some(State { gossip, out: Actions::default() });
+        *self.state.lock() = Some(State { gossip, out: Actions::default(), sleeps: None });
         // Whoever connected before.
         let early: Vec<_> = self.streams.read().by_peer.keys().copied().collect();
         for id in early {
@@ -244,13 +246,30 @@ impl Shell {
         // Whatever the call made due.
         state.gossip.handle(Input::Tick, now, &mut state.out);
         self.perform(state);
-        drop(guard);
-        self.wake.notify_one();
+        self.hurry(state, now);
         Some(result)
     }
 
     fn input(&self, input: Input) {
-        self.call(|gossip, now, out| gossip.handle(input, now, out));
+        let mut guard = self.state.lock();
+        let Some(state) = guard.as_mut() else { return };
+        let now = self.now();
+        if state.gossip.handle(input, now, &mut state.out) {
+            self.hurry(state, now);
+        }
+        self.perform(state);
+    }
+
+    /// Wakes the task that ticks where something is due before it would wake.
+    fn hurry(&self, state: &State, now: Now) {
+        let sooner = match (state.gossip.wake(now), state.sleeps) {
+            (Some(due), Some(sleeps)) => due < sleeps,
+            (due, None) => due.is_some(),
+            (None, Some(_)) => false,
+        };
+        if sooner {
+            self.wake.notify_one();
+        }
     }
 
     /// Joins a channel, or takes its new configuration. With a setup, blocks are stored.
@@ -363,8 +382,11 @@ impl Shell {
     async fn run(self: Arc<Self>) {
         let mut changes = self.crypto.known().changes();
         loop {
-            let wake = self.look(|gossip| gossip.wake(self.now())).flatten();
-            let at = wake.map(|wake| self.at(wake));
+            let at = self.state.lock().as_mut().and_then(|state| {
+                state.sleeps = state.gossip.wake(self.now());
+                state.sleeps
+            });
+            let at = at.map(|wake| self.at(wake));
             let timer = async {
                 match at {
                     Some(at) => sleep_until(at).await,
