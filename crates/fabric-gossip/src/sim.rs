@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -139,23 +139,44 @@ struct Due {
     what: Happening,
 }
 
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
+impl Due {
+    fn order(&self) -> (Duration, u64) {
+        (self.at, self.number)
     }
 }
 
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
+/// What is due, by time. A heap of all of it would be too large for the processor's caches; so what comes later waits, unsorted,
+/// with what is due in the same millisecond.
+#[derive(Default)]
+struct Queue {
+    /// Of the millisecond that runs, and what came to it since: the next one last.
+    near: Vec<Due>,
+    /// The millisecond that runs.
+    at: u128,
+    far: BTreeMap<u128, Vec<Due>>,
+    spare: Vec<Vec<Due>>,
 }
 
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
+impl Queue {
+    fn push(&mut self, due: Due) {
+        let at = due.at.as_millis();
+        if at <= self.at {
+            let place = self.near.partition_point(|other| other.order() > due.order());
+            return self.near.insert(place, due);
+        }
+        self.far.entry(at).or_insert_with(|| self.spare.pop().unwrap_or_default()).push(due);
+    }
+
+    /// Takes what is due first, if it is due by `end`.
+    fn pop(&mut self, end: Duration) -> Option<Due> {
+        if self.near.is_empty() {
+            let first = self.far.first_entry().filter(|first| *first.key() <= end.as_millis())?;
+            self.at = *first.key();
+            let mut due = first.remove();
+            due.sort_unstable_by_key(|due| Reverse(due.order()));
+            self.spare.push(std::mem::replace(&mut self.near, due));
+        }
+        self.near.pop_if(|due| due.at <= end)
     }
 }
 
@@ -192,7 +213,9 @@ fn verifier() -> Verifier {
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) nodes: Vec<Node>,
-    queue: BinaryHeap<Reverse<Due>>,
+    queue: Queue,
+    /// Its room is used again.
+    out: Actions,
     next: u64,
     // Looked up only: its order is never seen.
     by_id: HashMap<PkiId, usize, BuildHasherDefault<Head>>,
@@ -258,7 +281,8 @@ impl World {
         Self {
             now: Duration::ZERO,
             nodes: Vec::new(),
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
+            out: Actions::default(),
             next: 0,
             by_id: HashMap::default(),
             connected: Vec::new(),
@@ -317,7 +341,7 @@ impl World {
 
     fn push(&mut self, at: Duration, node: usize, what: Happening) {
         self.next += 1;
-        self.queue.push(Reverse(Due { at, number: self.next, node, what }));
+        self.queue.push(Due { at, number: self.next, node, what });
     }
 
     fn latency(&mut self) -> Duration {
@@ -367,7 +391,7 @@ impl World {
         self.push(self.now + latency, target, Happening::Deliver { from, stream, message });
     }
 
-    pub(crate) fn carry_out(&mut self, node: usize, mut out: Actions) {
+    pub(crate) fn carry_out(&mut self, node: usize, out: &mut Actions) {
         for action in out.drain() {
             match action {
                 Action::Send { to, message } => self.send(node, to.pki_id, message),
@@ -513,13 +537,12 @@ impl World {
         let mut out = Actions::default();
         let now = self.time();
         let result = call(&mut self.nodes[node].gossip, now, &mut out);
-        self.carry_out(node, out);
+        self.carry_out(node, &mut out);
         result
     }
 
     pub(crate) fn run_until(&mut self, end: Duration) {
-        while self.queue.peek().is_some_and(|Reverse(due)| due.at <= end) {
-            let Some(Reverse(Due { at, node, what, .. })) = self.queue.pop() else { break };
+        while let Some(Due { at, node, what, .. }) = self.queue.pop(end) {
             self.now = at;
             if !self.nodes[node].up {
                 continue;
@@ -548,10 +571,12 @@ impl World {
                 Happening::Input(input) => *input,
             };
             self.audit = self.audit.rotate_left(5) ^ (at.as_nanos() as u64) ^ ((node as u64) << 48);
-            let mut out = Actions::default();
+            let mut out = std::mem::take(&mut self.out);
             let now = self.time();
-            self.nodes[node].gossip.handle(input, now, &mut out);
-            self.carry_out(node, out);
+            if self.nodes[node].gossip.handle(input, now, &mut out) || !out.is_empty() {
+                self.carry_out(node, &mut out);
+            }
+            self.out = out;
         }
         self.now = end;
     }
