@@ -8,18 +8,22 @@
 //! It also keeps the organisations of channels. The gossip layer's three traits (crypto service, security advisor,
 //! channel policy) are built on it.
 //!
-//! Limits: [`MspPolicy`] remembers the organisations of the [`MAX_SEEN`] identities validated first to last. What is
+//! What was found valid is remembered: an identity's chain until the organisations are exchanged, a signature for good. So a peer that
+//! comes again with the same first message costs no elliptic curves here; expiry is looked at each time.
+//!
+//! Limits: [`MspPolicy`] remembers [`MAX_SEEN`] organisations, chains and signatures each, the last ones. What is
 //! forgotten is unknown, never wrong. Channels are named by the host program, so their number is its own.
 
 use crate::identity::{Identity, IdentityFault};
 use crate::msp::{Role, Trust};
 use parking_lot::{Mutex, RwLock};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
-/// Most identities of which [`MspPolicy`] knows the organisation.
+/// Most identities of which [`MspPolicy`] knows the organisation, or the verdict; most signatures that it knows.
 pub const MAX_SEEN: usize = 4_096;
 
 /// Judges peers, and what they sign in the handshake.
@@ -49,34 +53,68 @@ pub trait PeerPolicy: Send + Sync {
     fn switched(&self, old: &[u8; 32], new: &Identity);
 }
 
-/// The organisations of identities seen, the oldest forgotten first.
-#[derive(Debug, Default)]
-struct Seen {
-    organisations: BTreeMap<[u8; 32], String>,
+/// What was found out about the last few, the oldest forgotten first.
+#[derive(Debug)]
+struct Recent<V> {
+    values: BTreeMap<[u8; 32], V>,
     order: VecDeque<[u8; 32]>,
 }
 
-impl Seen {
-    fn note(&mut self, pki_id: [u8; 32], mspid: &str) {
-        if self.organisations.insert(pki_id, mspid.to_owned()).is_some() {
+impl<V> Default for Recent<V> {
+    fn default() -> Self {
+        Self { values: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<V> Recent<V> {
+    fn note(&mut self, key: [u8; 32], value: V) {
+        if self.values.insert(key, value).is_some() {
             return;
         }
-        self.order.push_back(pki_id);
+        self.order.push_back(key);
         while self.order.len() > MAX_SEEN {
             if let Some(oldest) = self.order.pop_front() {
-                self.organisations.remove(&oldest);
+                self.values.remove(&oldest);
             }
         }
+    }
+}
+
+/// The organisations, and whom they found valid: exchanged together, so that no verdict outlives them.
+#[derive(Debug)]
+struct Judges {
+    trust: Arc<Trust>,
+    valid: Mutex<Recent<Role>>,
+}
+
+impl Judges {
+    fn new(trust: Trust) -> Arc<Self> {
+        Arc::new(Self { trust: Arc::new(trust), valid: Mutex::default() })
+    }
+
+    /// As [`Trust::validate`]. All but the expiry depends on the identity and the organisations alone.
+    fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
+        let key = Sha256::digest(identity.serialized()).into();
+        let known = self.valid.lock().values.get(&key).copied();
+        if let Some(role) = known.filter(|_| now <= identity.not_after()) {
+            return Ok(role);
+        }
+        let role = self.trust.validate(identity, now)?;
+        self.valid.lock().note(key, role);
+        Ok(role)
     }
 }
 
 /// The answers of the MSPs.
 #[derive(Debug)]
 pub struct MspPolicy {
-    trust: RwLock<Arc<Trust>>,
+    judges: RwLock<Arc<Judges>>,
     channels: RwLock<BTreeMap<Vec<u8>, BTreeSet<String>>>,
     changed: watch::Sender<u64>,
-    seen: Mutex<Seen>,
+    /// The organisations of identities seen.
+    seen: Mutex<Recent<String>>,
+    /// Signatures that fit.
+    proven: Mutex<Recent<()>>,
     switches: watch::Sender<Option<([u8; 32], [u8; 32])>>,
 }
 
@@ -85,10 +123,11 @@ impl MspPolicy {
     #[must_use]
     pub fn new(trust: Trust) -> Self {
         Self {
-            trust: RwLock::new(Arc::new(trust)),
+            judges: RwLock::new(Judges::new(trust)),
             channels: RwLock::default(),
             changed: watch::channel(0).0,
             seen: Mutex::default(),
+            proven: Mutex::default(),
             switches: watch::channel(None).0,
         }
     }
@@ -96,12 +135,16 @@ impl MspPolicy {
     /// The organisations known now.
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
-        Arc::clone(&self.trust.read())
+        Arc::clone(&self.judges.read().trust)
+    }
+
+    fn judges(&self) -> Arc<Judges> {
+        Arc::clone(&self.judges.read())
     }
 
     /// Exchanges the organisations: after a new certificate, revocation list or channel configuration.
     pub fn set_trust(&self, trust: Trust) {
-        *self.trust.write() = Arc::new(trust);
+        *self.judges.write() = Judges::new(trust);
         self.changed.send_modify(|number| *number += 1);
     }
 
@@ -126,7 +169,7 @@ impl MspPolicy {
     /// Whether an identity may read a channel: it is valid, and of one of its organisations (Fabric's default Readers).
     #[must_use]
     pub fn is_reader(&self, channel: &[u8], identity: &Identity, now: SystemTime) -> bool {
-        self.is_org_in_channel(channel, identity.mspid()) && self.trust().validate(identity, now).is_ok()
+        self.is_org_in_channel(channel, identity.mspid()) && self.judges().validate(identity, now).is_ok()
     }
 
     /// The last switch of identity: the PKI-ID dialled and the one that answered.
@@ -138,9 +181,24 @@ impl MspPolicy {
 
 impl PeerPolicy for MspPolicy {
     fn validate(&self, identity: &Identity, now: SystemTime) -> Result<Role, IdentityFault> {
-        let role = self.trust().validate(identity, now)?;
-        self.seen.lock().note(identity.pki_id(), identity.mspid());
+        let role = self.judges().validate(identity, now)?;
+        self.seen.lock().note(identity.pki_id(), identity.mspid().to_owned());
         Ok(role)
+    }
+
+    fn verify(&self, identity: &Identity, message: &[u8], signature: &[u8]) -> Result<(), IdentityFault> {
+        let mut hash = Sha256::new();
+        for part in [&identity.serialized()[..], message, signature] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let key = hash.finalize().into();
+        if self.proven.lock().values.contains_key(&key) {
+            return Ok(());
+        }
+        identity.verify(message, signature)?;
+        self.proven.lock().note(key, ());
+        Ok(())
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -148,7 +206,7 @@ impl PeerPolicy for MspPolicy {
     }
 
     fn organisation_by_id(&self, pki_id: &[u8; 32]) -> Option<String> {
-        self.seen.lock().organisations.get(pki_id).cloned()
+        self.seen.lock().values.get(pki_id).cloned()
     }
 
     fn switched(&self, old: &[u8; 32], new: &Identity) {
@@ -197,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_first_is_forgotten_first() {
-        let mut seen = Seen::default();
+        let mut seen = Recent::default();
         let id = |n: u32| {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&n.to_be_bytes());
@@ -207,8 +265,8 @@ mod tests {
             seen.note(id(n), "Org1MSP");
             seen.note(id(n), "Org1MSP");
         }
-        assert_eq!((seen.organisations.len(), seen.order.len()), (MAX_SEEN, MAX_SEEN));
-        assert!(!seen.organisations.contains_key(&id(9)) && seen.organisations.contains_key(&id(10)));
+        assert_eq!((seen.values.len(), seen.order.len()), (MAX_SEEN, MAX_SEEN));
+        assert!(!seen.values.contains_key(&id(9)) && seen.values.contains_key(&id(10)));
     }
 
     #[test]

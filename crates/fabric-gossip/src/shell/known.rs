@@ -147,6 +147,10 @@ impl PeerPolicy for KnownPeers {
         Ok(role)
     }
 
+    fn verify(&self, identity: &Identity, message: &[u8], signature: &[u8]) -> Result<(), IdentityFault> {
+        self.policy.verify(identity, message, signature)
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.policy.changes()
     }
