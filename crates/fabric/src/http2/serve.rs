@@ -9,12 +9,13 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::wire::HandshakeError;
 use switchboard::{BoxFuture, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 /// Streams a peer may have open on one connection.
@@ -46,12 +47,18 @@ async fn lost(slot: oneshot::Receiver<Standing>) -> (Reason, String) {
     }
 }
 
-/// The HTTP/2 handshake of a connection we accepted, and its task. The receiver gives the one GossipStream; it closes when
-/// the connection is over.
-pub(crate) async fn accepted<T: Stream>(
-    io: T,
-    ping_within: Duration,
-) -> Result<(ConnectionHandle, mpsc::Receiver<Opened>, StandingSlot), HandshakeError> {
+/// A connection we accepted, whose task runs.
+pub(crate) struct Accepted {
+    pub(crate) handle: ConnectionHandle,
+    /// Gives the one GossipStream; closes when the connection is over.
+    pub(crate) opened: oneshot::Receiver<Opened>,
+    /// Closes when the connection is over.
+    pub(crate) over: oneshot::Receiver<Infallible>,
+    pub(crate) standing: StandingSlot,
+}
+
+/// The HTTP/2 handshake of a connection we accepted.
+pub(crate) async fn accepted<T: Stream>(io: T, ping_within: Duration) -> Result<Accepted, HandshakeError> {
     let (io, flooded) = Counted::new(io, true);
     let mut builder = h2::server::Builder::new();
     builder
@@ -61,15 +68,18 @@ pub(crate) async fn accepted<T: Stream>(
         .max_header_list_size(MAX_HEADERS);
     let mut http2 = builder.handshake(io).await.map_err(h2_failed)?;
     let pings = Pings::new(http2.ping_pong());
-    let (streams, opened) = mpsc::channel(1);
+    // Not a queue, however short: those have room for 32, which is 8 KiB of each session.
+    let (stream, opened) = oneshot::channel();
+    let (end, over) = oneshot::channel();
     let (slot, standing) = oneshot::channel();
-    let server = Server { streams, flooded, ping_within, standing };
+    let server = Server { stream, end, flooded, ping_within, standing };
     let handle = spawn(pings, |released, verdict| server.run(http2, released, verdict));
-    Ok((handle, opened, slot))
+    Ok(Accepted { handle, opened, over, standing: slot })
 }
 
 struct Server {
-    streams: mpsc::Sender<Opened>,
+    stream: oneshot::Sender<Opened>,
+    end: oneshot::Sender<Infallible>,
     flooded: Arc<Notify>,
     ping_within: Duration,
     standing: oneshot::Receiver<Standing>,
@@ -77,59 +87,63 @@ struct Server {
 
 impl Server {
     /// Answers Pings, hands the first GossipStream on, refuses the rest.
-    async fn run<T: Stream>(
+    // A block rather than an async fn, which would keep its arguments twice.
+    #[allow(clippy::manual_async_fn)]
+    fn run<T: Stream>(
         self,
         mut http2: h2::server::Connection<T, Bytes>,
         released: watch::Receiver<()>,
         verdict: Verdict,
-    ) {
-        let Self { streams, flooded, ping_within, standing } = self;
-        let mut taken = false;
-        let released = all_released(released);
-        let lost = lost(standing);
-        tokio::pin!(released, lost);
-        let mut stands = true;
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut released => break,
-                () = flooded.notified() => {
-                    verdict.give(Reason::Breach(FLOOD), "too many frames without data");
-                    http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                    return drop(timeout(LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await);
-                }
-                // The reader finds the verdict and ends the session, with a status that says why.
-                (reason, why) = &mut lost, if stands => {
-                    stands = false;
-                    verdict.give(reason, why);
-                }
-                accepted = http2.accept() => {
-                    let (request, mut respond) = match accepted {
-                        Some(Ok(opened)) => opened,
-                        Some(Err(error)) => return verdict.judge(&error),
-                        None => return,
-                    };
-                    match request.uri().path() {
-                        _ if !is_grpc(&request) => not_grpc(&mut respond),
-                        PING_PATH => drop(tokio::spawn(timeout(ping_within, answer_ping(request, respond)))),
-                        STREAM_PATH if std::mem::replace(&mut taken, true) => {
-                            respond.send_reset(h2::Reason::REFUSED_STREAM);
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            let Self { stream, end: _end, flooded, ping_within, standing } = self;
+            let mut stream = Some(stream);
+            let released = all_released(released);
+            let lost = lost(standing);
+            tokio::pin!(released, lost);
+            let mut stands = true;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut released => break,
+                    () = flooded.notified() => {
+                        verdict.give(Reason::Breach(FLOOD), "too many frames without data");
+                        http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                        return drop(timeout(LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await);
+                    }
+                    // The reader finds the verdict and ends the session, with a status that says why.
+                    (reason, why) = &mut lost, if stands => {
+                        stands = false;
+                        verdict.give(reason, why);
+                    }
+                    accepted = http2.accept() => {
+                        let (request, mut respond) = match accepted {
+                            Some(Ok(opened)) => opened,
+                            Some(Err(error)) => return verdict.judge(&error),
+                            None => return,
+                        };
+                        match request.uri().path() {
+                            _ if !is_grpc(&request) => not_grpc(&mut respond),
+                            PING_PATH => drop(tokio::spawn(timeout(ping_within, answer_ping(request, respond)))),
+                            STREAM_PATH => match stream.take() {
+                                // The handshake may have timed out: then nobody waits.
+                                Some(stream) => drop(stream.send((request, respond))),
+                                None => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                            },
+                            _ => answer(&mut respond, STATUS_UNIMPLEMENTED, "only gossip.Gossip is served here"),
                         }
-                        // The handshake may have timed out: then nobody waits.
-                        STREAM_PATH => drop(streams.try_send((request, respond))),
-                        _ => answer(&mut respond, STATUS_UNIMPLEMENTED, "only gossip.Gossip is served here"),
                     }
                 }
             }
+            http2.graceful_shutdown();
+            // A connection that broke gives its error for ever: that is its end too.
+            let last = async {
+                while let Some(Ok((_, mut respond))) = http2.accept().await {
+                    answer(&mut respond, STATUS_UNAVAILABLE, SHUTTING_DOWN);
+                }
+            };
+            let _ = timeout(LINGER, last).await;
         }
-        http2.graceful_shutdown();
-        // A connection that broke gives its error for ever: that is its end too.
-        let last = async {
-            while let Some(Ok((_, mut respond))) = http2.accept().await {
-                answer(&mut respond, STATUS_UNAVAILABLE, SHUTTING_DOWN);
-            }
-        };
-        let _ = timeout(LINGER, last).await;
     }
 }
 

@@ -4,9 +4,10 @@ use super::{
     CONN_WITHIN, Fabric, Live, PROBE_LINGER, STREAM_WITHIN, Security, Shown, TLS_WITHIN, holder, over,
     peer_id, plain_refused, refused, shown, within,
 };
+use crate::conn_establish::Proven;
 use crate::grpc::call::{answer, greets_last, read_first};
 use crate::grpc::{STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED};
-use crate::http2::serve::{Stream, accepted};
+use crate::http2::serve::{Accepted, Stream, accepted};
 use crate::http2::stream::{StreamReader, StreamWriter};
 use crate::http2::verdict::h2_failed;
 use crate::plain::HEADER;
@@ -48,9 +49,9 @@ impl Fabric {
         upgrade: Upgrade,
     ) -> Result<Established, HandshakeError> {
         let accepted = accepted(io, CONN_WITHIN);
-        let (handle, mut opened, standing) = within(TLS_WITHIN, accepted).await?;
+        let Accepted { handle, opened, over: ended, standing } = within(TLS_WITHIN, accepted).await?;
         let closed = || over(HandshakeError::Closed(Stage::Secure), handle.verdict());
-        let stream = async { opened.recv().await.ok_or_else(closed) };
+        let stream = async { opened.await.map_err(|_| closed()) };
         let (request, mut respond) = within(STREAM_WITHIN, stream).await?;
         if shown.hash.is_none() && self.config.security != Security::Plain {
             answer(&mut respond, STATUS_UNAUTHENTICATED, NO_CERTIFICATE);
@@ -63,6 +64,7 @@ impl Fabric {
             head.headers_mut().insert(HEADER, named);
         }
         let theirs = request.headers().get(HEADER).map(|named| Bytes::copy_from_slice(named.as_bytes()));
+        // At once: who waits for it before the first word must get it.
         let send = respond.send_response(head, false).map_err(h2_failed)?;
         let mut writer = StreamWriter::new(send, true, handle.clone());
         let mut recv = request.into_body();
@@ -77,24 +79,29 @@ impl Fabric {
                 return Err(error);
             }
         };
-        let peer = peer_id(&established.identity.pki_id());
-        if !established.probe
-            && let Err(reason) =
-                upgrade.gate.identity_of(holder(&established), peer, Direction::Inbound).await
-        {
+        if let Err(reason) = self.admitted(&established, &upgrade).await {
             writer.end_with(STATUS_PERMISSION_DENIED, &format!("refused: {reason}"));
             return Err(HandshakeError::RefusedByUs(reason));
         }
-        writer.send_first(Self::first_message(live, live.listening_hash, false)?).map_err(h2_failed)?;
+        writer.send_first(live.greeting()?).map_err(h2_failed)?;
         if established.probe {
             writer.end_with(STATUS_OK, "");
             // The connection's task answers further Pings; nobody can open a stream any more, so this waits for its end.
-            let _ = timeout(PROBE_LINGER, opened.recv()).await;
-            return Err(HandshakeError::Probed(peer));
+            let _ = timeout(PROBE_LINGER, ended).await;
+            return Err(HandshakeError::Probed(peer_id(&established.identity.pki_id())));
         }
         self.watch(standing, &established, &upgrade.env);
         let reader = StreamReader::new(recv, rest, handle);
         Ok(self.session(&established, &shown, &upgrade.offer, theirs.as_deref(), (reader, writer)))
+    }
+
+    /// Whether the Switch takes this peer; a probe becomes no session.
+    async fn admitted(&self, established: &Proven, upgrade: &Upgrade) -> Result<(), Reason> {
+        if established.probe {
+            return Ok(());
+        }
+        let peer = peer_id(&established.identity.pki_id());
+        upgrade.gate.identity_of(holder(established), peer, Direction::Inbound).await
     }
 }
 

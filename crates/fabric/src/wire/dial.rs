@@ -83,8 +83,7 @@ impl Fabric {
                 }
                 requests = requests.clone().ready().await.map_err(h2_failed)?;
                 let (response, mut send) = requests.send_request(request, false).map_err(h2_failed)?;
-                send.send_data(Self::first_message(live, live.dialling_hash, plain.is_none())?, false)
-                    .map_err(h2_failed)?;
+                send.send_data(live.introduction(plain.is_none())?, false).map_err(h2_failed)?;
                 let response = accepted(response.await.map_err(h2_failed)?)?;
                 let greets_last = response.headers().contains_key(GREETS_LAST);
                 let named = response.headers().get(HEADER);

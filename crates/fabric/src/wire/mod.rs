@@ -46,7 +46,7 @@ use crate::tls::{TlsConfigs, TlsMaterial, configs};
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use switchboard::net::Connection;
 use switchboard::preset::{Keep, OtherIdentity, Preset, SlotRule};
@@ -159,6 +159,15 @@ struct Live {
     /// Hash of the certificate we show when dialling.
     dialling_hash: Option<[u8; 32]>,
     id: PeerId,
+    firsts: Firsts,
+}
+
+/// Our first messages, framed: each says the same on every connection, so it is signed once.
+#[derive(Debug, Default)]
+struct Firsts {
+    listening: OnceLock<Bytes>,
+    dialling: OnceLock<Bytes>,
+    probing: OnceLock<Bytes>,
 }
 
 impl Live {
@@ -171,7 +180,33 @@ impl Live {
         let listening_hash = hash(&folder.tls.chain);
         let dialling_hash = hash(&folder.tls_client.as_ref().unwrap_or(&folder.tls).chain);
         let id = peer_id(&folder.identity.identity().pki_id());
-        Ok(Self { folder, tls, listening_hash, dialling_hash, id })
+        Ok(Self { folder, tls, listening_hash, dialling_hash, id, firsts: Firsts::default() })
+    }
+
+    /// What we say first where we accept.
+    fn greeting(&self) -> Result<Bytes, HandshakeError> {
+        self.first(&self.firsts.listening, self.listening_hash, false)
+    }
+
+    /// What we say first where we dial; a probe only asks who is there.
+    fn introduction(&self, probe: bool) -> Result<Bytes, HandshakeError> {
+        let made = if probe { &self.firsts.probing } else { &self.firsts.dialling };
+        self.first(made, self.dialling_hash, probe)
+    }
+
+    fn first(
+        &self,
+        made: &OnceLock<Bytes>,
+        hash: Option<[u8; 32]>,
+        probe: bool,
+    ) -> Result<Bytes, HandshakeError> {
+        if let Some(made) = made.get() {
+            return Ok(made.clone());
+        }
+        let built = build(&self.folder.identity, hash, probe);
+        let mut framed = BytesMut::new();
+        grpc::put_message(&built.map_err(|e| HandshakeError::Local(e.into()))?, &mut framed);
+        Ok(made.get_or_init(|| framed.freeze()).clone())
     }
 }
 
@@ -355,13 +390,6 @@ impl Fabric {
             Security::Tls => "https",
             Security::Plain => "http",
         }
-    }
-
-    fn first_message(live: &Live, hash: Option<[u8; 32]>, probe: bool) -> Result<Bytes, HandshakeError> {
-        let built = build(&live.folder.identity, hash, probe);
-        let mut framed = BytesMut::new();
-        grpc::put_message(&built.map_err(|e| HandshakeError::Local(e.into()))?, &mut framed);
-        Ok(framed.freeze())
     }
 
     /// Judges their ConnEstablish.
