@@ -95,6 +95,14 @@ fn store<'a>(
     Ok(Arc::new(store))
 }
 
+/// AES-128 goes first, as in Go: its key schedule is of SHA-256, which processors have instructions for.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    let first = rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != first);
+    provider
+}
+
 fn resolver(identity: &TlsIdentity) -> Arc<SingleCertAndKey> {
     Arc::new(SingleCertAndKey::from(identity.certified()))
 }
@@ -104,7 +112,7 @@ fn resolver(identity: &TlsIdentity) -> Arc<SingleCertAndKey> {
 /// # Errors
 /// [`TlsMaterial`].
 pub fn configs(folder: &PeerFolder, trust: &Trust, verify_clients: bool) -> Result<TlsConfigs, TlsMaterial> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(provider());
     let roots = store(folder.tls_roots.iter().chain(trust.tls_roots()))?;
     let verifier: Arc<dyn ClientCertVerifier> = if verify_clients {
         // Clients may have a CA of their own; then it is that one, for peers of other organisations too.
