@@ -22,7 +22,9 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use prost::Message;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use switchboard::{
     BoxFuture, ChannelId, ChannelIo, ChannelSender, ChannelSpec, Overflow, Peer, Protocol, ProtocolError,
@@ -307,8 +309,18 @@ impl Protocol for Gossip {
                     next = io.recv_of(|content| !busy.is(content)) => next,
                 };
                 if let Some((content, envelope)) = next {
-                    busy.0 |= Busy::bit(content);
-                    handling.push(Arc::clone(&self).serve(with.clone(), content, envelope));
+                    let mut serving = Box::pin(Arc::clone(&self).serve(with.clone(), content, envelope));
+                    // Most are handled without a wait: those need no place among the ones that wait, which would wake this task
+                    // for each of them.
+                    match poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
+                        Poll::Ready((_, done)) => done?,
+                        Poll::Pending => {
+                            busy.0 |= Busy::bit(content);
+                            handling.push(serving);
+                        }
+                    }
+                    // However many come, other tasks have their turn.
+                    tokio::task::coop::consume_budget().await;
                     continue;
                 }
                 // The session is over; what waits behind a message that is being handled comes after it.
