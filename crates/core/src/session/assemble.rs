@@ -77,7 +77,9 @@ pub(crate) fn assemble<'a>(
         let route = Route { lane, wire_id, max_message: encoder.max_message(wire_id) };
         protocols.entry(protocol).or_default().push((route, spec));
     }
-    let mut flows = Vec::new();
+    // Exactly as long as they get: they last as long as the session.
+    let count = protocols.values().map(Vec::len).sum();
+    let mut flows = Vec::with_capacity(count);
     for (index, channels) in &protocols {
         let Some((_, offered)) = registered(*index) else { continue };
         let name: Arc<str> = offered.name.as_str().into();
@@ -87,7 +89,7 @@ pub(crate) fn assemble<'a>(
         flows.extend(channels.iter().map(flow));
     }
     let outgoing = Arc::new(Outgoing::new(&lanes, Arc::clone(&ledger), rules).counting(flows));
-    let (mut tasks, mut recv, mut listed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tasks, mut recv, mut listed) = (Vec::new(), Vec::with_capacity(count), Vec::new());
     for (index, channels) in protocols {
         let Some((protocol, offered)) = registered(index) else { continue };
         let specs: Vec<_> = channels.iter().map(|(_, spec)| *spec).collect();
