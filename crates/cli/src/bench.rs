@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchboard::text::printable;
-use switchboard::wire::{HandshakeError, connect};
+use switchboard::wire::{Established, HandshakeError, connect};
 use switchboard::{Candidate, Env, Protocol, Reason, SendError, Switch, SwitchBuilder};
 use switchboard_bench::{BenchError, BulkPlan, EchoPlan, Payload, UrgentPlan};
 use switchboard_node::config::KeyFile;
 use switchboard_node::kit::{BenchDriver, Built};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+
+/// Sessions whose goodbyes are under way beside the next handshake of a series.
+const GOODBYES: usize = 64;
 
 /// Measure a node that serves the protocol `bench` (`switchboard node --protocol bench`).
 ///
@@ -273,13 +276,22 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
     for _ in 0..parallel {
         let (built, next, env, whom) = (Arc::clone(&built), Arc::clone(&next), env.clone(), whom.clone());
         workers.spawn(async move {
+            let mut goodbyes = JoinSet::new();
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let one = built.get((n % identities) as usize);
-                let Some(built) = one.filter(|_| n < count) else { return Ok(()) };
+                let Some(built) = one.filter(|_| n < count) else { break };
                 let bench = built.bench.as_deref().ok_or_else(|| no_bench(kind))?;
-                one_handshake(built, bench, &whom, &env).await?;
+                if let Some(session) = one_handshake(built, bench, &whom, &env).await? {
+                    // The node's own goodbye is no part of the next handshake.
+                    goodbyes.spawn(async move { session.refuse(&Reason::Quitting).await });
+                }
+                while goodbyes.len() > GOODBYES {
+                    goodbyes.join_next().await;
+                }
             }
+            while goodbyes.join_next().await.is_some() {}
+            Ok(())
         });
     }
     while let Some(done) = workers.join_next().await {
@@ -288,17 +300,22 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
     Ok(began.elapsed().as_secs_f64())
 }
 
-async fn one_handshake(built: &Built, bench: &dyn Protocol, whom: &Candidate, env: &Env) -> Result<(), Fail> {
+/// One whole handshake; gives the session that begins with it.
+async fn one_handshake(
+    built: &Built,
+    bench: &dyn Protocol,
+    whom: &Candidate,
+    env: &Env,
+) -> Result<Option<Established>, Fail> {
     let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
     let connection = connect(env, whom).await.map_err(failed)?;
     let upgrade = wires::upgrade(env, bench);
     match built.wire.dial(connection, whom.clone(), upgrade).await {
-        Ok(session) => session.refuse(&Reason::Quitting).await,
+        Ok(session) => Ok(Some(session)),
         // The handshake was whole: the node has not seen the last session of this identity go yet.
-        Err(error) if is_twice(&error) => {}
-        Err(error) => return Err(failed(error)),
+        Err(error) if is_twice(&error) => Ok(None),
+        Err(error) => Err(failed(error)),
     }
-    Ok(())
 }
 
 /// Whether the peer refused us because a session with our identity lives.
