@@ -629,6 +629,56 @@ fn what_is_missing_is_reconciled_newest_first() {
     assert_eq!(again[0].2.iter().map(|digest| digest.block_seq).collect::<Vec<_>>(), [20, 25]);
 }
 
+/// Data with another hash than its block names counts nowhere: not when it was pushed, nor pulled, nor reconciled.
+#[test]
+fn private_data_with_a_wrong_hash_is_never_taken() {
+    let mut one = One::new("Org1MSP", FILE);
+    // Who pushes it is believed, as no block names its hash yet: the commit passes it over.
+    let pushed = Content::PrivateData(PrivateDataMessage { payload: Some(data("own", b"forged")) });
+    let kept = one.message(2, "Org1MSP", 1, pushed).into_iter().find_map(|action| match action {
+        Action::Keep { entry, .. } => Some(entry),
+        _ => None,
+    });
+    let mut kept = kept.unwrap();
+    kept.tx_id = "tx1".into();
+    one.store.put_transient(&kept).unwrap();
+    one.peer(2, "Org1MSP", 2);
+    let mut actions = one.give(Input::Blocks(vec![block_with(1, &[("cc", "own", b"right")], &[])]));
+    let (mut answers, own) = (0, || Refused::Hash("own".into()));
+    let commit = loop {
+        for (to, nonce, digests) in requests(&actions) {
+            assert_eq!(to, id(2));
+            // Several sets of one element, none of which is it.
+            let sets = [&b"forged"[..], b"", b"right and more"].map(Bytes::from_static).to_vec();
+            let forged = PvtDataElement { digest: Some(digests[0].clone()), payload: sets };
+            let answered = one.message(2, "Org1MSP", nonce, response(vec![forged]));
+            assert_eq!((refusals(&answered), commits(&answered).is_none()), (vec![own()], true));
+            answers += 1;
+        }
+        if let Some(commits) = commits(&actions) {
+            break commits[0].clone();
+        }
+        one.now = one.state.deadline().unwrap();
+        actions = one.give(Input::Tick);
+    };
+    assert!(answers > 1 && one.now == Duration::from_secs(60), "asked again until time was up");
+    assert_eq!((commit.private.len(), commit.missing.len()), (0, 1));
+    one.store.append(&[commit]).unwrap();
+    // A minute later it is reconciled.
+    let reconciled = |one: &mut One, set: &[u8]| {
+        let (to, nonce, digests) = requests(&one.tick(60)).remove(0);
+        let actions = one.message(to.0[0], "Org1MSP", nonce, response(vec![element(&digests[0], set)]));
+        for action in &actions {
+            if let Action::Reconcile(found) = action {
+                one.store.reconcile(found).unwrap();
+            }
+        }
+        (refusals(&actions), one.store.missing(u64::MAX, 9).unwrap().len())
+    };
+    assert_eq!(reconciled(&mut one, b"forged"), (vec![own()], 1));
+    assert_eq!(reconciled(&mut one, b"right"), (vec![], 0));
+}
+
 #[test]
 fn reconciliation_can_be_off() {
     let mut one = One::new("Org1MSP", FILE);
