@@ -34,6 +34,9 @@ func loadCrypto(folder, org string, others map[string]string) (*cryptoService, e
 	if err != nil {
 		return nil, fmt.Errorf("msp folder: %w", err)
 	}
+	if err := withKey(conf, dir); err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
 	own, layout, err := newMSP(dir, conf)
 	if err != nil {
 		return nil, fmt.Errorf("msp setup: %w", err)
@@ -53,6 +56,27 @@ func loadCrypto(folder, org string, others map[string]string) (*cryptoService, e
 		}
 	}
 	return c, nil
+}
+
+// withKey puts the folder's key into the configuration: Fabric looks for it in the first folder that a process ever loaded.
+func withKey(conf *mspproto.MSPConfig, dir string) error {
+	files, _ := filepath.Glob(filepath.Join(dir, "keystore", "*"))
+	if len(files) != 1 {
+		return nil // Fabric finds the one that fits
+	}
+	key, err := os.ReadFile(files[0])
+	if err != nil {
+		return err
+	}
+	inner := &mspproto.FabricMSPConfig{}
+	if err := proto.Unmarshal(conf.Config, inner); err != nil {
+		return err
+	}
+	if inner.SigningIdentity != nil {
+		inner.SigningIdentity.PrivateSigner = &mspproto.KeyInfo{KeyMaterial: key}
+	}
+	conf.Config, err = proto.Marshal(inner)
+	return err
 }
 
 // newMSP takes the newest MSP version the folder is complete for: 1.4.3 insists on an

@@ -42,6 +42,8 @@ type member struct {
 	blocks map[uint64]bool
 	height uint64 // the number of the first block from 1 that did not come
 	leads  bool
+
+	tells func(kind string, kv ...any) // emit, but where many members are in one process
 }
 
 // joined is a channel's configuration: all known organisations, no anchors.
@@ -72,7 +74,8 @@ func gossipConfig(endpoint string, o *options, certs *common.TLSCertificates) *g
 	}
 }
 
-func runGossip(o *options) {
+// newMember starts Fabric's gossip behind a gRPC server of its own, and joins the channel.
+func newMember(o *options) (*member, string, *metrics.GossipMetrics) {
 	p, err := loadFolder(o)
 	if err != nil {
 		failed(err.Error())
@@ -100,32 +103,41 @@ func runGossip(o *options) {
 	for org := range p.crypto.orgs {
 		config.orgs = append(config.orgs, api.OrgIdentityType(org))
 	}
-	m := &member{node: n, channel: common.ChainID(o.channel), blocks: map[uint64]bool{}, height: 1, leads: !o.election}
+	m := &member{node: n, channel: common.ChainID(o.channel), blocks: map[uint64]bool{}, height: 1, leads: !o.election, tells: emit}
 	m.gossip = gossip.NewGossipService(gossipConfig(endpoint, o, certs), n.server, p.crypto, p.crypto, p.identity, n.dialOptions, measures, config)
 	if m.gossip == nil {
 		failed("Fabric's gossip did not start")
 	}
 	go n.server.Serve(listener)
-	atExit(func() { m.stop() })
-	n.ready(endpoint)
-
 	m.gossip.JoinChan(config, m.channel)
+	return m, endpoint, measures
+}
+
+// receive keeps the numbers of blocks that come by gossip.
+func (m *member) receive() {
+	received, _ := m.gossip.Accept(func(message any) bool { return message.(*pb.GossipMessage).IsDataMsg() }, false)
+	go func() {
+		for message := range received {
+			if payload := message.GetDataMsg().Payload; payload != nil {
+				m.store(payload.SeqNum, payload.Data)
+			}
+		}
+	}()
+	m.gossip.UpdateLedgerHeight(1, m.channel)
+}
+
+func runGossip(o *options) {
+	m, endpoint, measures := newMember(o)
+	atExit(func() { m.stop() })
+	m.node.ready(endpoint)
 	if o.state {
 		startState(m, o, measures)
 	} else {
-		received, _ := m.gossip.Accept(func(message any) bool { return message.(*pb.GossipMessage).IsDataMsg() }, false)
-		go func() {
-			for message := range received {
-				if payload := message.GetDataMsg().Payload; payload != nil {
-					m.store(payload.SeqNum, payload.Data)
-				}
-			}
-		}()
-		m.gossip.UpdateLedgerHeight(1, m.channel)
+		m.receive()
 	}
 	if o.election {
-		adapter := election.NewAdapter(m.gossip, p.pkiID, m.channel, measures.ElectionMetrics)
-		election.NewLeaderElectionService(adapter, string(p.pkiID), m.led, election.ElectionConfig{
+		adapter := election.NewAdapter(m.gossip, m.node.pkiID, m.channel, measures.ElectionMetrics)
+		election.NewLeaderElectionService(adapter, string(m.node.pkiID), m.led, election.ElectionConfig{
 			StartupGracePeriod: o.grace, MembershipSampleInterval: time.Second,
 			LeaderAliveThreshold: election.DefLeaderAliveThreshold, LeaderElectionDuration: election.DefLeaderElectionDuration,
 		})
@@ -174,7 +186,7 @@ func (m *member) store(number uint64, data []byte) bool {
 	}
 	m.blocks[number] = true
 	sum := sha256.Sum256(data)
-	emit("block", "channel", string(m.channel), "number", number, "sha256", hex.EncodeToString(sum[:]))
+	m.tells("block", "channel", string(m.channel), "number", number, "sha256", hex.EncodeToString(sum[:]))
 	for m.blocks[m.height] {
 		m.height++
 	}

@@ -43,7 +43,7 @@ func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(v string) error { *l = append(*l, v); return nil }
 
 func parseOptions(args []string) *options {
-	const help = "usage: serve | gossip | dial fabric://HOST:PORT --do JOB | record --out DIR | keygen --out DIR | msp-check --key DIR   (-h after a command lists its flags)"
+	const help = "usage: serve | gossip | dial fabric://HOST:PORT --do JOB | record --out DIR | keygen --out DIR | crowd --out DIR | msp-check --key DIR   (-h after a command lists its flags)"
 	if len(args) == 0 {
 		usage(help)
 	}
@@ -76,7 +76,7 @@ func parseOptions(args []string) *options {
 	f.Float64Var(&o.seconds, "seconds", 5, "how long idle stays")
 	f.StringVar(&o.expectID, "expect-id", "", "PKI-ID to insist on, in hex")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "limit for a whole dial job")
-	f.StringVar(&o.out, "out", "", "record, keygen: folder to write to")
+	f.StringVar(&o.out, "out", "", "record, keygen, crowd: folder to write to")
 	f.StringVar(&o.channel, "channel", "mychannel", "gossip: channel to join")
 	f.Var(&o.bootstrap, "bootstrap", "gossip: peer to connect to first, as HOST:PORT (repeatable)")
 	f.StringVar(&o.external, "external", "", "gossip: endpoint for other organisations, same or HOST:PORT")
@@ -89,7 +89,7 @@ func parseOptions(args []string) *options {
 	f.StringVar(&o.privateFrom, "private-from", "", "gossip: folder with TXID.private files to push to their collections' members")
 	f.DurationVar(&o.pullRetry, "pull-retry", time.Minute, "gossip: how long private data is pulled at commit")
 	f.DurationVar(&o.reconcile, "reconcile", time.Minute, "gossip: how often missing private data is asked for again")
-	f.IntVar(&o.peers, "peers", 2, "keygen: how many peers")
+	f.IntVar(&o.peers, "peers", 2, "keygen, crowd: how many peers")
 	f.BoolVar(&o.split, "client-cert", false, "keygen: a TLS certificate of its own for dialling")
 	for _, unused := range []string{"network", "name", "protocols", "cast-dir", "cast", "cast-chunk", "max-peers", "reason", "flush-throttle", "rates"} {
 		f.String(unused, "", "not used on this wire")
@@ -107,7 +107,7 @@ func parseOptions(args []string) *options {
 func (o *options) check() error {
 	needsKey := o.cmd == "serve" || o.cmd == "gossip" || o.cmd == "dial" || o.cmd == "msp-check"
 	switch {
-	case !needsKey && o.cmd != "record" && o.cmd != "keygen":
+	case !needsKey && o.cmd != "record" && o.cmd != "keygen" && o.cmd != "crowd":
 		return fmt.Errorf("%q is no command", o.cmd)
 	case needsKey && o.key == "":
 		return fmt.Errorf("%s needs --key DIR: an identity is worth nothing without the organisation that issued it", o.cmd)
@@ -163,6 +163,8 @@ func main() {
 		record(o)
 	case "keygen":
 		keygen(o)
+	case "crowd":
+		runCrowd(o)
 	case "msp-check":
 		mspCheck(o)
 	}

@@ -2,6 +2,7 @@
 //!
 //! By hand, as it takes a minute and says something only with optimisation:
 //! `cargo test --release -p switchboard-fabric-gossip --test fifty -- --ignored --nocapture`
+//! With `FABRICPEER` (the path of `interop/bin/fabricpeer`) Fabric's own gossip does the same in the same run.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // tests
 
 mod common;
@@ -160,6 +161,19 @@ async fn all_meet(nodes: usize, most_lost: Option<u64>) {
     stops.join_all().await;
 }
 
+/// As many of Fabric's own, in a process of theirs.
+fn theirs(program: &str, nodes: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("org").display().to_string();
+    let args = ["crowd", "--peers", &nodes.to_string(), "--out", &out];
+    let run = std::process::Command::new(program).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    for line in said.lines().filter(|line| line.contains("cpu_ms_a_node")) {
+        eprintln!("Go: {line}");
+    }
+    assert!(run.status.success(), "{}", said.lines().last().unwrap_or_default());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_meet_and_share_blocks() {
     all_meet(8, Some(0)).await;
@@ -169,4 +183,7 @@ async fn eight_meet_and_share_blocks() {
 #[ignore = "a minute of both cores: to measure by hand"]
 async fn fifty_meet_and_share_blocks() {
     all_meet(50, None).await;
+    if let Ok(program) = std::env::var("FABRICPEER") {
+        theirs(&program, 50);
+    }
 }
