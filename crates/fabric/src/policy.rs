@@ -269,6 +269,34 @@ mod tests {
         assert!(!seen.values.contains_key(&id(9)) && seen.values.contains_key(&id(10)));
     }
 
+    /// What was remembered as valid is valid no longer once its time is over or its organisation is not trusted any more; a signature
+    /// is remembered of its own identity, message and bytes only.
+    #[test]
+    fn a_remembered_verdict_does_not_outlive_its_grounds() {
+        let dir = tempfile::tempdir().unwrap();
+        #[allow(clippy::disallowed_methods)]
+        let now = SystemTime::now();
+        let folders = crate::keygen::keygen(&dir.path().join("org"), "Org1MSP", 2, now).unwrap();
+        let [ours, other] =
+            [0, 1].map(|n: usize| crate::msp::PeerFolder::load(&folders[n], "Org1MSP").unwrap());
+        let (identity, policy) = (ours.identity.identity(), MspPolicy::new(ours.trust()));
+        for _ in 0..2 {
+            policy.validate(identity, now).unwrap();
+            let late = identity.not_after() + std::time::Duration::from_secs(1);
+            assert!(matches!(policy.validate(identity, late), Err(IdentityFault::Expired { .. })));
+        }
+        policy.set_trust(Trust::default());
+        assert!(matches!(policy.validate(identity, now), Err(IdentityFault::UnknownOrganisation(_))));
+
+        let signature = ours.identity.sign(b"said").unwrap();
+        for _ in 0..2 {
+            policy.verify(identity, b"said", &signature).unwrap();
+            assert!(policy.verify(other.identity.identity(), b"said", &signature).is_err());
+            assert!(policy.verify(identity, b"sai", &signature).is_err());
+            assert!(policy.verify(identity, b"said", signature.get(1..).unwrap()).is_err());
+        }
+    }
+
     #[test]
     fn channels_are_read_by_their_organisations() {
         let policy = MspPolicy::new(Trust::default());
