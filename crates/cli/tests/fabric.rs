@@ -180,6 +180,50 @@ fn members_meet_and_blocks_reach_them_all() {
     }
 }
 
+/// A block that does not follow the one before is told with its reason and goes nowhere; the right one takes its place.
+#[test]
+fn a_wrong_block_of_the_source_can_be_replaced() {
+    let (org, blocks) = (Org::new(1), chain(3));
+    let folder = org.dir.path().join("blocks");
+    std::fs::create_dir(&folder).unwrap();
+    let mut peer = org.peer(0, &["--verify-blocks", "hash", "--blocks-from", text(&folder)]);
+    put(&folder, 1, &blocks[0]);
+    peer.stores(&blocks[..1]);
+    put(&folder, 2, &build(2, &[1; 32], &[transaction(CHANNEL, b"elsewhere")], &[]));
+    let told = peer.program.wait("block_source");
+    let reason = told["reason"].as_str().unwrap();
+    assert!(reason.contains("2.block: block 2 does not have the hash of the block before"), "{reason}");
+    put(&folder, 2, b"no block");
+    let told = peer.program.wait("block_source");
+    assert!(told["reason"].as_str().unwrap().ends_with("then rename it into the folder"), "{told}");
+    put(&folder, 2, &blocks[1]);
+    put(&folder, 3, &blocks[2]);
+    peer.stores(&blocks[1..]);
+    peer.stop();
+}
+
+/// A member that left before us answers no dial: the farewell of those who stay does not wait for it.
+#[test]
+fn a_member_stops_in_time_after_others_left() {
+    let org = Org::new(2);
+    let mut stays = org.peer(0, &["--verify-blocks", "none"]);
+    let mut leaves = org.peer(1, &["--verify-blocks", "none", "--bootstrap", &stays.endpoint]);
+    leaves.sees(&stays);
+    stays.sees(&leaves);
+    loop {
+        // Both have published what they have, so that leaving is a change.
+        let info = stays.program.wait("state_info");
+        if info["pki_id"] == leaves.pki_id.as_str() {
+            break;
+        }
+    }
+    leaves.stop();
+    stays.program.wait("peer_dropped");
+    assert_eq!(stays.program.stop(), 0);
+    let stopped = stays.program.seen().iter().find(|value| value["event"] == "stopped").unwrap();
+    assert_eq!(stopped["in_time"], true, "{stopped}");
+}
+
 #[test]
 fn an_observer_sees_members_and_heights() {
     let (org, blocks) = (Org::new(2), chain(1));
@@ -350,6 +394,10 @@ fn what_is_missing_is_named() {
     refused(&["--channel", "mychannel", "--verify-blocks", "much"], "--verify-blocks");
     refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--pullInterval", "4"], "--pullInterval");
     refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--election", "--leader"], "--election");
+    refused(
+        &["--channel", "mychannel", "--verify-blocks", "hash", "--pullInterval", "0s"],
+        "pullInterval must be longer than zero: give the option of that name another value",
+    );
     refused(&["--channel", "mychannel", "--trust", "Org2MSP=/nowhere"], "--trust");
     refused(
         &["--channel", "mychannel", "--verify-blocks", "hash", "--collection", "/nowhere.json"],

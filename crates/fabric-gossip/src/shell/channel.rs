@@ -170,7 +170,9 @@ impl ChannelJob {
             led: watch::channel(leads).0,
         });
         if let Some(folder) = setup.source.clone() {
-            let task = source::run(Arc::clone(&shell), Arc::downgrade(&job), channel.clone(), folder);
+            let (store, verifier) = (Arc::clone(&setup.store), setup.verifier.clone());
+            let source = source::Source { channel: channel.clone(), folder, store, verifier };
+            let task = source::run(Arc::clone(&shell), Arc::downgrade(&job), source);
             tokio::spawn(bounded(Arc::clone(&shell), task));
         }
         if let Some(folder) = setup.private_source.clone() {

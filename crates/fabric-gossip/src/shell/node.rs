@@ -46,6 +46,8 @@ pub const EVENTS: usize = 8_192;
 const CONN: u32 = 14;
 /// How long a node that stops waits for its last messages.
 const LAST_WORDS: Duration = Duration::from_secs(6);
+/// How long it waits for peers without a session: who left before us answers no dial, and the others are to be told goodbye.
+const LAST_DIALS: Duration = Duration::from_millis(300);
 
 struct State {
     gossip: Gossip,
@@ -328,8 +330,9 @@ impl Shell {
         for channel in &channels {
             self.leave(channel);
         }
+        let dialled = Instant::now() + LAST_DIALS;
         let said = async {
-            while !self.has_said(&channels) {
+            while !self.has_said(&channels, Instant::now() < dialled) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -337,8 +340,9 @@ impl Shell {
         self.stopping.send_replace(true);
     }
 
-    /// Whether the last StateInfo of each channel tells that we left, and nothing waits to be sent.
-    fn has_said(&self, channels: &[Channel]) -> bool {
+    /// Whether the last StateInfo of each channel tells that we left, and nothing waits to be sent: to peers with a session, and with
+    /// `dialling` to others, too.
+    fn has_said(&self, channels: &[Channel], dialling: bool) -> bool {
         use switchboard_fabric::message::Content;
         let left = |message: &SignedMessage| match message.content() {
             Some(Content::StateInfo(info)) => info.properties.as_ref().is_some_and(|p| p.left_channel),
@@ -348,7 +352,9 @@ impl Shell {
             channels.iter().all(|channel| gossip.self_channel_info(channel).is_none_or(left))
                 && gossip.gathers_nothing()
         });
-        told.unwrap_or(true) && self.outboxes.lock().values().all(Outbox::is_empty)
+        let full: Vec<PkiId> =
+            self.outboxes.lock().iter().filter(|(_, outbox)| !outbox.is_empty()).map(|(id, _)| *id).collect();
+        told.unwrap_or(true) && !full.iter().any(|id| dialling || self.live(id).is_some())
     }
 
     /// Resolves when the node stops.

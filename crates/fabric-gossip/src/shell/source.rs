@@ -5,15 +5,18 @@
 //! ```
 //! The folder is looked at every [`LOOK`]; files come by rename, so one that is there is whole. A file that is of no use is told once and
 //! looked at again every [`AGAIN`]: whoever wrote it may replace it. A leader whose source stays of no use for [`PATIENCE`] looks
-//! yields: another may do better (fabric core/peer, a deliver client that reaches no orderer).
+//! yields: another may do better (fabric core/peer, a deliver client that reaches no orderer). A block that does not follow the one
+//! before is of no use either: it is neither stored nor gossiped.
 //!
 //! Limits: [`AHEAD`] blocks are read before they are stored. Without leadership nothing is read.
 
 use super::channel::ChannelJob;
 use super::events::ShellEvent;
 use super::node::Shell;
-use crate::block::{Block, BlockFolder};
+use crate::block::hash::Hash;
+use crate::block::{Block, BlockFolder, Verifier};
 use crate::host::CryptoService;
+use crate::ledger::BlockStore;
 use crate::types::Channel;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,13 +29,27 @@ pub const LOOK: Duration = Duration::from_millis(100);
 pub const AGAIN: Duration = Duration::from_secs(1);
 /// How often the same file is found to be of no use before an elected leader yields.
 pub const PATIENCE: u32 = 10;
+/// Looks without a new block after which those that are not stored are read once more.
+pub const READ_AGAIN: u32 = 100;
 /// Blocks read that are not stored yet.
 pub const AHEAD: u64 = 16;
 
+/// Where the blocks come from, and what they must follow.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub channel: Channel,
+    pub folder: BlockFolder,
+    pub store: Arc<dyn BlockStore>,
+    pub verifier: Verifier,
+}
+
 /// Reads until the channel is left.
-pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Channel, folder: BlockFolder) {
+pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, source: Source) {
+    let channel = source.channel.clone();
     let mut next = 0;
-    let (mut told, mut failures) = (String::new(), 0);
+    // The last block that was read, which need not be stored yet.
+    let mut last: Option<(u64, Hash)> = None;
+    let (mut told, mut failures, mut idle) = (String::new(), 0, 0);
     loop {
         let Some(job) = job.upgrade() else { return };
         if !job.leads() {
@@ -55,10 +72,11 @@ pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Chann
             next = height;
             continue;
         }
-        match read(&shell, &channel, &folder, next).await {
+        match read(&shell, &source, next, last).await {
             Ok(Some(block)) => {
                 told.clear();
-                failures = 0;
+                (failures, idle) = (0, 0);
+                last = Some((next, block.header_hash()));
                 let payload = Payload { seq_num: next, data: block.raw().clone(), private_data: Vec::new() };
                 job.offer(block).await;
                 shell.call(|gossip, now, out| gossip.gossip_block(&channel, payload, now, out));
@@ -66,6 +84,11 @@ pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Chann
             }
             Ok(None) => {
                 drop(job);
+                idle += 1;
+                // What was read and is not stored after that long may have been refused.
+                if idle >= READ_AGAIN && next > height {
+                    (next, last, idle) = (height, None, 0);
+                }
                 sleep(LOOK).await;
             }
             Err(why) => {
@@ -88,16 +111,24 @@ pub(super) async fn run(shell: Arc<Shell>, job: Weak<ChannelJob>, channel: Chann
 /// Reads and judges one block; `None` when it is not there yet.
 async fn read(
     shell: &Arc<Shell>,
-    channel: &Channel,
-    folder: &BlockFolder,
+    source: &Source,
     number: u64,
+    last: Option<(u64, Hash)>,
 ) -> Result<Option<Block>, String> {
-    let (crypto, channel, folder) = (Arc::clone(shell.crypto()), channel.clone(), folder.clone());
+    let (crypto, source) = (Arc::clone(shell.crypto()), source.clone());
     let work = move || {
+        let Source { channel, folder, store, verifier } = source;
         let Some(block) = folder.block(number).map_err(|fault| fault.to_string())? else { return Ok(None) };
-        let judged = crypto.verify_block(&channel, number, block.raw());
-        let wrong = |why: crate::Refusal| format!("{}: {why}", folder.path(number).display());
-        judged.map(|()| Some(block)).map_err(wrong)
+        let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", folder.path(number).display());
+        // What is stored counts: what was read before may have been refused, and another block taken in its place.
+        let read = last.filter(|(last, _)| last.checked_add(1) == Some(number)).map(|(_, hash)| hash);
+        let tip = if store.height() == number { store.tip() } else { read };
+        // By the verifier first, which tells the reason each time.
+        let judged =
+            verifier.check(number, &block).and_then(|()| verifier.link(number, tip).check(&block, &verifier));
+        judged.map_err(|fault| wrong(&fault))?;
+        crypto.verify_block(&channel, number, block.raw()).map_err(|why| wrong(&why))?;
+        Ok(Some(block))
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|broken| Err(broken.to_string()))
 }

@@ -45,9 +45,10 @@ pub fn shell_event(event: &ShellEvent) -> Option<(Value, String)> {
                 "acks": result.as_ref().ok(), "reason": reason});
             (value, text)
         }
+        // The operator's own folder: what is to be done about it stands at the end.
         ShellEvent::Source { channel, why } => (
-            json!({"event": "block_source", "channel": channel.to_string(), "reason": printable(why)}),
-            format!("{channel} blocks cannot be read: {}", printable(why)),
+            json!({"event": "block_source", "channel": channel.to_string(), "reason": why}),
+            format!("{channel} blocks cannot be read: {why}"),
         ),
         _ => return None,
     })

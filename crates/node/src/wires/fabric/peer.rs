@@ -26,6 +26,7 @@ use switchboard_fabric::msp::Trust;
 use switchboard_fabric::msp::folder::load_organisation;
 use switchboard_fabric::{FABRIC, Fabric, FabricConfig, MspPolicy, PeerPolicy};
 use switchboard_fabric_gossip::block::{BlockFolder, Level, OrdererPolicy, Verifier};
+use switchboard_fabric_gossip::config::ConfigFault;
 use switchboard_fabric_gossip::ledger::{self, BlockStore, DiskLedger, MemoryLedger};
 use switchboard_fabric_gossip::privdata::collections::{MAX_FILE, from_json};
 use switchboard_fabric_gossip::privdata::{Collections, Subject};
@@ -204,8 +205,11 @@ impl Plan {
             true => values.switch("leader")?,
             false => !config.use_leader_election,
         };
-        config.check().map_err(|fault| {
-            NodeError::usage(format!("{fault}: leave out --election or --leader, or correct the option"))
+        config.check().map_err(|fault| match fault {
+            ConfigFault::BothLeaders => {
+                NodeError::usage(format!("{fault}: leave out --election or --leader"))
+            }
+            fault => NodeError::usage(format!("{fault}: give the option of that name another value")),
         })?;
         let channels = channels(values)?;
         if stores && channels.is_empty() {
