@@ -62,7 +62,7 @@ impl Connection {
 
 /// Bytes that the system takes before it has sent those it has. What it has taken no channel can overtake, however urgent.
 #[cfg(target_os = "linux")]
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 64 * 1024;
 /// Bytes that the system keeps for us of a peer on the local network; it takes twice as many, for its own account.
 const UNREAD: usize = 256 * 1024;
 

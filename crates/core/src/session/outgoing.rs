@@ -182,6 +182,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Batch {
     pub(crate) control: Control,
     pub(crate) picks: Vec<Pick>,
+    /// Messages still wait behind what was picked.
+    pub(crate) more: bool,
 }
 
 impl Batch {
@@ -424,7 +426,8 @@ impl Outgoing {
             state.watched = now;
             self.watch(&state, now);
         }
-        if state.scheduler.waiting() == 0 {
+        batch.more = state.scheduler.waiting() > 0;
+        if !batch.more {
             batch.control.goodbye = state.control.goodbye.take();
             if batch.is_empty() {
                 state.scheduler.rest();

@@ -101,6 +101,11 @@ impl Writing {
                 let _ = poll_fn(|cx| self.writer.poll_close(cx, &reason)).await;
                 break;
             }
+            if batch.more {
+                // The system takes all we give it. Who was given room to send would wait for this task to wait, and its urgent
+                // message with it.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
