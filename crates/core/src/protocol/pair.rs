@@ -48,7 +48,6 @@ use crate::switch::peer::{About, Ending, Inner, Peer, Stats};
 use crate::wire::{RemoteInfo, Rules};
 use bytes::Bytes;
 use parking_lot::RwLock;
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -132,10 +131,10 @@ impl Peer {
             remote: nobody,
             info: RemoteInfo::default(),
             since: Instant::now(),
-            shared: Vec::new(),
+            shared: Box::default(),
             outgoing: Arc::new(Outgoing::new(&[], Ledger::new(0), Rules::default())),
             end: Ending::default(),
-            data: RwLock::new(HashMap::new()),
+            data: RwLock::default(),
             stats: Stats::default(),
             about: About::default(),
         };

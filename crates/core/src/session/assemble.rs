@@ -11,7 +11,7 @@ use super::flow::Flow;
 use super::inbox::Inboxes;
 use super::ledger::Ledger;
 use super::outgoing::{Outgoing, Route};
-use super::reader::{Partial, RecvLane};
+use super::reader::RecvLane;
 use super::supervise::{Parts, Rates, Task};
 use super::tap::Tap;
 use crate::event::Publisher;
@@ -22,7 +22,7 @@ use crate::protocol::io::{ChannelIo, ChannelSender};
 use crate::switch::peer::{About, Ending, Inner, Peer, SharedProtocol, Stats};
 use crate::wire::{Established, Lanes, Offered};
 use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -95,8 +95,7 @@ pub(crate) fn assemble<'a>(
         let specs: Vec<_> = channels.iter().map(|(_, spec)| *spec).collect();
         let inboxes = Arc::new(Inboxes::new(&specs, Arc::clone(&ledger)));
         for (index, (route, spec)) in channels.iter().enumerate() {
-            let (wire_id, inboxes) = (route.wire_id, Arc::clone(&inboxes));
-            recv.push(RecvLane { wire_id, spec: *spec, inboxes, index, partial: Partial::default() });
+            recv.push(RecvLane::new(route.wire_id, spec, Arc::clone(&inboxes), index));
         }
         let routes = channels.iter().map(|(route, spec)| (spec.id, *route)).collect();
         let sender = ChannelSender::of_session(Arc::clone(&outgoing), routes);
@@ -115,10 +114,10 @@ pub(crate) fn assemble<'a>(
         remote,
         info,
         since: Instant::now(),
-        shared: listed,
+        shared: listed.into(),
         outgoing,
         end: Ending::default(),
-        data: RwLock::new(HashMap::new()),
+        data: RwLock::default(),
         stats: Stats::default(),
         about: About::default(),
     };

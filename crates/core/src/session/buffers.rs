@@ -4,7 +4,7 @@
 //!   something to read or write ─▶ lend ─▶ 64 KiB ─▶ read, or encode and write ─▶ take_back
 //! ```
 //!
-//! Limits: [`KEPT`] buffers wait to be lent again, 1 MiB in all. More are made when they are needed and freed after use. A
+//! Limits: [`KEPT`] buffers wait to be lent again, 256 KiB in all. More are made when they are needed and freed after use. A
 //! buffer that has grown above [`MAX_KEPT_BUFFER`], or that a message still holds, is freed, too.
 
 use bytes::BytesMut;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 /// A read's room, and where a write's begins.
 pub(crate) const BUFFER: usize = 64 * 1024;
 /// Buffers that wait to be lent.
-const KEPT: usize = 16;
+const KEPT: usize = 4;
 /// A buffer that has grown larger is freed after use.
 const MAX_KEPT_BUFFER: usize = 256 * 1024;
 

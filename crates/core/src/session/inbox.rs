@@ -72,11 +72,10 @@ struct Queue {
     bytes: usize,
     /// What its items take of the ledger.
     charged: usize,
-    /// Whether somebody reads this channel apart from the others.
-    apart: bool,
     /// Nobody reads this channel any more.
     deaf: bool,
-    wake: Arc<Notify>,
+    /// Wakes who reads this channel apart from the others, where somebody does.
+    apart: Option<Arc<Notify>>,
 }
 
 impl Queue {
@@ -142,9 +141,8 @@ impl Inboxes {
             items: VecDeque::new(),
             bytes: 0,
             charged: 0,
-            apart: false,
             deaf: false,
-            wake: Arc::new(Notify::new()),
+            apart: None,
         };
         let state = State { queues: specs.iter().map(queue).collect(), ..State::default() };
         Self { state: Mutex::new(state), wake: Notify::new(), room: Notify::new(), ledger }
@@ -176,7 +174,7 @@ impl Inboxes {
         queue.bytes += len;
         queue.charged += charge;
         let pressed = queue.bytes * 2 > queue.spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
-        let apart = queue.apart.then(|| Arc::clone(&queue.wake));
+        let apart = queue.apart.clone();
         state.arrivals += 1;
         drop(state);
         match apart {
@@ -213,7 +211,7 @@ impl Inboxes {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.queues.iter().for_each(|q| q.wake.notify_one());
+        state.queues.iter().filter_map(|q| q.apart.as_ref()).for_each(|wake| wake.notify_one());
         drop(state);
         self.wake.notify_one();
         self.room.notify_one();
@@ -234,7 +232,7 @@ impl Inboxes {
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         let mut bytes = 0;
-        for queue in state.queues.iter_mut().filter(|q| !q.apart) {
+        for queue in state.queues.iter_mut().filter(|q| q.apart.is_none()) {
             queue.deaf = true;
             bytes += queue.clear();
         }
@@ -255,7 +253,7 @@ impl Inboxes {
         let oldest = state
             .queues
             .iter_mut()
-            .filter(|q| !q.apart && wanted(q.spec.id))
+            .filter(|q| q.apart.is_none() && wanted(q.spec.id))
             .filter_map(|q| q.items.front().map(|item| item.arrival).map(|a| (a, q)))
             .min_by_key(|(arrival, _)| *arrival);
         let Some((_, queue)) = oldest else {
@@ -288,7 +286,7 @@ impl Inboxes {
         let Some(queue) = state.queues.get_mut(index) else { return Err(None) };
         let Some(Item { at, charge, data, .. }) = queue.pop() else {
             queue.items = VecDeque::new();
-            return Err((!closed).then(|| Arc::clone(&queue.wake)));
+            return Err(queue.apart.clone().filter(|_| !closed));
         };
         let channel = queue.spec.id;
         self.release(state, charge);
@@ -318,7 +316,11 @@ impl Inboxes {
         let mut state = self.state.lock();
         let index = state.queues.iter().position(|q| q.spec.id == id)?;
         let queue = state.queues.get_mut(index)?;
-        (!std::mem::replace(&mut queue.apart, true)).then_some(index)
+        if queue.apart.is_some() {
+            return None;
+        }
+        queue.apart = Some(Arc::default());
+        Some(index)
     }
 }
 

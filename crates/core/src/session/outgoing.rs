@@ -21,8 +21,8 @@ use crate::wire::{Encoder, Rules};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -78,7 +78,9 @@ struct State {
     /// When it was last looked whether a lane starves.
     watched: Instant,
     /// When each lane last sent something.
-    served: Vec<Instant>,
+    served: Box<[Instant]>,
+    /// Lanes that starve for the first time, and how long; told in [`Outgoing::alarm`].
+    starving: Vec<(usize, Duration)>,
 }
 
 /// Bounds of the delays that are counted apart, in microseconds: each is four times the one before; what is above
@@ -123,19 +125,24 @@ pub struct ChannelStats {
 #[derive(Debug)]
 struct LaneGate {
     slots: Semaphore,
-    delays: [AtomicU64; DELAY_BOUNDS.len() + 1],
-    /// All of them together, in microseconds.
-    delayed: AtomicU64,
+    /// How long its messages waited, from the first on.
+    waits: OnceLock<Box<LaneWaits>>,
     late: AtomicU64,
     starved: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct LaneWaits {
+    counts: [AtomicU64; DELAY_BOUNDS.len() + 1],
+    /// All of them together, in microseconds.
+    sum: AtomicU64,
 }
 
 impl LaneGate {
     fn new(queue: usize) -> Self {
         Self {
             slots: Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)),
-            delays: Default::default(),
-            delayed: AtomicU64::new(0),
+            waits: OnceLock::new(),
             late: AtomicU64::new(0),
             starved: AtomicU64::new(0),
         }
@@ -144,10 +151,11 @@ impl LaneGate {
     fn waited(&self, delay: Duration) {
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         let place = DELAY_BOUNDS.iter().position(|bound| micros < *bound).unwrap_or(DELAY_BOUNDS.len());
-        if let Some(count) = self.delays.get(place) {
+        let waits = self.waits.get_or_init(Box::default);
+        if let Some(count) = waits.counts.get(place) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.delayed.fetch_add(micros, Ordering::Relaxed);
+        waits.sum.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
@@ -164,11 +172,9 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     state: Mutex<State>,
-    lanes: Vec<LaneGate>,
-    flows: Vec<Flow>,
+    lanes: Box<[LaneGate]>,
+    flows: Box<[Flow]>,
     pub(crate) wake: Notify,
-    /// Lanes that starve for the first time, and how long; told in `alarm`.
-    starving: Mutex<Vec<(usize, Duration)>>,
     pub(crate) alarm: Notify,
     /// No more messages: tells senders that wait for bytes.
     shut: Notify,
@@ -202,19 +208,24 @@ impl Outgoing {
             lanes.push(LaneGate::new(*queue));
         }
         let now = Instant::now();
-        let served = vec![now; specs.len()];
-        let control = Control::default();
-        let state = State { scheduler, control, closed: false, decayed: now, watched: now, served };
+        let (control, served) = (Control::default(), vec![now; specs.len()].into());
+        let starving = Vec::new();
+        let state = State { scheduler, control, closed: false, decayed: now, watched: now, served, starving };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
         let (wake, alarm, shut) = (Notify::new(), Notify::new(), Notify::new());
-        let flows = Vec::new();
-        Self { state, lanes, flows, wake, starving: Mutex::default(), alarm, shut, ledger, rules, messages }
+        let (lanes, flows) = (lanes.into(), Box::default());
+        Self { state, lanes, flows, wake, alarm, shut, ledger, rules, messages }
     }
 
     /// Counts by channel.
     pub(crate) fn counting(mut self, flows: Vec<Flow>) -> Self {
-        self.flows = flows;
+        self.flows = flows.into();
         self
+    }
+
+    /// The rules of the session.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The channels with what went over each.
@@ -234,9 +245,8 @@ impl Outgoing {
 
     /// How long all messages of a lane have waited together.
     pub(crate) fn delayed(&self, lane: usize) -> Duration {
-        self.lanes
-            .get(lane)
-            .map_or(Duration::ZERO, |gate| Duration::from_micros(gate.delayed.load(Ordering::Relaxed)))
+        let waits = self.lanes.get(lane).and_then(|gate| gate.waits.get());
+        waits.map_or(Duration::ZERO, |waits| Duration::from_micros(waits.sum.load(Ordering::Relaxed)))
     }
 
     /// Bytes held for the peer, in both directions.
@@ -325,9 +335,10 @@ impl Outgoing {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Some(ChannelStats {
             queued: self.queued(lane),
-            delays: Delays(std::array::from_fn(|n| {
-                gate.delays.get(n).map_or(0, |count| count.load(Ordering::Relaxed))
-            })),
+            delays: gate
+                .waits
+                .get()
+                .map_or_else(Delays::default, |waits| Delays(waits.counts.each_ref().map(load))),
             late: load(&gate.late),
             starved: load(&gate.starved),
         })
@@ -424,7 +435,7 @@ impl Outgoing {
         }
         if bytes > 0 && now.saturating_duration_since(state.watched) >= self.rules.starved_after / 2 {
             state.watched = now;
-            self.watch(&state, now);
+            self.watch(&mut state, now);
         }
         batch.more = state.scheduler.waiting() > 0;
         if !batch.more {
@@ -436,16 +447,17 @@ impl Outgoing {
     }
 
     /// Counts the lanes whose next message has waited too long although others were sent.
-    fn watch(&self, state: &State, now: Instant) {
-        for (lane, queued) in state.scheduler.fronts() {
-            let since = state.served.get(lane).map_or(queued, |served| queued.max(*served));
+    fn watch(&self, state: &mut State, now: Instant) {
+        let State { scheduler, served, starving, .. } = state;
+        for (lane, queued) in scheduler.fronts() {
+            let since = served.get(lane).map_or(queued, |served| queued.max(*served));
             let waits = now.saturating_duration_since(since);
             let Some(gate) = self.lanes.get(lane).filter(|_| waits > self.rules.starved_after) else {
                 continue;
             };
             if gate.starved.fetch_add(1, Ordering::Relaxed) == 0 {
                 // At most once a lane, so this is as long as there are lanes.
-                self.starving.lock().push((lane, waits));
+                starving.push((lane, waits));
                 self.alarm.notify_one();
             }
         }
@@ -453,7 +465,7 @@ impl Outgoing {
 
     /// Lanes that began to starve since this was asked, and how long each had waited.
     pub(crate) fn starving(&self) -> Vec<(usize, Duration)> {
-        std::mem::take(&mut *self.starving.lock())
+        std::mem::take(&mut self.state.lock().starving)
     }
 
     /// Gives back what sent slices held.

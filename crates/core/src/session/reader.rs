@@ -21,12 +21,13 @@ use super::pace::Pace;
 use super::pulse::Pulse;
 use super::supervise::EndsWith;
 use super::tap::{Flow, Seen, Tap};
-use crate::protocol::channel::{ChannelSpec, Overflow};
+use crate::protocol::channel::{ChannelId, ChannelSpec, Overflow};
 use crate::reason::Reason;
 use crate::switch::peer::{By, End, Peer};
 use crate::wire::{Decoder, Fault, InFrame, Incomplete, Read, ReadHalf};
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -46,12 +47,25 @@ const FIRST: usize = (1 << 20) + 64 * 1024;
 
 /// One receiving channel of the session.
 pub(crate) struct RecvLane {
-    pub(crate) wire_id: u64,
-    pub(crate) spec: ChannelSpec,
-    pub(crate) inboxes: Arc<Inboxes>,
+    wire_id: u64,
+    id: ChannelId,
+    priority: NonZeroU32,
+    /// Largest message accepted.
+    limit: usize,
+    inboxes: Arc<Inboxes>,
     /// Index of the channel in its protocol's inboxes.
-    pub(crate) index: usize,
-    pub(crate) partial: Partial,
+    index: usize,
+    /// The message that is put together, if one is.
+    partial: Option<Box<Partial>>,
+    /// How long the last one was.
+    last: usize,
+}
+
+impl RecvLane {
+    pub(crate) fn new(wire_id: u64, spec: &ChannelSpec, inboxes: Arc<Inboxes>, index: usize) -> Self {
+        let ChannelSpec { id, priority, recv_limit: limit, .. } = *spec;
+        Self { wire_id, id, priority, limit, inboxes, index, partial: None, last: 0 }
+    }
 }
 
 /// A message that is put together.
@@ -79,6 +93,11 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
+    /// The next message where the last one was so long.
+    fn after(last: usize) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// Appends a part; false when the ledger is full. The caller keeps the whole within `limit`.
     fn append(&mut self, mut part: &[u8], limit: usize, ledger: &Ledger, now: Instant) -> bool {
         self.since.get_or_insert(now);
@@ -169,8 +188,11 @@ pub(crate) struct Intake {
 impl Intake {
     pub(crate) fn new(leftover: BytesMut, now: Instant) -> Self {
         let since = (!leftover.is_empty()).then_some(now);
-        let room = leftover.capacity();
-        Self { buffer: leftover, room, counted: 0, since, at: now, excused: Duration::ZERO }
+        let (buffer, room) = match leftover.capacity() {
+            room if leftover.len() > SMALL_REST => (leftover, room),
+            _ => (of_own_size(&leftover), 0),
+        };
+        Self { buffer, room, counted: 0, since, at: now, excused: Duration::ZERO }
     }
 
     /// The size of the buffer that a message in `data` is part of, or its own.
@@ -207,10 +229,7 @@ impl Intake {
         }
         let read = reader.poll_read(cx, &mut self.buffer, most);
         if read.is_pending() && self.buffer.len() <= SMALL_REST {
-            let rest = match self.buffer.len() {
-                0 => BytesMut::new(),
-                _ => BytesMut::from(&self.buffer[..]),
-            };
+            let rest = of_own_size(&self.buffer);
             self.give_back(rest);
         }
         read
@@ -234,6 +253,11 @@ impl Intake {
         let room = self.room.max(self.buffer.capacity());
         if room > BUFFER || self.buffer.len() > BUFFER { room } else { 0 }
     }
+}
+
+/// A copy in a buffer of its own size; nothing takes none.
+fn of_own_size(rest: &[u8]) -> BytesMut {
+    if rest.is_empty() { BytesMut::new() } else { BytesMut::from(rest) }
 }
 
 impl Drop for Reading {
@@ -269,9 +293,8 @@ impl Reading {
     /// Drops the messages that are not complete.
     fn release(&mut self) {
         let mut held = std::mem::take(&mut self.intake.counted);
-        for lane in &mut self.lanes {
-            held += std::mem::take(&mut lane.partial).claimed;
-        }
+        held +=
+            self.lanes.iter_mut().filter_map(|lane| lane.partial.take()).map(|p| p.claimed).sum::<usize>();
         self.intake.buffer.clear();
         self.intake.give_back(BytesMut::new());
         self.ledger.give(held);
@@ -289,7 +312,7 @@ impl Reading {
 
     /// Until when what is incomplete must be whole, if anything is.
     fn deadline(&self) -> Option<Instant> {
-        let parts = self.lanes.iter().map(|lane| (lane.partial.since, lane.partial.len));
+        let parts = self.lanes.iter().filter_map(|lane| lane.partial.as_ref()).map(|p| (p.since, p.len));
         let frame = (self.intake.since, self.intake.buffer.len());
         parts
             .chain([frame])
@@ -300,7 +323,7 @@ impl Reading {
     /// Time that we waited ourselves is not the peer's.
     fn excuse(&mut self, waited: Duration) {
         self.intake.excused += waited;
-        let parts = self.lanes.iter_mut().map(|lane| &mut lane.partial.since);
+        let parts = self.lanes.iter_mut().filter_map(|lane| lane.partial.as_mut()).map(|p| &mut p.since);
         for since in parts.chain([&mut self.intake.since]).flatten() {
             *since += waited;
         }
@@ -311,7 +334,7 @@ impl Reading {
         let mut flowing = false;
         // Between channels of one priority nothing is urgent, and a turn for others costs the system a wake-up.
         let ranked = self.lanes.windows(2).any(|two| match two {
-            [one, other] => one.spec.priority != other.spec.priority,
+            [one, other] => one.priority != other.priority,
             _ => false,
         });
         loop {
@@ -418,24 +441,28 @@ impl Reading {
             InFrame::Part { wire_id, data, last } => {
                 let lane = find(lanes, wire_id)?;
                 let Some(state) = lanes.get_mut(lane) else { return Ok(Some(Step::Done)) };
-                if state.partial.len + data.len() > state.spec.recv_limit {
+                let RecvLane { partial, last: length, limit, .. } = state;
+                if partial.as_ref().map_or(0, |partial| partial.len) + data.len() > *limit {
                     return Err(breach("message over the channel's receive limit"));
                 }
-                if state.partial.since.is_none() && last {
+                if partial.is_none() && last {
                     (lane, Incoming::new(Bytes::copy_from_slice(data), at))
                 } else {
-                    if !state.partial.append(data, state.spec.recv_limit, ledger, at) {
+                    let begun = partial.get_or_insert_with(|| Box::new(Partial::after(*length)));
+                    if !begun.append(data, *limit, ledger, at) {
                         return Err(over_cap());
                     }
                     if !last {
                         return Ok(Some(Step::Done));
                     }
-                    (lane, state.partial.finish(ledger, at))
+                    let whole = begun.finish(ledger, at);
+                    (*length, *partial) = (begun.last, None);
+                    (lane, whole)
                 }
             }
             InFrame::Message { wire_id, data } => {
                 let lane = find(lanes, wire_id)?;
-                if lanes.get(lane).is_some_and(|l| data.len() > l.spec.recv_limit) {
+                if lanes.get(lane).is_some_and(|l| data.len() > l.limit) {
                     return Err(breach("message over the channel's receive limit"));
                 }
                 let holds = Intake::holds(&range, room, &data);
@@ -485,7 +512,7 @@ impl Reading {
                 }
                 if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::warn!(target: "switchboard::session", peer = %self.peer.id(),
-                        channel = %state.spec.id, "inbox full: dropping messages (told once a session)");
+                        channel = %state.id, "inbox full: dropping messages (told once a session)");
                 }
                 Ok(Step::Done)
             }

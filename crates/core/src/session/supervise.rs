@@ -75,7 +75,6 @@ struct Running {
     inboxes: Vec<Arc<Inboxes>>,
     pulse: Arc<Pulse>,
     ledger: Arc<Ledger>,
-    rules: Rules,
     protocols: JoinSet<(Arc<str>, Result<(), ProtocolError>)>,
     writing: Worker,
     reading: Worker,
@@ -202,7 +201,6 @@ fn begin(parts: Parts) -> Running {
         inboxes,
         pulse,
         ledger,
-        rules,
         protocols,
         writing: Worker::spawn(async move { writing.run().await }.instrument(span.clone())),
         reading: Worker::spawn(async move { reading.run().await }.instrument(span)),
@@ -213,7 +211,8 @@ fn begin(parts: Parts) -> Running {
 impl Running {
     /// Waits for the first cause to end the session.
     async fn supervise(&mut self) -> End {
-        let Self { peer, outgoing, pulse, ledger, rules, protocols, events, .. } = self;
+        let Self { peer, outgoing, pulse, ledger, protocols, events, .. } = self;
+        let rules = outgoing.rules();
         let mut watch = LivenessWatch::new(rules.liveness, Instant::now());
         let none = protocols.is_empty();
         loop {
@@ -257,7 +256,8 @@ impl Running {
 
     /// Says goodbye, lets the protocols finish and ends every task.
     async fn finish(&mut self, end: &End) {
-        let Self { peer, outgoing, inboxes, pulse, rules, protocols, writing, reading, .. } = self;
+        let Self { peer, outgoing, inboxes, pulse, protocols, writing, reading, .. } = self;
+        let rules = outgoing.rules();
         pulse.stop();
         let scarce = end.reason == Reason::MemoryCap;
         inboxes.iter().for_each(|inboxes| if scarce { inboxes.deafen() } else { inboxes.close() });

@@ -14,7 +14,6 @@ use crate::wire::RemoteInfo;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -99,10 +98,11 @@ pub(crate) struct Inner {
     pub(crate) remote: SocketAddr,
     pub(crate) info: RemoteInfo,
     pub(crate) since: Instant,
-    pub(crate) shared: Vec<SharedProtocol>,
+    pub(crate) shared: Box<[SharedProtocol]>,
     pub(crate) outgoing: Arc<Outgoing>,
     pub(crate) end: Ending,
-    pub(crate) data: RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// One value a type; few, so a scan is the smallest map.
+    pub(crate) data: RwLock<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
     pub(crate) stats: Stats,
     pub(crate) about: About,
 }
@@ -318,7 +318,7 @@ impl Peer {
     #[must_use]
     pub fn channel_stats(&self) -> Vec<(&str, ChannelId, ChannelStats)> {
         let mut all = Vec::new();
-        for shared in &self.inner.shared {
+        for shared in self.inner.shared.iter() {
             let seen = shared.sender.ids().filter_map(|id| Some((id, shared.sender.stats(id)?)));
             all.extend(seen.map(|(id, stats)| (shared.name.as_str(), id, stats)));
         }
@@ -375,13 +375,20 @@ impl Peer {
 
     /// Keeps a value with the peer, one per type, for as long as somebody holds the peer.
     pub fn set<T: Any + Send + Sync>(&self, value: T) {
-        self.inner.data.write().insert(TypeId::of::<T>(), Arc::new(value));
+        let (of, value) = (TypeId::of::<T>(), Arc::new(value));
+        let mut data = self.inner.data.write();
+        match data.iter_mut().find(|(kept, _)| *kept == of) {
+            Some((_, kept)) => *kept = value,
+            None => data.push((of, value)),
+        }
     }
 
     /// The value of this type kept with the peer.
     #[must_use]
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(self.inner.data.read().get(&TypeId::of::<T>())?).downcast().ok()
+        let data = self.inner.data.read();
+        let (_, value) = data.iter().find(|(kept, _)| *kept == TypeId::of::<T>())?;
+        Arc::clone(value).downcast().ok()
     }
 
     /// The session's counters.

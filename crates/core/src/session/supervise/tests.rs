@@ -36,3 +36,15 @@ async fn where_the_wire_says_so_the_first_protocol_ends_the_session() {
         assert_eq!(judge(done(result), WhenDone::First, false).unwrap().reason, Reason::Quitting);
     }
 }
+
+#[test]
+fn the_parts_of_a_session_fit_their_size_classes() {
+    use crate::session::outgoing::Outgoing;
+    use crate::session::reader::RecvLane;
+    use crate::switch::peer::Inner;
+    // An allocator gives 640 bytes to whoever asks for one more than 512, for as long as the session lives.
+    let counts = 2 * size_of::<usize>();
+    assert!(size_of::<Inner>() + counts <= 512, "{}", size_of::<Inner>());
+    assert!(size_of::<Outgoing>() + counts <= 512, "{}", size_of::<Outgoing>());
+    assert!(size_of::<RecvLane>() <= 56, "{}", size_of::<RecvLane>());
+}
