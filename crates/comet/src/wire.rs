@@ -203,16 +203,7 @@ impl Comet {
     /// # Errors
     /// Which channel does not.
     pub fn channels(&self, offer: &Offer) -> Result<Vec<u8>, ConfigError> {
-        let mut channels = Vec::new();
-        for protocol in &offer.protocols {
-            for spec in &protocol.channels {
-                let byte = u8::try_from(spec.id.0).map_err(|_| ConfigError::ChannelNumber {
-                    protocol: protocol.name.clone(),
-                    channel: spec.id.0,
-                })?;
-                channels.push(byte);
-            }
-        }
+        let channels = channel_bytes(offer)?;
         // Numbers claimed twice, and too many of them, are found by the rules every NodeInfo keeps.
         self.config.node_info(channels.clone(), None).validate()?;
         Ok(channels)
@@ -238,7 +229,8 @@ impl Comet {
         direction: Direction,
         upgrade: Upgrade,
     ) -> Result<Established, HandshakeError> {
-        let channels = self.channels(&upgrade.offer).map_err(|error| HandshakeError::Local(error.into()))?;
+        // That they keep the rules was seen when the wire was registered.
+        let channels = channel_bytes(&upgrade.offer).map_err(|error| HandshakeError::Local(error.into()))?;
         let ours = self.config.node_info(channels, upgrade.listen);
         let mut secure = Secure::establish(connection, &self.config, &upgrade.env).await?;
         let peer = secure.prove(whom)?;
@@ -267,6 +259,19 @@ impl Comet {
         }
         Ok(secure.session(peer, &theirs, &upgrade.offer, &self.config))
     }
+}
+
+/// The channel bytes of an offer.
+fn channel_bytes(offer: &Offer) -> Result<Vec<u8>, ConfigError> {
+    let all = offer
+        .protocols
+        .iter()
+        .flat_map(|protocol| protocol.channels.iter().map(move |spec| (protocol, spec.id.0)));
+    all.map(|(protocol, channel)| {
+        u8::try_from(channel)
+            .map_err(|_| ConfigError::ChannelNumber { protocol: protocol.name.clone(), channel })
+    })
+    .collect()
 }
 
 /// Dials as a mirror: reads the peer's NodeInfo first and answers with the same network, block version and

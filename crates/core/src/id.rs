@@ -63,7 +63,13 @@ impl PeerId {
 
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes().iter().try_for_each(|b| write!(f, "{b:02x}"))
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        let mut text = [[0; 2]; MAX_ID];
+        for (pair, byte) in text.iter_mut().zip(self.as_bytes()) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        let digits = text.as_flattened().get(..2 * self.as_bytes().len()).unwrap_or_default();
+        f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
     }
 }
 
