@@ -33,9 +33,9 @@ fn channels(peer: &Peer) -> Value {
     .collect()
 }
 
-fn with(mut value: Value, more: &[(&str, Value)]) -> Value {
+fn with<const N: usize>(mut value: Value, more: [(&str, Value); N]) -> Value {
     if let Some(fields) = value.as_object_mut() {
-        fields.extend(more.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+        fields.extend(more.map(|(k, v)| (k.to_owned(), v)));
     }
     value
 }
@@ -47,7 +47,7 @@ pub fn switch_event(event: &Event) -> Option<(Value, String)> {
         Event::PeerAdded(p) => {
             let text =
                 format!("+ {} {} {} {}", p.id().wire(), p.direction().as_str(), p.id(), p.remote_addr());
-            (with(peer(p), &[("event", "peer_added".into())]), text)
+            (with(peer(p), [("event", "peer_added".into())]), text)
         }
         Event::PeerDropped { peer: p, end } => {
             let stats = p.stats();
@@ -66,7 +66,7 @@ pub fn switch_event(event: &Event) -> Option<(Value, String)> {
                 ("channels", channels(p)),
             ];
             let text = format!("- {} {} {} (by {})", p.id().wire(), p.id(), end.reason, end.by.as_str());
-            (with(peer(p), &more), text)
+            (with(peer(p), more), text)
         }
         Event::ChannelStarved { peer: p, channel: (protocol, channel), waited } => (
             json!({"event": "channel_starved", "wire": p.id().wire(), "id": p.id().to_string(),

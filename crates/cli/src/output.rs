@@ -14,6 +14,7 @@
 use crate::fail::Fail;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ const QUEUE: usize = 4_096;
 /// Bytes of lines that are written together.
 const TOGETHER: usize = 16 * 1024;
 /// How long lines are gathered after one was written.
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_millis(5);
 /// How long a node that stops waits for its last lines to be read, those of both streams together.
 pub(crate) const LAST_LINES: Duration = Duration::from_millis(500);
 
@@ -224,12 +225,40 @@ fn now() -> String {
 }
 
 /// An event with its time, where it has none.
-fn stamped(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Some(fields) = value.as_object_mut() {
-        fields.entry("time").or_insert_with(|| now().into());
+struct Stamped<'a>(&'a Value);
+
+impl Serialize for Stamped<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let Some(fields) = self.0.as_object().filter(|fields| !fields.contains_key(TIME)) else {
+            return self.0.serialize(out);
+        };
+        let mut time = Some(now());
+        let mut map = out.serialize_map(Some(fields.len() + 1))?;
+        // In its place among the others, which are in order.
+        for (name, value) in fields {
+            if name.as_str() > TIME
+                && let Some(time) = time.take()
+            {
+                map.serialize_entry(TIME, &time)?;
+            }
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(time) = time {
+            map.serialize_entry(TIME, &time)?;
+        }
+        map.end()
     }
-    value
+}
+
+/// The field that tells when.
+const TIME: &str = "time";
+
+/// An event as a line.
+fn json_line(value: &Value) -> Vec<u8> {
+    // A value is made of what JSON has, so it can always be written.
+    let mut line = serde_json::to_vec(&Stamped(value)).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 /// Whether text on a stream may be coloured: a terminal whose user does not mind (<https://no-color.org>).
@@ -315,17 +344,15 @@ impl Output {
     /// An event: its JSON with its time, or its text where it has one.
     pub(crate) fn event(self, value: &Value, text: &str) {
         let line = match (self.json, text.is_empty()) {
-            (true, _) => format!("{}\n", stamped(value)),
+            (true, _) => json_line(value),
             (false, true) => return,
-            (false, false) => format!("{text}\n"),
+            (false, false) => format!("{text}\n").into(),
         };
         let missed = |gone: u64| match self.json {
-            true => {
-                format!("{}\n", stamped(&json!({"event": "missed", "count": gone, "why": "output"}))).into()
-            }
+            true => json_line(&json!({"event": "missed", "count": gone, "why": "output"})),
             false => format!("{gone} lines were dropped: nobody read them\n").into(),
         };
-        RESULTS.line(line.into(), missed);
+        RESULTS.line(line, missed);
     }
 
     /// Says why a command failed; gives its exit code.
