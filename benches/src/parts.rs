@@ -24,6 +24,17 @@ const GO: [(&str, &str); 2] = [("cometpeer", "v0.38"), ("cometpeer040", "v0.40")
 /// Bytes of one write.
 const WRITE: usize = 64 << 10;
 
+/// Bytes that wait in the system, in kibibytes: unsent and unread, as a Switch sets its sockets on the local network
+/// (`Connection::tcp`).
+const HELD: (u32, usize) = (64, 256);
+
+fn hold_little(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(HELD.0 << 10).unwrap_or_else(|e| panic!("unsent: {e}"));
+    socket.set_recv_buffer_size(HELD.1 << 10).unwrap_or_else(|e| panic!("unread: {e}"));
+}
+
 /// Real time is what is measured.
 #[allow(clippy::disallowed_methods)]
 fn clock() -> Instant {
@@ -87,6 +98,7 @@ fn secret(bytes: usize) -> f64 {
     let at = listener.local_addr().unwrap_or_else(|e| panic!("no loopback: {e}"));
     let far = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap_or_else(|e| panic!("accept: {e}"));
+        hold_little(&stream);
         let (mut secured, src) = secure(&mut stream, 2);
         // As a session does it: whole frames are opened where they lie.
         let (mut buffer, mut end, mut got) = (vec![0; 4 * WRITE], src.len(), secured.plain.len());
@@ -112,6 +124,7 @@ fn secret(bytes: usize) -> f64 {
     });
     let mut stream = TcpStream::connect(at).unwrap_or_else(|e| panic!("no loopback: {e}"));
     stream.set_nodelay(true).unwrap_or_else(|e| panic!("no delay: {e}"));
+    hold_little(&stream);
     let (mut secured, _) = secure(&mut stream, 1);
     let mut data = vec![0; WRITE];
     ChaCha20Rng::seed_from_u64(1).fill_bytes(&mut data);
