@@ -89,7 +89,14 @@ fn network(count: u16) {
         seed.stop().await;
         after
     });
-    eprintln!("{count} nodes are one network after {after} s");
+    eprintln!("{count} nodes are one network after {after} s; most memory in use: {}", most_memory());
+}
+
+/// What the system says of this process.
+fn most_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    most.map_or_else(|| "unknown here".to_owned(), |most| most.trim().to_owned())
 }
 
 #[test]

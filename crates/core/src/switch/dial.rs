@@ -306,6 +306,11 @@ impl DialPlan {
         true
     }
 
+    /// Whether there is nobody to dial.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.statics.is_empty() && self.queue.is_empty()
+    }
+
     /// Dials under way.
     pub(crate) fn dialling(&self) -> usize {
         self.dialling

@@ -1,6 +1,6 @@
 //! The Switch's dials: static peers, offers and sources, and what becomes of them.
 
-use super::actor::{Actor, Asking, Feeder, Ticket};
+use super::actor::{Actor, Asking, Feeder, Net, Ticket};
 use super::connect::{ConnectError, Failure, outbound};
 use super::dial::{self, DialRoom};
 use super::source::{MAX_PULLS, Mark, Outcome, PULL_REST, Pull, Room, Skip};
@@ -24,7 +24,9 @@ impl Actor {
         if !self.open {
             return None;
         }
-        let wires: Vec<_> = self.nets.keys().copied().collect();
+        // A node that nobody gave anyone to dial has nothing to think about, however many come to it.
+        let idle = |net: &Net| net.plan.is_empty() && net.sources.is_empty() && net.full_since.is_none();
+        let wires: Vec<_> = self.nets.iter().filter(|(_, net)| !idle(net)).map(|(wire, _)| *wire).collect();
         wires.into_iter().filter_map(|wire| self.dial_due_on(wire)).min()
     }
 
