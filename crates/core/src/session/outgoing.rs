@@ -74,6 +74,8 @@ struct State {
     scheduler: Scheduler,
     control: Control,
     closed: bool,
+    /// Its lanes are of several priorities.
+    ranked: bool,
     decayed: Instant,
     /// When it was last looked whether a lane starves.
     watched: Instant,
@@ -188,7 +190,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Batch {
     pub(crate) control: Control,
     pub(crate) picks: Vec<Pick>,
-    /// Messages still wait behind what was picked.
+    /// Messages still wait behind what was picked, and some messages are more urgent than others.
     pub(crate) more: bool,
 }
 
@@ -209,8 +211,10 @@ impl Outgoing {
         }
         let now = Instant::now();
         let (control, served) = (Control::default(), vec![now; specs.len()].into());
-        let starving = Vec::new();
-        let state = State { scheduler, control, closed: false, decayed: now, watched: now, served, starving };
+        let (ranked, starving) =
+            (specs.windows(2).any(|two| matches!(two, [one, other] if one.0 != other.0)), Vec::new());
+        let state =
+            State { scheduler, control, closed: false, ranked, decayed: now, watched: now, served, starving };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
         let (wake, alarm, shut) = (Notify::new(), Notify::new(), Notify::new());
         let (lanes, flows) = (lanes.into(), Box::default());
@@ -437,8 +441,9 @@ impl Outgoing {
             state.watched = now;
             self.watch(&mut state, now);
         }
-        batch.more = state.scheduler.waiting() > 0;
-        if !batch.more {
+        let waits = state.scheduler.waiting() > 0;
+        batch.more = waits && state.ranked;
+        if !waits {
             batch.control.goodbye = state.control.goodbye.take();
             if batch.is_empty() {
                 state.scheduler.rest();

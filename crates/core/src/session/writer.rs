@@ -102,8 +102,8 @@ impl Writing {
                 break;
             }
             if batch.more {
-                // The system takes all we give it. Who was given room to send would wait for this task to wait, and its urgent
-                // message with it.
+                // The system takes all we give it. A task that was given room to send would wait until this one waits, and
+                // its urgent message with it.
                 tokio::task::yield_now().await;
             }
         }
