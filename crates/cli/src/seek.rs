@@ -284,7 +284,8 @@ pub(crate) async fn crawl(
     discovery.stop().await;
     let printed = set.give(out, output)?;
     let nodes = set.nodes.len();
-    let text = format!("{answered} nodes answered, {silent} did not; {nodes} are in {}", nodeset::shown(out));
+    let text =
+        format!("nodes that answered: {answered}, silent: {silent}; in {}: {nodes}", nodeset::shown(out));
     output.event(
         &json!({"event": "crawl", "nodes": nodes, "answered": answered, "silent": silent, "eth": speak, "out": out.display().to_string()}),
         // On standard output the nodes stand alone, so that a program can read them.

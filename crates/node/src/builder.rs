@@ -17,7 +17,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchboard::service::Service;
-use switchboard::switch::StartError;
 use switchboard::text::printable;
 use switchboard::wire::Probe;
 use switchboard::{Candidate, Env, Limits, Peer, Protocol, Switch, SwitchBuilder, WireName};
@@ -227,7 +226,7 @@ impl NodeBuilder {
         for ListenAt { wire, addr } in &config.listen {
             builder = builder.listen(*addr, wire.as_slice());
         }
-        let switch = builder.start().await.map_err(not_started)?;
+        let switch = builder.start().await.map_err(NodeError::usage)?;
         if let Some(cast) = cast.as_ref().filter(|_| has_earlier_casts) {
             // What an earlier run left is checked while the node listens already.
             cast.resume_soon();
@@ -249,16 +248,6 @@ impl NodeBuilder {
             node.switch.add_static(candidate).await;
         }
         Ok(node)
-    }
-}
-
-/// A port that another program uses is no wrong setting by itself: the same start goes well later.
-pub(crate) fn not_started(error: StartError) -> NodeError {
-    match &error {
-        StartError::Listen { error: why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => {
-            NodeError::job(error)
-        }
-        _ => NodeError::usage(error),
     }
 }
 

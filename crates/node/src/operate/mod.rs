@@ -206,14 +206,7 @@ impl Operation {
             (config.token, config.names) = (token, names);
         });
         let admin =
-            Admin::start(Arc::clone(&inner) as Arc<dyn Control>, config).await.map_err(
-                |error| match &error {
-                    AdminError::Listen { error: why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => {
-                        NodeError::job(error)
-                    }
-                    _ => NodeError::usage(error),
-                },
-            )?;
+            Admin::start(Arc::clone(&inner) as Arc<dyn Control>, config).await.map_err(NodeError::usage)?;
         let expiry = tokio::spawn(expiry::watch(Arc::downgrade(&inner)));
         Ok(Self { inner, admin: Some(admin), expiry })
     }

@@ -57,13 +57,15 @@ impl BootnodeConfig {
     }
 }
 
-/// What to change when discovery does not start. A port that another program uses is no wrong setting by itself.
+/// What to change when discovery does not start.
 #[must_use]
 pub fn not_started(error: StartError) -> NodeError {
     match &error {
-        StartError::Bind { error: why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => NodeError::job(
-            format!("{error}; another program uses this port: choose another with --listen, or port 0"),
-        ),
+        StartError::Bind { error: why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => {
+            NodeError::usage(format!(
+                "{error}; another program uses this port: choose another with --listen, or port 0"
+            ))
+        }
         StartError::Bind { .. } => NodeError::usage(format!("{error}: choose another --listen")),
         StartError::Store(_) => NodeError::usage(format!("{error}: choose another --data")),
         _ => NodeError::usage(error),

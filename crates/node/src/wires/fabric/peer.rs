@@ -518,7 +518,7 @@ impl FabricPeer {
         for ListenAt { wire, addr } in &node.listen {
             builder = builder.listen(*addr, wire.as_slice());
         }
-        let switch = builder.start().await.map_err(crate::builder::not_started)?;
+        let switch = builder.start().await.map_err(NodeError::usage)?;
         for peer in &node.peers {
             let (_, candidate) = node.kits.parse(peer)?;
             switch.add_static(candidate).await;
