@@ -163,6 +163,10 @@ impl ChannelState {
         if !self.snapshots.allows(from, cx.now.mono) {
             return cx.refuse(from, "StateInfo requests too often");
         }
+        if self.changed {
+            // The answer has our height of now; everybody else is told at the interval.
+            self.make_own(cx);
+        }
         let seen = |id: &PkiId| same || !cx.is_mine(id) || members.has_external(id, &cx.me.pki_id);
         let elements = self.infos.iter().filter(|(id, _)| seen(id));
         let elements = elements.map(|(_, info)| info.message.envelope().clone()).collect();
@@ -260,6 +264,14 @@ impl ChannelState {
     }
 
     pub(crate) fn publish(&mut self, cx: &mut Cx<'_>) {
+        let Some(message) = self.make_own(cx) else { return };
+        self.changed = false;
+        let kind = Kind::StateInfo(cx.me.pki_id, Some(self.name.clone()));
+        cx.emit.add(message, kind, None, cx.now.mono);
+    }
+
+    /// Makes our own StateInfo as of now, for answers.
+    fn make_own(&mut self, cx: &mut Cx<'_>) -> Option<SignedMessage> {
         let stamp = Stamp { inc: self.inc, seq: cx.now.wall };
         let properties = Properties {
             ledger_height: self.height,
@@ -273,13 +285,11 @@ impl ChannelState {
             properties: Some(properties),
         };
         let message = GossipMessage::new(Tag::ChanOrOrg, &[], 0, Content::StateInfo(body));
-        let Some(message) = cx.sign(message, None) else { return };
-        self.changed = false;
+        let message = cx.sign(message, None)?;
         let info = Info { message: message.clone(), height: self.height, left: self.left };
         self.infos.add(cx.me.pki_id, stamp, info, cx.now.mono);
         self.own = Some(message.clone());
-        let kind = Kind::StateInfo(cx.me.pki_id, Some(self.name.clone()));
-        cx.emit.add(message, kind, None, cx.now.mono);
+        Some(message)
     }
 
     /// Our own StateInfo as it was published last.
