@@ -374,7 +374,7 @@ fn nat_on_seed_and_node() {
         assert!(address.ends_with(&format!("@203.0.113.9:{}", free.port())), "{role}: {address}");
         assert_eq!(program.stop(), 0);
     }
-    bad(&["seed", "--network", NETWORK, "--nat", "magic"], "nat");
+    bad(&["seed", "--network", NETWORK, "--listen", "127.0.0.1:0", "--nat", "magic"], "nat");
 }
 
 /// Peers with keys and no manners.
