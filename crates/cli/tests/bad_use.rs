@@ -113,13 +113,13 @@ fn a_busy_port_is_named() {
     let addr = taken.local_addr().unwrap().to_string();
     for command in [&["node"][..], &["bench", "serve"]] {
         let args = [command, &["--wire", "comet", "--listen", &addr]].concat();
-        let said = failed(&run(&args), &args, 2, "choose another with --listen");
+        let said = bad(&args, "choose another with --listen");
         assert!(said.contains(&addr), "{said}");
     }
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     for args in [&["bootnode", "--listen", &addr][..], &["discv4", "listen", "--listen", &addr]] {
-        let said = failed(&run(args), args, 2, "choose another with --listen");
+        let said = bad(args, "choose another with --listen");
         assert!(said.contains(&addr), "{said}");
     }
 }

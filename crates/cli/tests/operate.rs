@@ -446,7 +446,7 @@ fn without_a_folder_nothing_is_left_and_bad_use_is_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let args = [&node[..], &[addr.as_str()]].concat();
-    failed(&run(&args), &args, 1, "choose another with --admin");
+    bad(&args, "choose another with --admin");
 
     // Two wires on one key, a newer folder, a folder in use.
     let key = dir.path().join("nodekey");
