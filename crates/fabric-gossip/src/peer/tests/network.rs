@@ -13,11 +13,6 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 /// Gossips blocks one after another, `every` seconds; for each, how long until all other nodes had it.
 fn blocks(world: &mut World, count: u64, every: f64) -> Vec<Duration> {
-    blocks_within(world, count, every, 8.0)
-}
-
-/// The same, with so many seconds for the last one.
-fn blocks_within(world: &mut World, count: u64, every: f64, last: f64) -> Vec<Duration> {
     let mut starts = Vec::new();
     for number in 1..=count {
         let from = (number as usize * 7) % world.nodes.len();
@@ -31,7 +26,7 @@ fn blocks_within(world: &mut World, count: u64, every: f64, last: f64) -> Vec<Du
             world.with(node, |g, _, _| g.update_ledger_height(&channel(), missing));
         }
     }
-    world.run(last);
+    world.run(8.0);
     let last = |number: u64| {
         world.nodes.iter().map(|n| n.blocks.get(&number).copied().unwrap_or(Duration::MAX)).max()
     };
@@ -60,19 +55,28 @@ fn fifty_peers_meet_and_blocks_reach_all() {
     assert!(world.sent()["block"] <= 20 * 50 * 3, "{:?}", world.sent());
 }
 
-/// Where messages get lost, pulls fill the gap: soon if the next block shows it.
+/// Where messages get lost, pulls fill the gap: soon if the next block shows it. Only the last ten blocks can be pulled, five seconds
+/// of them here: what is missed for longer is the matter of state transfer.
 #[test]
 fn lost_blocks_come_by_early_pull() {
-    let mut world = world(50, 2, &to_first());
-    world.run(30.0);
-    world.loss = 0.15;
-    let mut times = blocks_within(&mut world, 20, 0.5, 30.0);
-    times.sort_unstable();
-    // A pull takes four messages: about one in two is lost, and then the next brings the block.
-    assert!(times[16] < Duration::from_secs(8), "{times:?}");
-    assert!(times[19] < Duration::from_secs(30), "{times:?}");
-    let median = median(times.clone());
-    assert!(median <= Duration::from_millis(1_500), "{median:?} of {times:?}");
+    const SEEDS: u64 = 6;
+    let (mut missing, mut slow) = (0, 0);
+    for seed in 2..2 + SEEDS {
+        let mut world = world(50, seed, &to_first());
+        world.run(30.0);
+        world.loss = 0.15;
+        let times = blocks(&mut world, 20, 0.5);
+        missing += world.nodes.iter().map(|node| 20 - node.blocks.len()).sum::<usize>();
+        slow += times.iter().filter(|time| **time > Duration::from_secs(8)).count();
+        let median = median(times.clone());
+        assert!(median <= Duration::from_millis(1_500), "{median:?} of {times:?}");
+    }
+    // A pull takes four messages, so that about one in two is lost.
+    println!(
+        "of {} blocks {slow} took more than 8 s to all, {missing} came not at all to one of 50",
+        SEEDS * 20
+    );
+    assert!(slow <= 12 && missing <= 60, "{slow} slow, {missing} missing");
 }
 
 #[test]
