@@ -75,9 +75,11 @@ fn their_goodbye_is_understood() {
 #[test]
 #[ignore = "needs the Go peers: interop/run.sh"]
 fn our_goodbye_is_understood() {
-    let (node, url, _) = geth().our_node(&["bench"], &[]);
+    let (mut node, url, _) = geth().our_node(&["bench"], &[]);
     let mut go = Program::start("gethpeer", &["dial", &url, "--do", "idle", "--seconds", "30"]);
     go.wait("peer_added");
+    // It adds us at our hello, we add it at its own: until then a stop is only the end of a handshake.
+    node.wait("peer_added");
     assert_eq!(node.stop(), 0);
     let closed = go.wait("closed");
     assert_eq!(text(&closed, "reason"), "client quitting", "{closed:#}");
