@@ -16,7 +16,7 @@
 use crate::reason::Reason;
 use crate::session::flow::Flow;
 use crate::session::ledger::Ledger;
-use crate::session::scheduler::{Pick, Scheduler};
+use crate::session::scheduler::{Pick, Scheduler, are_ranked};
 use crate::wire::{Encoder, Rules};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -211,8 +211,7 @@ impl Outgoing {
         }
         let now = Instant::now();
         let (control, served) = (Control::default(), vec![now; specs.len()].into());
-        let (ranked, starving) =
-            (specs.windows(2).any(|two| matches!(two, [one, other] if one.0 != other.0)), Vec::new());
+        let (ranked, starving) = (are_ranked(specs.iter().map(|(priority, _)| *priority)), Vec::new());
         let state =
             State { scheduler, control, closed: false, ranked, decayed: now, watched: now, served, starving };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));

@@ -19,6 +19,7 @@ use super::inbox::{Delivery, Inboxes, Incoming};
 use super::ledger::{Claim, Ledger};
 use super::pace::Pace;
 use super::pulse::Pulse;
+use super::scheduler::are_ranked;
 use super::supervise::EndsWith;
 use super::tap::{Flow, Seen, Tap};
 use crate::protocol::channel::{ChannelId, ChannelSpec, Overflow};
@@ -333,10 +334,7 @@ impl Reading {
         // Whether the last read gave something at once.
         let mut flowing = false;
         // Between channels of one priority nothing is urgent, and a turn for others costs the system a wake-up.
-        let ranked = self.lanes.windows(2).any(|two| match two {
-            [one, other] => one.priority != other.priority,
-            _ => false,
-        });
+        let ranked = are_ranked(self.lanes.iter().map(|lane| lane.priority));
         loop {
             // From here on a message that is whole is on the ledger as such.
             self.ledger.give(std::mem::take(&mut self.intake.counted));

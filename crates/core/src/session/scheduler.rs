@@ -62,6 +62,11 @@ pub struct Pick {
     pub since: Instant,
 }
 
+/// Whether lanes of these priorities differ in how urgent they are.
+pub(crate) fn are_ranked(priorities: impl Iterator<Item = NonZeroU32>) -> bool {
+    !priorities.is_sorted_by(|one, other| one == other)
+}
+
 /// The lanes of one session and their accounts.
 #[derive(Debug, Default)]
 pub struct Scheduler {
