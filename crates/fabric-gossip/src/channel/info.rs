@@ -163,7 +163,8 @@ impl ChannelState {
         if !self.snapshots.allows(from, cx.now.mono) {
             return cx.refuse(from, "StateInfo requests too often");
         }
-        if self.changed {
+        let told = self.infos.get(&cx.me.pki_id).map(|info| (info.height, info.left));
+        if self.changed && told != Some((self.height, self.left)) {
             // The answer has our height of now; everybody else is told at the interval.
             self.make_own(cx);
         }
@@ -270,7 +271,7 @@ impl ChannelState {
         cx.emit.add(message, kind, None, cx.now.mono);
     }
 
-    /// Makes our own StateInfo as of now, for answers.
+    /// Makes our own StateInfo as of now, which answers have from here on.
     fn make_own(&mut self, cx: &mut Cx<'_>) -> Option<SignedMessage> {
         let stamp = Stamp { inc: self.inc, seq: cx.now.wall };
         let properties = Properties {
@@ -292,7 +293,7 @@ impl ChannelState {
         Some(message)
     }
 
-    /// Our own StateInfo as it was published last.
+    /// Our own StateInfo as it was made last.
     pub(crate) fn own(&self) -> Option<&SignedMessage> {
         self.own.as_ref()
     }
