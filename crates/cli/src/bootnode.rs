@@ -110,7 +110,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     {
         Ok(operating) => operating,
         Err(fail) => {
-            node.stop().await;
+            let _ = node.stop().await;
             return Err(fail);
         }
     };
@@ -118,13 +118,14 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     operating.ready(*output);
     either(stop, operating.stop_asked()).await;
     // Within the bound of a stop, as all that follows.
+    let mut saved = Ok(());
     let role = async {
         let counters = node.discovery().counters().await.ok();
         let known = counters.map_or([0, 0], |counters| counters.tables.map(|(all, _)| all));
         let text = format!("knew {} nodes by v4, {} by v5", known[0], known[1]);
         output.told(&json!({"event": "known", "v4": known[0], "v5": known[1]}), &text);
-        node.stop().await;
+        saved = node.stop().await;
     };
     operating.stop(End::Asked, role, *output).await;
-    Ok(())
+    Ok(saved?)
 }

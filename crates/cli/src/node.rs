@@ -5,8 +5,10 @@ use crate::fail::Fail;
 use crate::operate;
 use crate::output::{self, Output};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
+use switchboard::service::{ServiceStatus, State};
 use switchboard::{Event, Events};
 use switchboard_admin::event::switch_event;
 use switchboard_cast::{Cast, CastEvent};
@@ -49,6 +51,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     }
     let stop = either(stop, operating.stop_asked());
     let (mut switch_events, asked) = report(switch_events, cast_events, stop, *output).await;
+    let failing = failed(&node);
+    let mut lost = None;
     let role = async {
         node.stop().await;
         while let Ok(event) = switch_events.try_recv() {
@@ -62,9 +66,24 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
             let value = json!({"event": "figures", "service": service.name, "figures": figures});
             output.told(&value, &format!("{}: {}", service.name, text.join(", ")));
         }
+        lost = failed(&node).into_iter().find(|(name, _)| !failing.contains_key(name));
     };
     operating.stop(asked, role, *output).await;
-    asked.verdict()
+    asked.verdict()?;
+    match lost {
+        Some((service, detail)) => Err(Fail::job(format!("{service}: {detail}"))),
+        None => Ok(()),
+    }
+}
+
+/// Services that failed and are not started again, with their last words. Those that do so as the node stops could not
+/// finish, as where a book cannot be saved.
+fn failed(node: &Node) -> BTreeMap<String, String> {
+    let words = |service: ServiceStatus| match service.state {
+        State::Failed { detail } => Some((service.name, detail)),
+        _ => None,
+    };
+    node.switch().services().into_iter().filter_map(words).collect()
 }
 
 /// Why a role ends.

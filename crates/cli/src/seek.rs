@@ -16,7 +16,6 @@ use switchboard_devp2p::Devp2pConfig;
 use switchboard_discv::udp::{AskError, Bootnode, Discovery, DiscoveryConfig, Version, Versions};
 use switchboard_discv::{Node, NodeId};
 use switchboard_enr::{NodeKey, Record};
-use switchboard_node::settings::parse_duration;
 use switchboard_node::wires::devp2p::bootnode::not_started;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -41,7 +40,7 @@ pub(crate) struct Common {
     #[arg(long)]
     listen: Option<SocketAddr>,
     /// How long the whole run may take, as in 5s or 2m.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = crate::config::some_time)]
     timeout: Duration,
 }
 
@@ -140,7 +139,8 @@ pub(crate) async fn ask(
         }
     };
     let result = timeout_at(end, asked).await;
-    discovery.stop().await;
+    // It keeps nothing that could be lost.
+    let _ = discovery.stop().await;
     match result {
         Ok(Ok((value, text))) => {
             output.event(&value, &text);
@@ -281,7 +281,8 @@ pub(crate) async fn crawl(
         }
     }
     visits.abort_all();
-    discovery.stop().await;
+    // It keeps nothing that could be lost.
+    let _ = discovery.stop().await;
     let printed = set.give(out, output)?;
     let nodes = set.nodes.len();
     let text =
@@ -329,6 +330,7 @@ pub(crate) async fn listen(common: &Common, version: Version, output: &Output) -
             },
         }
     }
-    discovery.stop().await;
+    // It keeps nothing that could be lost.
+    let _ = discovery.stop().await;
     Ok(())
 }

@@ -5,10 +5,13 @@ mod common;
 
 use common::{Program, bad, must, run, text};
 use serde_json::Value;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use switchboard::Env;
-use switchboard_discv::udp::{Discovery, DiscoveryConfig};
+use switchboard_discv::udp::{Discovery, DiscoveryConfig, Version};
+use switchboard_discv::v4::packet::{Endpoint, Packet};
 use switchboard_discv::{Node, NodeId};
 use switchboard_enr::{Enode, NodeKey, Record};
 
@@ -109,7 +112,89 @@ async fn what_a_killed_bootnode_knew_it_knows_again() {
         }
     }
     assert_eq!(other.stop(), 0);
-    asker.stop().await;
+    asker.stop().await.unwrap();
+}
+
+/// Resident memory of a process, in KiB.
+fn resident(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Sends pings of five hundred keys as fast as it can until it is told to stop; how many went out.
+fn flood(from: &str, to: SocketAddr, stop: &AtomicBool) -> u64 {
+    let socket = UdpSocket::bind((from, 0)).unwrap();
+    let own = Endpoint::new(socket.local_addr().unwrap(), 0);
+    let expiration = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
+    let one = |n: u16| {
+        let mut secret = [7; 32];
+        secret[..2].copy_from_slice(&n.to_be_bytes());
+        let ping = Packet::Ping { from: own, to: Endpoint::new(to, 0), expiration, seq: None };
+        ping.encode(&NodeKey::from_bytes(&secret).unwrap()).0
+    };
+    let pings: Vec<_> = (1..=500).map(one).collect();
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        sent += pings.iter().filter(|ping| socket.send_to(ping, to).is_ok()).count() as u64;
+    }
+    sent
+}
+
+/// A bootnode on one processor, while one process floods it with pings: from an address that has proven nothing, then from the one
+/// that the honest node has, which as one of this machine has no budget of its own.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "by hand, on a quiet machine: FLOOD_SECONDS a flood (15), the bootnode on processor 0"]
+#[allow(clippy::print_stdout)] // figures
+async fn pings_from_one_process_flood_a_bootnode_on_one_processor() {
+    let seconds = std::env::var("FLOOD_SECONDS").map_or(15, |text| text.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let (mut node, ready) = boot(&["--data", text(&dir.path().join("data"))]);
+    let pinned =
+        std::process::Command::new("taskset").args(["-a", "-p", "-c", "0", &node.id().to_string()]).output();
+    assert!(pinned.unwrap().status.success());
+    let env = Env::system().unwrap();
+    let key = Arc::new(NodeKey::generate(|| env.random()));
+    let config = DiscoveryConfig::new(key, "127.0.0.1:0".parse().unwrap());
+    let honest = Discovery::start(config, env).await.unwrap();
+    let boot = Node::from_record(Arc::new(Record::parse(field(&ready, "enr")).unwrap())).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    for from in ["127.0.0.2", "127.0.0.1"] {
+        let before = resident(node.id());
+        stop.store(false, Ordering::Relaxed);
+        let (ending, to) = (Arc::clone(&stop), boot.udp());
+        let flooding = std::thread::spawn(move || flood(from, to, &ending));
+        let (mut asked, mut took, mut most) = (0, Vec::new(), before);
+        let until = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < until {
+            let began = Instant::now();
+            asked += 1;
+            // A bond where there is none yet, then a query.
+            if honest.ping(Version::V4, &boot).await.is_ok() && honest.find_near(&boot, [7; 64]).await.is_ok()
+            {
+                took.push(began.elapsed());
+            }
+            most = most.max(resident(node.id()));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        took.sort_unstable();
+        let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default();
+        println!(
+            "flood from {from}: {} of {asked} pings and queries answered, median {:.1?}, p99 {:.1?}; memory {before} KiB, at most {most}",
+            took.len(),
+            at(50),
+            at(99),
+        );
+        if from == "127.0.0.1" {
+            let end = Instant::now();
+            assert_eq!(node.stop(), 0);
+            println!("stopped in {:.2?} while the flood went on", end.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        println!("{} pings a second were sent", flooding.join().unwrap() / seconds);
+        assert!(took.len() * 2 > asked, "{} of {asked}", took.len());
+    }
+    honest.stop().await.unwrap();
 }
 
 #[test]
@@ -124,8 +209,6 @@ fn a_query_ends_within_its_time_whoever_is_silent() {
     let forms =
         must(&["id", "--wire", "devp2p", "--key", text(&dir.path().join("key")), "--at", &at, "--json"]);
     let url = forms.json()[0]["enode"].as_str().unwrap().to_owned();
-    // It names no UDP port, as nothing answers discovery there: with one, it is the URL of a bootnode.
-    let url = format!("{}?discport={}", url.split('?').next().unwrap(), silent.local_addr().unwrap().port());
     for version in ["discv4", "discv5"] {
         let began = Instant::now();
         let crawl = run(&[version, "crawl", "--bootnode", &url, "--out", text(&out), "--timeout", "1s"]);

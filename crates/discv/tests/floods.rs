@@ -118,6 +118,6 @@ async fn an_honest_peer_is_answered_in_time_under_floods_and_memory_is_bounded()
         assert!(sent > 5_000, "{sent}");
         assert!(grown < 32 << 20, "{name}: {grown} bytes");
     }
-    node.stop().await;
-    peer.stop().await;
+    node.stop().await.unwrap();
+    peer.stop().await.unwrap();
 }

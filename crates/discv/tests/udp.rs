@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Env;
-use switchboard::store::{MemoryStore, Space};
+use switchboard::store::{MemoryStore, Space, StoreError};
 use switchboard_discv::udp::{AskError, Bootnode, Discovery, DiscoveryConfig, Version, Versions};
 use switchboard_discv::{Node, NodeId};
 use switchboard_enr::NodeKey;
@@ -56,7 +56,7 @@ fn twenty_nodes_with_loss_know_one_another_in_both_versions_and_each_run_is_the_
             assert!(found.tcp().is_some(), "{version:?}: a candidate to connect to");
         }
         for one in &nodes {
-            one.stop().await;
+            one.stop().await.unwrap();
         }
         assert_eq!(nodes[0].counters().await, Err(AskError::Stopped));
         sizes
@@ -126,6 +126,19 @@ async fn knows(of: &Discovery, version: Version, whom: &Discovery) {
     timeout(Duration::from_secs(20), known).await.unwrap();
 }
 
+/// Whoever stops it learns that the records are lost.
+#[tokio::test]
+async fn a_stop_tells_when_the_records_cannot_be_saved() {
+    let store = MemoryStore::new();
+    let other = on_loopback(1, None, Versions::BOTH, None).await;
+    let first = on_loopback(2, Some(store.clone()), Versions::BOTH, Some(enr(&other))).await;
+    let target = Node::from_record(other.record()).unwrap();
+    first.ping(Version::V4, &target).await.unwrap();
+    store.fail(Some(StoreError::Full), 0);
+    assert_eq!(first.stop().await, Err(StoreError::Full));
+    other.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn nodes_are_remembered_over_a_restart_and_the_sequence_goes_on() {
     for versions in [Versions::BOTH, Versions { v4: false, v5: true }, Versions { v4: true, v5: false }] {
@@ -136,14 +149,14 @@ async fn nodes_are_remembered_over_a_restart_and_the_sequence_goes_on() {
         let target = Node::from_record(other.record()).unwrap();
         first.ping(version, &target).await.unwrap();
         let seq = first.record().seq();
-        first.stop().await;
+        first.stop().await.unwrap();
         // What is not on disk is gone.
         store.crash();
         let again = on_loopback(2, Some(store), versions, None).await;
         assert!(again.record().seq() > seq, "{versions:?}");
         knows(&again, version, &other).await;
-        again.stop().await;
-        other.stop().await;
+        again.stop().await.unwrap();
+        other.stop().await.unwrap();
     }
 }
 
@@ -164,12 +177,12 @@ async fn requests_are_answered_and_what_does_not_run_says_so() {
     // Nobody is there.
     let gone = on_loopback(3, None, Versions::BOTH, None).await;
     let nobody = Node::from_record(gone.record()).unwrap();
-    gone.stop().await;
+    gone.stop().await.unwrap();
     for version in [Version::V4, Version::V5] {
         assert_eq!(both.ping(version, &nobody).await, Err(AskError::NoAnswer), "{version:?}");
     }
-    both.stop().await;
-    only5.stop().await;
+    both.stop().await.unwrap();
+    only5.stop().await.unwrap();
 }
 
 /// Whatever arrives, the task goes on, and counts it.

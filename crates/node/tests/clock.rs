@@ -51,6 +51,6 @@ async fn a_clock_that_proven_peers_contradict_is_told_with_its_remedy() {
     assert_eq!(told.fields, [("remedy", "set this machine's clock, as with an NTP service".to_owned())]);
     node.stop().await;
     for other in others {
-        other.stop().await;
+        other.stop().await.unwrap();
     }
 }

@@ -65,7 +65,8 @@
 //! comes after. A breach ends the session with its rule as the reason; one that is due for a ban is reported
 //! to the Switch, which bans the identity, and the address where it is outside the local network.
 //!
-//! When the book cannot be saved the operator is told (event `save_failed`), and it is tried again with the next turn.
+//! When the book cannot be saved the operator is told (event `save_failed`), and it is tried again with the next turn; at the
+//! end the service fails by it.
 //! Not protected: whoever may write the file decides who is known.
 
 use super::address::PeerAddress;
@@ -642,8 +643,11 @@ impl Service for Pex {
                     },
                 }
             }
-            self.save_or_tell(&context).await;
-            Ok(())
+            // What is not saved now is lost: the service, and with it the role, has failed.
+            self.save().await.map_err(|error| {
+                self.shared.inner.lock().saves_failed += 1;
+                ServiceError::new(error.to_string())
+            })
         })
     }
 }

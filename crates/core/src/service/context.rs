@@ -4,6 +4,7 @@ use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::event::{Event, PeerFeed, ServiceEvent};
 use crate::id::{PeerId, WireName};
+use crate::net::Datagrams;
 use crate::reason::Reason;
 use crate::session::ledger::Ledger;
 use crate::store::Space;
@@ -63,6 +64,13 @@ impl ServiceContext {
     #[must_use]
     pub fn listening(&self) -> &[(SocketAddr, Vec<WireName>)] {
         &self.context.listening
+    }
+
+    /// The datagram socket that was bound with the number of the listener at this address, where the system drew that number
+    /// ([`datagrams_beside`](super::Service::datagrams_beside)); once.
+    #[must_use]
+    pub fn datagrams(&self, at: SocketAddr) -> Option<Arc<dyn Datagrams>> {
+        self.context.beside.lock().remove(&at)
     }
 
     /// The connected peers.

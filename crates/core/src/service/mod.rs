@@ -134,6 +134,12 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
+    /// The wire whose listener's number it needs for datagrams, too. Where the system draws that number (port 0), the
+    /// Switch draws again until one is free for both, and [`ServiceContext::datagrams`] gives the socket.
+    fn datagrams_beside(&self) -> Option<WireName> {
+        None
+    }
+
     /// What follows when it fails.
     fn on_failure(&self) -> OnFailure {
         OnFailure::default()

@@ -10,6 +10,7 @@ use crate::candidate::Candidate;
 use crate::env::Env;
 use crate::event::Publisher;
 use crate::id::WireName;
+use crate::net::{Datagrams, Listener};
 use crate::protocol::Protocol;
 use crate::service::run::{Prepared, Services};
 use crate::service::{Service, ServiceContext, ServiceError};
@@ -28,6 +29,9 @@ use tokio::sync::{mpsc, watch};
 const BANS: &str = "switch.bans";
 /// Commands that may wait for the Switch's task.
 const COMMAND_BACKLOG: usize = 256;
+
+/// How often the system draws a number that is to be free for TCP and UDP.
+const DRAWS: usize = 32;
 
 /// An address to listen on and the wires served there (all of the Switch's when empty).
 #[derive(Debug, Clone)]
@@ -122,6 +126,30 @@ pub enum StartError {
     /// What must survive a restart cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
+}
+
+/// Listens on an address; where the system draws the number and datagrams `share` it, on one that is free for both, with the
+/// socket that has it.
+async fn listen(
+    env: &Env,
+    addr: SocketAddr,
+    share: bool,
+) -> Result<(Arc<dyn Listener>, Option<Arc<dyn Datagrams>>), StartError> {
+    let failed = |error| StartError::Listen { addr, error };
+    // Held until one fits: the system could draw the same number again.
+    let mut taken = Vec::new();
+    loop {
+        let listener = env.net().listen(addr).await.map_err(failed)?;
+        if addr.port() != 0 || !share {
+            return Ok((listener, None));
+        }
+        match env.net().bind(listener.local_addr()).await {
+            Ok(socket) => return Ok((listener, Some(socket))),
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => return Ok((listener, None)),
+            Err(error) if taken.len() + 1 >= DRAWS => return Err(failed(error)),
+            Err(_) => taken.push(listener),
+        }
+    }
 }
 
 fn hint(error: &std::io::Error) -> &'static str {
@@ -343,9 +371,15 @@ impl SwitchBuilder {
         };
         let protocols = self.protocols.iter().map(status).collect();
         let mut listeners: Vec<Served> = Vec::new();
+        let mut shared: Vec<_> =
+            self.services.iter().filter_map(|service| service.datagrams_beside()).collect();
+        let mut beside = BTreeMap::new();
         for ListenSpec { addr, wires } in &self.listen {
-            let listener = self.env.net().listen(*addr).await;
-            let listener = listener.map_err(|error| StartError::Listen { addr: *addr, error })?;
+            let serves = |wire: &WireName| wires.is_empty() || wires.contains(wire);
+            let (listener, socket) = listen(&self.env, *addr, shared.iter().any(serves)).await?;
+            // A service has its datagrams at the first listener of its wire.
+            shared.retain(|wire| !serves(wire));
+            beside.extend(socket.map(|socket| (listener.local_addr(), socket)));
             let served = |w: &&Arc<dyn Wire>| wires.is_empty() || wires.contains(&w.name());
             listeners.push((listener, self.wires.iter().filter(served).cloned().collect()));
         }
@@ -374,6 +408,7 @@ impl SwitchBuilder {
             commands: commands.downgrade(),
             events: Arc::clone(&events),
             listening: listening.clone(),
+            beside: Mutex::new(beside),
             tap: self.tap,
             presets: self.wires.iter().map(|w| (w.name(), w.preset())).collect(),
             resolvers: self.resolvers,

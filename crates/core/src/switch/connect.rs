@@ -13,7 +13,7 @@ use crate::candidate::{Candidate, Provenance};
 use crate::env::Env;
 use crate::event::{Event, Publisher};
 use crate::id::{Direction, PeerId, WireName};
-use crate::net::{Connection, Listener, connect_any};
+use crate::net::{Connection, Datagrams, Listener, connect_any};
 use crate::preset::{HandshakeRules, Preset};
 use crate::reason::Reason;
 use crate::session::ledger::Ledger;
@@ -118,6 +118,8 @@ pub(crate) struct Context {
     pub(crate) commands: mpsc::WeakSender<Command>,
     pub(crate) events: Arc<Publisher>,
     pub(crate) listening: Vec<(SocketAddr, Vec<WireName>)>,
+    /// Datagram sockets that share a listener's number, by the listener, until a service takes them.
+    pub(crate) beside: Mutex<BTreeMap<SocketAddr, Arc<dyn Datagrams>>>,
     pub(crate) tap: Option<Arc<dyn Tap>>,
     pub(crate) presets: BTreeMap<WireName, Preset>,
     pub(crate) resolvers: Vec<Arc<dyn Resolver>>,

@@ -82,6 +82,7 @@ pub(super) struct Actor {
 
 impl Actor {
     pub(super) async fn new(
+        socket: Arc<dyn Datagrams>,
         config: DiscoveryConfig,
         env: Env,
         jobs: mpsc::Receiver<Job>,
@@ -92,8 +93,6 @@ impl Actor {
         if !with4 && !with5 {
             return Err(StartError::NoVersion);
         }
-        let bind = env.net().bind(config.listen).await;
-        let socket = bind.map_err(|error| StartError::Bind { addr: config.listen, error })?;
         let own_udp = socket.local_addr().port();
         let keep = match config.store.clone() {
             Some(space) => Some(Keep::open(space).await?),
@@ -208,8 +207,8 @@ impl Actor {
         Now { mono: self.start.elapsed(), unix }
     }
 
-    /// Runs until it is stopped, or no handle is left.
-    pub(super) async fn run(mut self) {
+    /// Runs until it is stopped, or no handle is left; then says whether the records of nodes are saved.
+    pub(super) async fn run(mut self) -> Result<(), StoreError> {
         let socket = Arc::clone(&self.socket);
         let mut inbox = Vec::new();
         let mut rest_until: Option<Instant> = None;
@@ -259,8 +258,9 @@ impl Actor {
             }
         }
         self.settle();
-        if let Some(keep) = self.keep.take() {
-            report(keep.close().await);
+        match self.keep.take() {
+            Some(keep) => keep.close().await,
+            None => Ok(()),
         }
     }
 

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard::Env;
+use switchboard::net::Datagrams;
+use switchboard::store::StoreError;
 use switchboard_enr::Record;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -94,7 +96,7 @@ struct Shared {
     record: watch::Receiver<Arc<Record>>,
     events: broadcast::Sender<Event>,
     stop: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
 impl Discovery {
@@ -103,10 +105,24 @@ impl Discovery {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: DiscoveryConfig, env: Env) -> Result<Self, StartError> {
+        let bind = env.net().bind(config.listen).await;
+        let socket = bind.map_err(|error| StartError::Bind { addr: config.listen, error })?;
+        Self::start_on(socket, config, env).await
+    }
+
+    /// Starts on a socket that is bound already.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_on(
+        socket: Arc<dyn Datagrams>,
+        config: DiscoveryConfig,
+        env: Env,
+    ) -> Result<Self, StartError> {
         let (jobs, receiver) = mpsc::channel(super::MAX_JOBS);
         let (events, _) = broadcast::channel(EVENTS);
         let (stop, stopped) = watch::channel(false);
-        let (actor, record) = Actor::new(config, env, receiver, events.clone(), stopped).await?;
+        let (actor, record) = Actor::new(socket, config, env, receiver, events.clone(), stopped).await?;
         let (id, addr) = (actor.id(), actor.local_addr());
         let task = Mutex::new(Some(tokio::spawn(actor.run())));
         Ok(Self { shared: Arc::new(Shared { id, addr, jobs, record, events, stop, task }) })
@@ -352,10 +368,15 @@ impl Discovery {
     }
 
     /// Stops, and returns when the records of nodes are saved.
-    pub async fn stop(&self) {
+    ///
+    /// # Errors
+    /// [`StoreError`] when they are not; only the first caller is told.
+    pub async fn stop(&self) -> Result<(), StoreError> {
         let _ = self.shared.stop.send(true);
-        if let Some(task) = self.shared.task.lock().await.take() {
-            let _ = task.await;
+        match self.shared.task.lock().await.take() {
+            // A task that is gone has said why.
+            Some(task) => task.await.unwrap_or(Ok(())),
+            None => Ok(()),
         }
     }
 }

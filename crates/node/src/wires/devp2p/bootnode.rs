@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchboard::Env;
-use switchboard::store::Space;
+use switchboard::store::{Space, StoreError};
 use switchboard_discv::udp::{Bootnode as StartNode, Discovery, StartError, Versions};
 use switchboard_enr::enode::Endpoint;
 use switchboard_enr::{Enode, NodePublic};
@@ -107,8 +107,8 @@ impl Bootnode {
         };
         let external = config.external.as_ref().and_then(External::addr);
         let public = key.public();
-        let started = discovery::start(key, &settings, config.listen, None, external, store, env);
-        let discovery = started.await.map_err(not_started)?;
+        let told = discovery::configured(key, &settings, config.listen, None, external, store);
+        let discovery = Discovery::start(told, env.clone()).await.map_err(not_started)?;
         let router = Router::start(&settings, discovery.local_addr(), None, env).await.map(|router| {
             let (stop, stopped) = oneshot::channel();
             let follows = discovery.clone();
@@ -167,12 +167,21 @@ impl Bootnode {
     }
 
     /// Stops; the records of nodes are saved when it returns.
-    pub async fn stop(&self) {
-        self.discovery.stop().await;
+    ///
+    /// # Errors
+    /// When they are not; it has stopped all the same.
+    pub async fn stop(&self) -> Result<(), NodeError> {
+        let saved = self.discovery.stop().await;
         let router = self.router.lock().take();
         if let Some((stop, task)) = router {
             let _ = stop.send(());
             let _ = task.await;
         }
+        saved.map_err(|error| NodeError::job(not_saved(&error)))
     }
+}
+
+/// What to say of records of nodes that are lost with the process.
+pub(super) fn not_saved(error: &StoreError) -> String {
+    format!("the records of nodes are not saved: {error}")
 }

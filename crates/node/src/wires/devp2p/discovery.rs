@@ -23,13 +23,11 @@ use switchboard::net::names::{NameServers, WithNameServers};
 use switchboard::service::{Service, ServiceContext, ServiceError};
 use switchboard::store::Space;
 use switchboard::switch::source::{Producer, Source, queue};
-use switchboard::{BoxFuture, Candidate, Env};
+use switchboard::{BoxFuture, Candidate, Env, WireName};
 use switchboard_devp2p::DEVP2P;
 use switchboard_discv::Node;
 use switchboard_discv::dns::{Client, Link};
-use switchboard_discv::udp::{
-    Bootnode, Discovery, DiscoveryConfig, DnsNodes, Event, Mix, StartError, Version, Versions,
-};
+use switchboard_discv::udp::{Bootnode, Discovery, DiscoveryConfig, DnsNodes, Event, Mix, Version, Versions};
 use switchboard_enr::{NodeKey, rlp};
 use switchboard_nat::{Mapper, Mapping, NatConfig, NatSpec, Protocol};
 use tokio::sync::broadcast::error::RecvError;
@@ -221,16 +219,15 @@ fn naming(env: &Env, servers: &[SocketAddr]) -> Env {
     env.clone().with_network(Arc::new(named))
 }
 
-/// Starts discovery at an address.
-pub(super) async fn start(
+/// What discovery at an address is told.
+pub(super) fn configured(
     key: Arc<NodeKey>,
     settings: &DiscoverySettings,
     listen: SocketAddr,
     tcp: Option<u16>,
     external: Option<SocketAddr>,
     store: Option<Space>,
-    env: &Env,
-) -> Result<Discovery, StartError> {
+) -> DiscoveryConfig {
     let mut config = DiscoveryConfig::new(key, listen);
     config.versions = settings.versions;
     config.bootnodes.clone_from(&settings.bootnodes);
@@ -238,7 +235,7 @@ pub(super) async fn start(
     config.external = external.map(|at| (at.ip(), Some(at.port())));
     config.entries.clone_from(&settings.entries);
     config.store = store;
-    Discovery::start(config, env.clone()).await
+    config
 }
 
 /// A router that keeps our ports mapped, and tells our record how it is reached.
@@ -388,6 +385,10 @@ impl Service for DiscoveryService {
         Some(Arc::clone(&self.source))
     }
 
+    fn datagrams_beside(&self) -> Option<WireName> {
+        Some(DEVP2P)
+    }
+
     fn start<'a>(&'a self, context: &'a ServiceContext) -> BoxFuture<'a, Result<(), ServiceError>> {
         Box::pin(async move {
             let mut ours = context.listening().iter().filter(|(_, wires)| wires.contains(&DEVP2P));
@@ -401,16 +402,20 @@ impl Service for DiscoveryService {
                     settings.entries.push(((*name).to_owned(), value.clone()));
                 }
             }
-            let started = start(
+            let config = configured(
                 Arc::clone(&self.key),
                 &settings,
                 *listen,
                 Some(listen.port()),
                 self.external,
                 Some(context.store().clone()),
-                context.env(),
             );
-            let discovery = started.await.map_err(|text| {
+            let env = context.env().clone();
+            let started = match context.datagrams(*listen) {
+                Some(socket) => Discovery::start_on(socket, config, env).await,
+                None => Discovery::start(config, env).await,
+            };
+            let discovery = started.map_err(|text| {
                 ServiceError::new(format!("{text}: discovery needs the UDP port of --listen's number"))
             })?;
             *self.running.lock() = Some(discovery);
@@ -474,11 +479,11 @@ impl Service for DiscoveryService {
                 () = doubt => {}
                 () = context.stopping() => {}
             }
-            discovery.stop().await;
+            let saved = discovery.stop().await;
             if let Some(router) = router {
                 router.stop().await;
             }
-            Ok(())
+            saved.map_err(|error| ServiceError::new(super::bootnode::not_saved(&error)))
         })
     }
 }
