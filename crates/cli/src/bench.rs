@@ -108,12 +108,12 @@ struct To {
     /// Our key file, as WIRE=PATH (default: a key for this once).
     #[arg(long)]
     key_file: Option<KeyFile>,
-    /// Network name, on wires that have one.
-    #[arg(long, default_value = crate::config::DEFAULT_NETWORK)]
-    network: String,
-    /// MSP id of our organisation (fabric).
-    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
-    org: String,
+    /// Network name (comet; default: switchboard).
+    #[arg(long)]
+    network: Option<String>,
+    /// MSP id of our organisation (fabric; default: Org1MSP).
+    #[arg(long)]
+    org: Option<String>,
     /// How long all of it may take, as in 2m (default: no limit, but 15s for the session).
     #[arg(long, value_parser = crate::config::span)]
     timeout: Option<Duration>,
@@ -233,7 +233,7 @@ fn series(error: BenchError) -> Fail {
 impl To {
     fn client(&self, kind: Kind) -> Result<Client, Fail> {
         let key = wires::client_key(kind, self.key_file.as_ref())?;
-        Ok(Client::new(key, &[("network", &self.network), ("org", &self.org)]))
+        Client::new(kind, key, &[("network", &self.network), ("org", &self.org)])
     }
 }
 

@@ -23,6 +23,12 @@ const SEED: &str = "seed";
 const NOT_OF_A_SEED: [&str; 9] =
     ["wire", "protocol", "cast", "cast-dir", "no-receive", "cast-max-bytes", "pex", "seed-mode", "monitor"];
 
+/// A duration of a flag that is of no use as nothing.
+pub(crate) fn some_time(text: &str) -> Result<std::time::Duration, String> {
+    let given = switchboard_node::settings::parse_duration(text)?;
+    if given.is_zero() { Err(format!("{text:?} is of no use: give more than 0")) } else { Ok(given) }
+}
+
 /// A duration of a flag: more than nothing, a day at most.
 pub(crate) fn span(text: &str) -> Result<std::time::Duration, String> {
     let day = std::time::Duration::from_secs(86_400);
@@ -149,11 +155,18 @@ impl Args {
     }
 
     /// Runs as a seed of the comet wire.
-    pub(crate) fn seed(mut self) -> Self {
+    pub(crate) fn seed(mut self) -> Result<Self, Fail> {
+        let other = |wire: &&String| *wire != switchboard_comet::COMET;
+        let given = &self.given.given;
+        if let Some(wire) = given.texts("wire").iter().find(other).filter(|_| given.is_flag("wire")) {
+            return Err(Fail::usage(format!(
+                "--wire {wire}: a seed is of wire comet: see switchboard {SEED} --help"
+            )));
+        }
         self.given.given.set("wire", vec![switchboard_comet::COMET.to_owned()], Source::Flag);
         self.given.given.set("seed-mode", vec!["true".to_owned()], Source::Flag);
         self.command = SEED;
-        self
+        Ok(self)
     }
 
     /// The command, for its help.

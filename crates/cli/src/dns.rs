@@ -21,7 +21,6 @@ use switchboard::net::names::{NameServers, WithNameServers};
 use switchboard_discv::dns::{Link, Signed, Tree};
 use switchboard_discv::udp::read_list;
 use switchboard_enr::NodeKey;
-use switchboard_node::settings::parse_duration;
 use tokio::time::timeout;
 
 /// Files of a list's folder.
@@ -58,7 +57,7 @@ enum Job {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rate: u32,
         /// How long the whole run may take, as in 30s or 10m.
-        #[arg(long, default_value = "10m", value_parser = parse_duration)]
+        #[arg(long, default_value = "10m", value_parser = crate::config::some_time)]
         timeout: Duration,
     },
     /// Make a list of nodes and sign it: of a file's, written as TXT records by name; or of a folder's, in place.

@@ -235,7 +235,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Fail> {
         Command::Log(args) => admin::log::run(&args, output).await,
         Command::Reload(args) => admin::reload::run(&args, output).await,
         Command::Stop(args) => admin::stop::run(&args, output).await,
-        Command::Seed(args) => node::run(args.seed(), output).await,
+        Command::Seed(args) => node::run(args.seed()?, output).await,
         Command::Comet(command) => comet::run(command, output).await,
         Command::Nat(command) => nat::run(command, output).await,
         Command::Bootnode(args) => bootnode::run(args, output).await,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use switchboard_discv::{Node, NodeId};
@@ -62,7 +63,7 @@ enum Job {
         eth_network: Option<u64>,
         /// At most so many, those of the highest score.
         #[arg(long)]
-        limit: Option<usize>,
+        limit: Option<NonZeroUsize>,
         /// Where to write them: a file, or - for standard output.
         #[arg(long)]
         out: PathBuf,
@@ -260,7 +261,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             let before = set.nodes.len();
             let mut chosen: Vec<_> = set.nodes.into_iter().filter(fits).collect();
             chosen.sort_by_key(|(_, node)| std::cmp::Reverse(node.score));
-            chosen.truncate(limit.unwrap_or(usize::MAX));
+            chosen.truncate(limit.map_or(usize::MAX, NonZeroUsize::get));
             let set = NodeSet { nodes: chosen.into_iter().collect() };
             if set.give(out, output)? {
                 return Ok(());

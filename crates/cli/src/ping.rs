@@ -24,15 +24,15 @@ pub(crate) struct Args {
     /// Our key file, as WIRE=PATH (default: a key for this once).
     #[arg(long)]
     key_file: Option<KeyFile>,
-    /// MSP id of our organisation (fabric).
-    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
-    org: String,
+    /// MSP id of our organisation (fabric; default: Org1MSP).
+    #[arg(long)]
+    org: Option<String>,
     /// How long the handshake and all answers may take together, as in 500ms.
     #[arg(long, default_value = "10s", value_parser = crate::config::span)]
     timeout: Duration,
-    /// Network name; the answer mirrors the node's own where it can.
-    #[arg(long, default_value = crate::config::DEFAULT_NETWORK)]
-    network: String,
+    /// Network name (comet; default: that of the node, which the answer mirrors).
+    #[arg(long)]
+    network: Option<String>,
 }
 
 impl Args {
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let (kind, whom) = wires::parse(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
     let key = wires::client_key(kind, args.key_file.as_ref())?;
-    let client = Client::new(key, &[("network", &args.network), ("org", &args.org)]);
+    let client = Client::new(kind, key, &[("network", &args.network), ("org", &args.org)])?;
     let asked = timeout(args.timeout, client.probe(&whom, args.count, &env)).await;
     let late =
         |_| Fail::job(format!("{whom}: no answer within {:?}: give it more with --timeout", args.timeout));

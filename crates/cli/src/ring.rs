@@ -57,13 +57,15 @@ impl Ring {
     }
 
     async fn node(wire: Kind, key: KeySource, data: &Path) -> Result<Node, Fail> {
-        let builder = Node::builder()
+        let mut builder = Node::builder()
             .wires(&[wire.name()])
             .key(wire.name(), key)
-            .set("network", NETWORK)
             .set("protocol", "cast")
             .set("cast-dir", data.join("cast").display().to_string())
             .listen("127.0.0.1:0");
+        if wire.has("network") {
+            builder = builder.set("network", NETWORK);
+        }
         Ok(builder.start().await?)
     }
 

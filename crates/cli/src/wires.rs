@@ -27,6 +27,11 @@ impl Kind {
         self.0.name()
     }
 
+    /// Whether the wire has a setting of this name.
+    pub(crate) fn has(self, setting: &str) -> bool {
+        self.0.settings().iter().any(|own| own.name == setting)
+    }
+
     /// These wires in the order things are shown, or all where none is named.
     pub(crate) fn chosen(named: &[Self]) -> Vec<Self> {
         Self::all().into_iter().filter(|kind| named.is_empty() || named.contains(kind)).collect()
@@ -85,12 +90,25 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(key: KeySource, settings: &[(&str, &str)]) -> Self {
+    /// Takes those settings that were given.
+    ///
+    /// # Errors
+    /// One of another wire than the peer's, which would be of no effect.
+    pub(crate) fn new(
+        kind: Kind,
+        key: KeySource,
+        settings: &[(&str, &Option<String>)],
+    ) -> Result<Self, Fail> {
         let mut values = Values::default();
         for (name, value) in settings {
-            values.set(name, vec![(*value).to_owned()], Source::Flag);
+            let Some(value) = value else { continue };
+            let owner = Kind::all().into_iter().find(|kind| kind.has(name));
+            if let Some(owner) = owner.filter(|_| !kind.has(name)) {
+                return Err(Fail::usage(format!("--{name} is of wire {owner}, the node's is {kind}")));
+            }
+            values.set(name, vec![value.clone()], Source::Flag);
         }
-        Self { key, values }
+        Ok(Self { key, values })
     }
 
     pub(crate) fn request<'a>(&'a self, env: &'a Env) -> BuildRequest<'a> {

@@ -130,6 +130,34 @@ fn a_seed_answers_once_hangs_up_and_saves_its_book() {
     assert_eq!((again.stop(), two.stop()), (0, 0));
 }
 
+/// What a node learned is lost with it then: its end is a failure, in one line.
+#[test]
+fn a_book_that_cannot_be_saved_at_the_end_is_a_failed_job() {
+    let dir = tempfile::tempdir().unwrap();
+    for role in ["seed", "node"] {
+        let folder = dir.path().join(role);
+        let file = folder.join("addrbook.json");
+        let (mut program, _) = start(role, &["--pex", "--addrbook", text(&file)]);
+        std::fs::remove_dir_all(&folder).unwrap();
+        let code = program.stop();
+        let log = program.log();
+        assert_eq!((code, log.lines().count()), (1, 1), "{role}: {log}");
+        assert!(log.contains("pex: address book") && log.contains("addrbook.json"), "{role}: {log}");
+    }
+}
+
+/// A file that is no book is the wrong file: bad use.
+#[test]
+fn what_is_no_book_is_refused_by_its_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("junk");
+    std::fs::write(&file, "junk").unwrap();
+    for job in ["show", "check", "export", "import"] {
+        bad(&["comet", "addrbook", job, text(&file)], "it is no address book in JSON");
+    }
+    bad(&["comet", "addrbook", "show", text(dir.path())], "give another file");
+}
+
 #[test]
 fn damaged_books_are_put_aside_with_one_error() {
     let dir = tempfile::tempdir().unwrap();
@@ -195,7 +223,7 @@ fn an_address_book_is_shown_checked_filled_and_listed() {
     std::fs::write(&file, "{").unwrap();
     for command in ["show", "check", "export"] {
         let ended = run(&["comet", "addrbook", command, text(&file)]);
-        assert_eq!((ended.code, ended.stderr.lines().count()), (1, 1), "{ended:#?}");
+        assert_eq!((ended.code, ended.stderr.lines().count()), (2, 1), "{ended:#?}");
     }
 }
 

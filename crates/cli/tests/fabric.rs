@@ -396,7 +396,11 @@ fn what_is_missing_is_named() {
     refused(&["--channel", "mychannel", "--verify-blocks", "hash", "--election", "--leader"], "--election");
     refused(
         &["--channel", "mychannel", "--verify-blocks", "hash", "--pullInterval", "0s"],
-        "pullInterval must be longer than zero: give the option of that name another value",
+        "pullInterval must be more than zero: give the option of that name another value",
+    );
+    refused(
+        &["--channel", "mychannel", "--verify-blocks", "hash", "--state.batchSize", "0"],
+        "state.batchSize must be more than zero",
     );
     refused(&["--channel", "mychannel", "--trust", "Org2MSP=/nowhere"], "--trust");
     refused(

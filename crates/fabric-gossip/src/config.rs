@@ -328,8 +328,8 @@ pub enum ConfigFault {
     /// Both ways to a leader are on.
     #[error("useLeaderElection and orgLeader must not both be true")]
     BothLeaders,
-    /// An interval that timers run by is zero.
-    #[error("{0} must be longer than zero")]
+    /// An interval that timers run by, a time that something may take, or a size or count that nothing goes without is zero.
+    #[error("{0} must be more than zero")]
     Zero(&'static str),
 }
 
@@ -349,7 +349,7 @@ impl Config {
         if self.use_leader_election && self.org_leader {
             return Err(ConfigFault::BothLeaders);
         }
-        let election = &self.election;
+        let (election, state) = (&self.election, &self.state);
         let intervals = [
             ("pullInterval", self.pull_interval),
             ("requestStateInfoInterval", self.request_state_info_interval),
@@ -363,9 +363,26 @@ impl Config {
             ("election.membershipSampleInterval", election.membership_sample_interval),
             ("election.leaderAliveThreshold", election.leader_alive_threshold),
             ("election.leaderElectionDuration", election.leader_election_duration),
+            ("dialTimeout", self.dial_timeout),
+            ("connTimeout", self.conn_timeout),
+            ("pvtData.reconcileSleepInterval", self.pvt_data.reconcile_sleep_interval),
+            ("state.checkInterval", state.check_interval),
+            ("state.responseTimeout", state.response_timeout),
         ];
-        match intervals.iter().find(|(_, interval)| interval.is_zero()) {
-            Some((name, _)) => Err(ConfigFault::Zero(name)),
+        let counts = [
+            ("maxBlockCountToStore", self.max_block_count_to_store as u64),
+            ("sendBuffSize", self.send_buff_size as u64),
+            ("msgExpirationFactor", self.msg_expiration_factor.into()),
+            ("pvtData.reconcileBatchSize", self.pvt_data.reconcile_batch_size as u64),
+            ("state.batchSize", state.batch_size),
+            ("state.blockBufferSize", state.block_buffer_size as u64),
+            ("state.maxRetries", state.max_retries.into()),
+            ("state.channelSize", state.channel_size as u64),
+        ];
+        let never = intervals.iter().find(|(_, interval)| interval.is_zero()).map(|(name, _)| name);
+        let none = counts.iter().find(|(_, count)| *count == 0).map(|(name, _)| name);
+        match never.or(none) {
+            Some(name) => Err(ConfigFault::Zero(name)),
             None => Ok(()),
         }
     }
@@ -410,6 +427,8 @@ mod tests {
         assert!(toml::from_str::<Config>("pullInterval = 2").is_err());
         let zero = Config { pull_interval: Duration::ZERO, ..Config::default() };
         assert_eq!(zero.check(), Err(ConfigFault::Zero("pullInterval")));
+        let none = Config::default().with(|config| config.state.batch_size = 0);
+        assert_eq!(none.check(), Err(ConfigFault::Zero("state.batchSize")));
         assert_eq!(Config::default().check(), Ok(()));
     }
 }

@@ -303,6 +303,7 @@ impl NodeConfig {
     /// The first value that cannot be, or that does not fit the others, with what to change.
     pub fn decide_among(kits: Kits, values: Values) -> Result<Self, NodeError> {
         let wires = Self::wires(&values, &kits)?;
+        Self::only_of_served(&values, &wires, &kits)?;
         let served = |wire: WireName| wires.contains(&wire);
         let unserved = |flag: &str, wire| {
             NodeError::usage(format!("{flag} names wire {wire}, which --wire does not serve"))
@@ -334,7 +335,7 @@ impl NodeConfig {
             cast: values.texts("cast").iter().map(PathBuf::from).collect(),
             cast_dir: values.path("cast-dir"),
             receive: !values.switch("no-receive")?,
-            cast_max_bytes: values.bytes("cast-max-bytes")?.unwrap_or(CAST_MAX_BYTES),
+            cast_max_bytes: values.above_zero("cast-max-bytes", Values::bytes)?.unwrap_or(CAST_MAX_BYTES),
             max_peers: usize::try_from(max_peers).unwrap_or(usize::MAX),
             send_rate: values.bytes("send-rate")?.and_then(NonZeroU64::new),
             recv_rate: values.bytes("recv-rate")?.and_then(NonZeroU64::new),
@@ -354,6 +355,20 @@ impl NodeConfig {
         let chosen = values.read("wire", |text| Ok(kits.named(text)?.name()))?;
         let all = kits.iter().map(Kit::name);
         Ok(all.filter(|name| chosen.is_empty() || chosen.contains(name)).collect())
+    }
+
+    /// Refuses flags of wires that are not served: whoever gave one expects something of it. A file may hold the sections of
+    /// all wires, and variables those of many nodes.
+    fn only_of_served(values: &Values, wires: &[WireName], kits: &Kits) -> Result<(), NodeError> {
+        for kit in kits.iter().filter(|kit| !wires.contains(&kit.name())) {
+            if let Some(setting) = kit.settings().iter().find(|setting| values.is_flag(setting.name)) {
+                let (name, wire) = (setting.name, kit.name());
+                return Err(NodeError::usage(format!(
+                    "--{name} is of wire {wire}, which --wire does not serve"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn external(

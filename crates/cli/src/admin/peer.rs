@@ -5,7 +5,6 @@ use crate::fail::Fail;
 use crate::output::Output;
 use serde_json::json;
 use std::time::Duration;
-use switchboard_node::settings::parse_duration;
 
 /// Change whom a running node keeps connected, trusts and bans. What is changed so lasts until the node stops, bans until
 /// they are over: what shall last stands in the configuration.
@@ -50,7 +49,7 @@ pub(crate) enum Command {
         /// Its id or the beginning of it, WIRE:ID, an IP address or a network.
         peer: String,
         /// For how long.
-        #[arg(long = "for", default_value = "1d", value_parser = parse_duration)]
+        #[arg(long = "for", default_value = "1d", value_parser = crate::config::some_time)]
         time: Duration,
         /// Why, for whoever looks later.
         #[arg(long, default_value = "by the operator")]

@@ -6,7 +6,6 @@ use crate::output::{Colour, Output, reader_gone};
 use serde_json::Value;
 use std::fmt::Write;
 use std::time::Duration;
-use switchboard_node::settings::parse_duration;
 
 /// List the peers of a running node: direction, wire, address, name, age, round trip, bytes, queue, held bytes.
 ///
@@ -19,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long)]
     watch: bool,
     /// How often, with --watch.
-    #[arg(long, default_value = "1s", value_parser = parse_duration, requires = "watch")]
+    #[arg(long, default_value = "1s", value_parser = crate::config::some_time, requires = "watch")]
     every: Duration,
     /// One peer with all that is known of it, by its id or the beginning of it.
     #[arg(conflicts_with = "watch")]

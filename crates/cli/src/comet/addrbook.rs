@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use switchboard::Env;
 use switchboard_comet::pex::Stamp;
-use switchboard_comet::pex::book::file::{self, MAX_FILE, Report};
+use switchboard_comet::pex::book::file::{self, FileError, MAX_FILE, Report};
 use switchboard_comet::pex::book::import::import;
 use switchboard_comet::pex::book::{Book, Kind};
 
@@ -58,7 +58,8 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fail> {
 
 /// Reads a book, private addresses and all.
 fn load(path: &Path, env: &Env) -> Result<(Book, Report), Fail> {
-    let found = file::load(path, false, Stamp::from(env.wall())).map_err(Fail::job)?;
+    let wrong = |error| Fail::usage(format!("{error}: give another file"));
+    let found = file::load(path, false, Stamp::from(env.wall())).map_err(wrong)?;
     found.ok_or_else(|| Fail::usage(format!("there is no address book {}", path.display())))
 }
 
@@ -117,7 +118,11 @@ fn bring_in(args: &Import, env: &Env, output: &Output) -> Result<(), Fail> {
         };
     let mut text = Vec::new();
     source.take(MAX_FILE + 1).read_to_end(&mut text).map_err(Fail::job)?;
-    let done = import(&args.file, &text, !args.allow_local, env).map_err(Fail::job)?;
+    let failed = |error| match error {
+        FileError::Corrupt { .. } => Fail::usage(format!("{error}: give another file")),
+        error => Fail::job(error),
+    };
+    let done = import(&args.file, &text, !args.allow_local, env).map_err(failed)?;
     output.event(
         &json!({"event": "import", "added": done.added, "known": done.known, "refused": done.refused,
             "unreadable": done.unreadable, "addresses": done.size}),

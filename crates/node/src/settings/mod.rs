@@ -217,6 +217,12 @@ impl Values {
         self.map.contains_key(name)
     }
 
+    /// Whether a value was given on the command line, or by a program's own call.
+    #[must_use]
+    pub fn is_flag(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|given| given.source == Source::Flag)
+    }
+
     /// A text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -274,6 +280,24 @@ impl Values {
     /// [`NodeError::Setting`] when it is none.
     pub fn duration(&self, name: &str) -> Result<Option<Duration>, NodeError> {
         Ok(self.read(name, parse_duration)?.into_iter().next())
+    }
+
+    /// A number, bytes or a duration that is of no use as zero, read by the method of its form.
+    ///
+    /// # Errors
+    /// [`NodeError::Setting`] when it is zero, and that of the method.
+    pub fn above_zero<T: Default + PartialEq>(
+        &self,
+        name: &str,
+        read: impl Fn(&Self, &str) -> Result<Option<T>, NodeError>,
+    ) -> Result<Option<T>, NodeError> {
+        let value = read(self, name)?;
+        if value.as_ref().is_some_and(|value| *value == T::default()) {
+            let text = format!("{:?} is of no use: give more than 0", self.text(name).unwrap_or_default());
+            let given = self.map.get(name).map_or(Source::Flag, |given| given.source.clone());
+            return Err(NodeError::Setting { name: name.to_owned(), given, text });
+        }
+        Ok(value)
     }
 
     /// Whether something is on; off where nothing was given.

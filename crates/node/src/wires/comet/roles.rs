@@ -101,10 +101,10 @@ pub(super) fn configure(values: &Values, config: &mut CometConfig) -> Result<(),
     if let Some(EraName(era)) = values.parse("era")? {
         config.era = era;
     }
-    if let Some(within) = values.duration("handshake-timeout")? {
+    if let Some(within) = values.above_zero("handshake-timeout", Values::duration)? {
         (config.secure_within, config.node_info_within) = (within, within);
     }
-    if let Some(within) = values.duration("dial-timeout")? {
+    if let Some(within) = values.above_zero("dial-timeout", Values::duration)? {
         config.dial_within = within;
     }
     config.redial.give_up = values.switch("persistent-peers-give-up")?;
