@@ -2,10 +2,11 @@
 #![cfg(test)]
 
 mod common;
-use common::{Program, must, run, text};
+use common::{Program, bad, must, run, text};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use switchboard_discv::udp::Bootnode;
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -173,6 +174,25 @@ fn every_address_is_shown() {
     );
     assert_ne!(listening[0]["address"], listening[1]["address"]);
     assert_eq!(node.stop(), 0);
+}
+
+/// What `id` prints of a devp2p key is taken by whatever takes addresses.
+#[test]
+fn addresses_of_a_key_can_be_started_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("nodekey");
+    must(&["keygen", "--wire", "devp2p", "--out", text(&key)]);
+    let at = "203.0.113.7:30303";
+    let shown = must(&["id", "--wire", "devp2p", "--key", text(&key), "--at", at, "--json"]).event("id");
+    for form in ["enode", "enr"] {
+        let url = shown[form].as_str().unwrap();
+        let start: Bootnode = url.parse().unwrap();
+        let place = start.enode.endpoint.unwrap();
+        assert_eq!((place.tcp, place.udp), (30_303, 30_303), "{url}");
+        // Both get as far as asking it.
+        bad(&["discv4", "ping", url], "203.0.113.7:30303 cannot be reached from 127.0.0.1");
+        bad(&["discv5", "crawl", "--out", "-", "--bootnode", url], "cannot be reached from 127.0.0.1");
+    }
 }
 
 /// An address or record says who it is, also where it names no address to dial.

@@ -81,7 +81,13 @@ impl NodePublic {
     }
 
     /// Whether this key made a signature r ‖ s ‖ v: true for what [`recover`] finds this key in, in three quarters of its
-    /// time. Of v it only looks whether there can be one.
+    /// time.
+    ///
+    /// Of v it only looks whether there can be one: r ‖ s with the other v, in which [`recover`] finds a key that nobody has,
+    /// counts as this key's. v is the parity of a point that a check computes without its Y coordinate, and the library does not
+    /// tell it; to compute it anew is the work that is saved. It gives nobody anything: who bends v has a signature of ours over
+    /// the same digest before him and could send that, or r ‖ −s with the bent v, in which every implementation finds this
+    /// key.
     #[must_use]
     pub fn is_signer(&self, digest: [u8; 32], signature: &[u8; 65]) -> bool {
         let [rs @ .., v] = signature;
@@ -351,6 +357,10 @@ mod tests {
             signature[64] ^= 1;
             assert_eq!(recover(digest, &signature), Some(key.public()));
             assert!(key.public().is_signer(digest, &signature));
+            // With the other parity alone nobody else's key is found that counts for anything: it is one that nobody has.
+            signature[64] ^= 1;
+            let stranger = recover(digest, &signature);
+            assert!(stranger.is_some_and(|stranger| stranger != key.public() && stranger != other.public()));
             signature[64] = 4;
             assert!(!key.public().is_signer(digest, &signature));
             signature[3] ^= 1;

@@ -164,10 +164,11 @@ impl Kit for Devp2pKit {
 
     fn public_forms(&self, path: &Path, _: &str, at: SocketAddr) -> Result<Value, NodeError> {
         let key = NodeKey::load(path).map_err(NodeError::usage)?;
-        // No UDP port, as in the enode: nothing answers discovery there.
-        let record = Record::signed(&key, 1, at.ip(), Some(at.port()), None);
+        // One number for TCP and UDP, as a node has it that runs discovery, so that the address is one to start from, too.
+        let record = Record::signed(&key, 1, at.ip(), Some(at.port()), Some(at.port()));
         let wire = Devp2p::new(Devp2pConfig::new(Arc::new(key)));
-        let enode = wire.enode(at);
+        let place = External { host: at.ip().to_canonical().to_string(), port: at.port() };
+        let enode = enode(&wire, &place, at.port());
         Ok(json!({
             "id": hex::encode(enode.key.node_id()),
             "public_key": format!("{:?}", enode.key),
