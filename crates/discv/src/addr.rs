@@ -6,7 +6,7 @@
 //! One who owns a subnet owns all its addresses, so tables hold few of each ([`Subnets`]): /24 of IPv4, /32 of IPv6 (the
 //! smallest block that registries give to a provider). Addresses of a local network are exempt.
 
-use std::collections::HashMap;
+use crate::hash::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address belongs to this host or a local network: loopback, private, link-local.

@@ -1,6 +1,7 @@
 //! How much is done for whom: rates, and a map with a limit for what strangers make us remember.
 
-use std::collections::{HashMap, VecDeque, hash_map};
+use crate::hash::HashMap;
+use std::collections::{VecDeque, hash_map};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
     /// An empty map for `max` entries, at least one.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { entries: HashMap::new(), queue: VecDeque::new(), next: 0, max: max.max(1) }
+        Self { entries: HashMap::default(), queue: VecDeque::new(), next: 0, max: max.max(1) }
     }
 
     /// Makes room for one more. Ends: what goes to the end of the queue is not touched any more.

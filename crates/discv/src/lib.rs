@@ -27,6 +27,7 @@
 pub mod addr;
 pub mod budget;
 pub mod dns;
+mod hash;
 pub mod identity;
 mod lru;
 pub mod node;

@@ -15,10 +15,11 @@
 //! first; [`MAX_ADDRESSES`] addresses a node. A node that has not answered for 24 hours is removed
 //! (go-ethereum p2p/enode/nodedb.go).
 
+use crate::hash::HashMap;
 use crate::node::{Node, NodeId};
 use crate::time::Now;
 use rand::{Rng, RngExt};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -225,9 +226,9 @@ impl NodeDb {
     #[must_use]
     pub fn forgetful(max: usize) -> Self {
         Self {
-            nodes: HashMap::new(),
+            nodes: HashMap::default(),
             by_age: BTreeSet::new(),
-            addresses: HashMap::new(),
+            addresses: HashMap::default(),
             seqs: BTreeMap::new(),
             max,
             store: None,

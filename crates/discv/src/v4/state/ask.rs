@@ -8,12 +8,13 @@
 
 use super::{Action, CLOCK_CONTRADICTED, CLOCK_DOUBT, Op, Outcome, State, TIMEOUT};
 use crate::addr::{is_lan, may_relay};
+use crate::hash::HashMap;
 use crate::node::{Node, NodeId};
 use crate::nodes::Version;
 use crate::table::BUCKET_SIZE;
 use crate::time::Now;
 use crate::v4::packet::{self, Endpoint, Hash, NEIGHBOURS_PER_PACKET, Neighbour, Packet};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -325,10 +326,9 @@ impl State {
         for one in told {
             let (ip, port) = (one.endpoint.ip, one.endpoint.udp);
             let fits = port > LOW_PORTS && may_relay(from, ip) && self.allows(ip);
-            if fits && self.identity.is_key(&one.key) {
-                good.push(Node::from(one));
-            } else {
-                self.counters.bad_neighbours += 1;
+            match fits.then(|| self.met.node(one, |key| self.identity.is_key(key))).flatten() {
+                Some(node) => good.push(node),
+                None => self.counters.bad_neighbours += 1,
             }
         }
         let Some(ask) = self.asks.all.get_mut(&ask_id) else { return };

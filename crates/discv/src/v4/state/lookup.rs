@@ -14,10 +14,11 @@
 use super::ask::{Goal, Why};
 use super::{Action, Op, Outcome, State};
 use crate::addr::is_lan;
+use crate::hash::HashSet;
 use crate::node::{Node, NodeId};
 use crate::table::BUCKET_SIZE;
 use crate::time::Now;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -163,7 +164,7 @@ impl State {
         }
         self.counters.lookups += 1;
         let target_id = NodeId::of_key(&target);
-        let seen = HashSet::from([self.own]);
+        let seen = HashSet::from_iter([self.own]);
         let mut lookup = Lookup { target, target_id, purpose, candidates: Vec::new(), seen, asked: 0 };
         self.table.closest(&target_id, BUCKET_SIZE).into_iter().for_each(|node| lookup.add(node));
         if lookup.candidates.is_empty() {

@@ -21,6 +21,7 @@
 
 mod ask;
 mod lookup;
+mod met;
 mod serve;
 mod told;
 
@@ -34,6 +35,7 @@ use crate::table::{Offered, Table, TableLimits};
 use crate::time::Now;
 use ask::{Asks, Goal, Why};
 use lookup::Lookups;
+use met::Met;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeSet, VecDeque};
@@ -260,6 +262,7 @@ pub struct State {
     asks: Asks,
     lookups: Lookups,
     told: Told,
+    met: Met,
     refresh: Refresh,
     db_at: Duration,
     /// When those who have not proven their address last pinged us.
@@ -296,6 +299,7 @@ impl State {
             asks: Asks::default(),
             lookups: Lookups::default(),
             told: Told::default(),
+            met: Met::default(),
             refresh: Refresh { at: now.mono, pause: Duration::from_secs(5), left: None },
             db_at: now.mono + DB_INTERVAL,
             pinged: Recent::new(MAX_STRANGERS),

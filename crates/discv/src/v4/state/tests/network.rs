@@ -3,18 +3,26 @@
 //! ```text
 //!   window of 10 ms ─▶ each part: its nodes' packets and timers in the order of time ─▶ packets for later windows
 //! ```
-//! No packet arrives within 10 ms, so what happens in one window concerns nobody else in it: each part may have a thread of
-//! its own, and the run is still the same.
+//! No packet arrives within 10 ms, so what happens in one window concerns nobody else in it: threads take the parts of a
+//! window in turn, and the run is still the same. A part takes its packets when it begins a window; those sent in the same one
+//! by others are for later windows, whether they are there already or not.
 
 use super::*;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Barrier, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The least time that a packet takes.
 const WINDOW: Duration = Duration::from_millis(10);
 /// Windows that packets may wait for: the most that one takes, and one more.
 const AHEAD: usize = 8;
+/// Parts for each thread: some have more to do than others.
+const PARTS: usize = 8;
+/// Windows of a run that are worth more than one thread.
+const MANY: usize = 100;
+/// How often a thread that waits for the others looks before it lets them run.
+const LOOKS: usize = 10_000;
 
 fn place(n: usize) -> SocketAddr {
     SocketAddr::new(
@@ -131,7 +139,27 @@ impl Part {
     }
 }
 
+/// Where threads wait for each other. One that has nothing to do looks for a while: to sleep and be woken takes longer than
+/// most windows.
+struct Meeting {
+    of: usize,
+    came: AtomicUsize,
+}
+
+impl Meeting {
+    /// Waits until everybody has come as often as this thread, for the `time`th time.
+    fn wait(&self, time: usize) {
+        self.came.fetch_add(1, Ordering::AcqRel);
+        let mut looks = 0;
+        while self.came.load(Ordering::Acquire) < self.of * time {
+            looks += 1;
+            if looks % LOOKS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+}
+
 struct Net {
+    threads: usize,
     parts: Vec<Part>,
     rng: ChaCha8Rng,
     now: Duration,
@@ -143,8 +171,9 @@ impl Net {
         Self::parted(count, seed, loss, 1)
     }
 
-    /// The same, with a thread for each of `parts`.
-    fn parted(count: usize, seed: u64, loss: f64, parts: usize) -> Self {
+    /// The same, with so many threads.
+    fn parted(count: usize, seed: u64, loss: f64, threads: usize) -> Self {
+        let parts = if threads == 1 { 1 } else { threads * PARTS };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let bootnode = Node::new(key(1), place(0).ip(), place(0).port(), 30_303);
         let part = |number: usize| Part {
@@ -172,7 +201,7 @@ impl Net {
             part.peers.push(Peer { state, rng: ChaCha8Rng::from_seed(rng.random()), sent: 0 });
             part.wakes.push(start);
         }
-        Self { parts, rng: ChaCha8Rng::seed_from_u64(seed + 1), now: Duration::ZERO }
+        Self { threads, parts, rng: ChaCha8Rng::seed_from_u64(seed + 1), now: Duration::ZERO }
     }
 
     fn len(&self) -> usize {
@@ -214,36 +243,46 @@ impl Net {
     fn run_until(&mut self, end: Duration) {
         let windows = window_of(self.now)..window_of(end + WINDOW - Duration::from_micros(1));
         self.now = WINDOW * u32::try_from(windows.end).unwrap();
-        if let [part] = self.parts.as_mut_slice() {
+        if self.threads == 1 || windows.len() < MANY {
             for window in windows {
-                part.run(window);
-                let out = std::mem::take(&mut part.out);
-                part.take(out.into_iter());
+                self.parts.iter_mut().for_each(|part| part.run(window));
+                self.exchange();
             }
             return;
         }
-        let count = self.parts.len();
+        let (count, threads) = (self.parts.len(), self.threads);
         let mail: Vec<_> = self.parts.iter().map(|_| Mutex::new(Vec::new())).collect();
-        let barrier = Barrier::new(self.parts.len());
+        let parts: Vec<_> = self.parts.iter_mut().map(Mutex::new).collect();
+        let (next, meeting) = (AtomicUsize::new(0), Meeting { of: threads, came: AtomicUsize::new(0) });
         std::thread::scope(|scope| {
-            for part in &mut self.parts {
-                let (windows, mail, barrier) = (windows.clone(), &mail, &barrier);
+            for _ in 0..threads {
+                let (windows, parts, mail, next, meeting) = (windows.clone(), &parts, &mail, &next, &meeting);
                 scope.spawn(move || {
-                    for window in windows {
-                        part.run(window);
-                        let mut sorted: Vec<Vec<Parcel>> = mail.iter().map(|_| Vec::new()).collect();
-                        part.out.drain(..).for_each(|parcel| sorted[parcel.to % count].push(parcel));
-                        for (mine, theirs) in sorted.into_iter().zip(mail) {
-                            theirs.lock().unwrap().extend(mine);
+                    let mut sorted: Vec<Vec<Parcel>> = mail.iter().map(|_| Vec::new()).collect();
+                    for (time, window) in windows.enumerate() {
+                        // Of the numbers of a window the last ones, one for each thread, are nobody's part.
+                        let first = time * (count + threads);
+                        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed) - first) {
+                            let mut part = part.lock().unwrap();
+                            let come = std::mem::take(&mut *mail[part.number].lock().unwrap());
+                            part.take(come.into_iter());
+                            part.run(window);
+                            part.out.drain(..).for_each(|parcel| sorted[parcel.to % count].push(parcel));
+                            for (mine, theirs) in
+                                sorted.iter_mut().zip(mail).filter(|(mine, _)| !mine.is_empty())
+                            {
+                                theirs.lock().unwrap().append(mine);
+                            }
                         }
-                        barrier.wait();
-                        let mail = std::mem::take(&mut *mail[part.number].lock().unwrap());
-                        part.take(mail.into_iter());
-                        barrier.wait();
+                        meeting.wait(time + 1);
                     }
                 });
             }
         });
+        drop(parts);
+        for (part, mail) in self.parts.iter_mut().zip(mail) {
+            part.take(mail.into_inner().unwrap().into_iter());
+        }
     }
 
     /// How many of `tries` lookups find exactly the 16 nearest.
@@ -356,7 +395,7 @@ fn peak() -> u64 {
 }
 
 /// Ten thousand nodes that know only one, for ten virtual minutes; signatures are keyed hashes. Another number of nodes can be
-/// given in `SIM_NODES`, of seconds in `SIM_SECONDS`.
+/// given in `SIM_NODES`, of seconds in `SIM_SECONDS`, of threads in `SIM_THREADS`.
 #[test]
 #[ignore = "takes minutes: by hand, on a quiet machine"]
 #[allow(clippy::disallowed_methods, clippy::print_stdout)] // measures real time
@@ -364,14 +403,15 @@ fn ten_thousand_nodes_for_ten_minutes() {
     let given = |name, number| std::env::var(name).map_or(number, |text| text.parse().unwrap());
     let (count, seconds) = (given("SIM_NODES", 10_000), given("SIM_SECONDS", 600));
     let start = std::time::Instant::now();
-    let mut net = Net::parted(count, 6, 0.01, 2);
+    let threads = given("SIM_THREADS", 2);
+    let mut net = Net::parted(count, 6, 0.01, threads);
     net.run_until(Duration::from_secs(seconds as u64));
     let (took, peak) = (start.elapsed(), peak());
     let mut sizes: Vec<_> = net.states().map(|state| state.table().len()).collect();
     sizes.sort_unstable();
     let packets = net.sent();
     println!(
-        "{count} nodes, {seconds} virtual seconds in {took:.1?} on two threads: {packets} packets, {:.0} MiB, {} KiB a node; \
+        "{count} nodes, {seconds} virtual seconds in {took:.1?} on {threads} threads: {packets} packets, {:.0} MiB, {} KiB a node; \
          tables {} to {} entries, median {}",
         peak as f64 / 1_048_576.0,
         peak / 1_024 / count as u64,
