@@ -39,8 +39,9 @@ pub use message::{Flow, Message, Part};
 pub use node::{Cast, CastEvent, Config, EVENT_BACKLOG, StartError};
 pub use protocol::{CastProtocol, ChannelMap, Framing};
 pub use state::{
-    ABANDONED, BURST, CastStatus, GATHER, IN_FLIGHT, IN_FLIGHT_BYTES, MAX_CASTS, MAX_LOADED, MAX_OWN,
-    MAX_PARTIAL, MAX_PER_PEER, MAX_UPLOADS, PAGE_CREDIT, PATIENCE, RATE, STALLED, UNSERVED,
+    ABANDONED, BURST, CastStatus, GATHER, IN_FLIGHT, IN_FLIGHT_BYTES, MAX_CASTS, MAX_HAD, MAX_LOADED,
+    MAX_OWN, MAX_PARTIAL, MAX_PER_PEER, MAX_UPLOADS, PAGE_CREDIT, PATIENCE, RATE, REPEAT, REPEAT_MOST,
+    STALLED, UNSERVED,
 };
 pub use store::{FileStores, MAX_KEPT, MemoryStore, MemoryStores, SourceStore, Stop, Store, StoreFactory};
 

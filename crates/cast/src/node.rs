@@ -545,8 +545,8 @@ impl Cast {
         Ok(id)
     }
 
-    /// Forgets a cast. Files that were received are deleted; the file of one that was started here stays. A peer that
-    /// connects later and still has it announces it again. `false` when there is no such cast.
+    /// Forgets a cast, and does not take it again from peers until the next run. Files that were received are deleted; the
+    /// file of one that was started here stays. `false` when there is no such cast.
     pub fn remove(&self, id: CastId) -> bool {
         let found = self.shared.with(|state| state.remove(id));
         self.shared.settle();

@@ -31,8 +31,9 @@ mod pace;
 
 pub(crate) use claims::PageSet;
 pub(crate) use keep::Gone;
-pub use keep::{ABANDONED, MAX_CASTS, MAX_OWN, MAX_PER_PEER, STALLED, UNSERVED};
+pub use keep::{ABANDONED, MAX_CASTS, MAX_HAD, MAX_OWN, MAX_PER_PEER, STALLED, UNSERVED};
 pub(crate) use owe::{Due, Upload};
+pub use owe::{REPEAT, REPEAT_MOST};
 pub(crate) use pace::Pace;
 pub use pace::{BURST, RATE};
 
@@ -233,6 +234,8 @@ pub(crate) struct State {
     wake: BTreeSet<PeerKey>,
     /// Casts forgotten by a rule, for the shell to close.
     gone: Vec<Gone>,
+    /// Those of them that are not taken again.
+    had: keep::Had,
     told_full: bool,
     told_large: bool,
     /// Words and entries looked at so far: what tests count instead of time.
@@ -257,6 +260,7 @@ impl State {
             clock: None,
             wake: BTreeSet::new(),
             gone: Vec::new(),
+            had: keep::Had::default(),
             told_full: false,
             told_large: false,
             #[cfg(test)]

@@ -8,16 +8,22 @@
 //! | part of it here, and it does not move on | after [`ABANDONED`], with its files |
 //! | whole | when its slot is needed; its files stay |
 //!
-//! When [`MAX_CASTS`] are taken a new one takes the place of, in this order: one that failed; the whole one that is
-//! whole for longest; one of the peer that brought most, when that are at least two more than the newcomer has; one
-//! without a chunk that is older than [`GRACE`]; one that has not moved for a minute. A peer that brought
-//! [`MAX_PER_PEER`] may replace its own whole ones only. Forgetting for a slot never deletes files, so that the
-//! cast goes on where it was when it is announced again; how many bytes stay on disk is the store's limit.
+//! When [`MAX_CASTS`] are taken a new one takes the place of, in this order: one that failed; of the peer that brought most
+//! among those with whole ones, the one that is whole for longest; one of the peer that brought most, when that are at
+//! least two more than the newcomer has; one without a chunk that is older than [`GRACE`]; one that has not moved for a
+//! minute. A peer that brought [`MAX_PER_PEER`] may replace its own whole ones only. Forgetting for a slot never deletes
+//! files, so that a part goes on where it was when it is announced again; how many bytes stay on disk is the store's limit.
+//!
+//! A cast that was whole here, or that the user removed, is not taken a second time: the ids of the last [`MAX_HAD`] are kept.
+//! Without them, neighbours with more casts than places would announce to each other what the other has just
+//! forgotten, without end.
 //!
 //! Does not protect from somebody with many identities who keeps many casts moving: limit the peers.
 
 use super::{CastState, Phase, Slot, State};
 use crate::manifest::{CastId, Header};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use switchboard::id::PeerId;
 use tokio::time::Instant;
@@ -34,6 +40,8 @@ pub const UNSERVED: Duration = Duration::from_secs(60);
 pub const STALLED: Duration = Duration::from_secs(600);
 /// A cast that is not whole and got no chunk for this time is forgotten and deleted.
 pub const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// Casts that were whole or removed, and are not taken again (about 100 bytes each).
+pub const MAX_HAD: usize = 4_096;
 /// How often that is looked for.
 pub(super) const SWEEP: Duration = Duration::from_secs(30);
 /// A new cast does not yield to others before this time.
@@ -49,6 +57,27 @@ pub(crate) struct Gone {
     pub(crate) why: &'static str,
     /// Whether its files go too.
     pub(crate) delete: bool,
+}
+
+/// What was here and is not taken again: the last [`MAX_HAD`].
+#[derive(Debug, Default)]
+pub(super) struct Had {
+    ids: BTreeSet<CastId>,
+    order: VecDeque<CastId>,
+}
+
+impl Had {
+    fn note(&mut self, id: CastId) {
+        if !self.ids.insert(id) {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > MAX_HAD
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
 }
 
 impl CastState {
@@ -79,7 +108,7 @@ impl State {
         now: Instant,
     ) -> Option<Option<&'static str>> {
         let first = |told: &mut bool| !std::mem::replace(told, true);
-        if !self.receive {
+        if !self.receive || self.had.ids.contains(&header.id()) {
             return Some(None);
         }
         if header.size() > self.max_bytes {
@@ -97,11 +126,16 @@ impl State {
         None
     }
 
-    /// The cast that is whole for longest, of one peer or of all.
+    /// The cast that is whole for longest: of one peer, or of the one that brought most of those with whole ones. Those of
+    /// an earlier run count as one peer's.
     fn oldest_whole(&self, of: Option<PeerId>) -> Option<Slot> {
-        let fits = |cast: &CastState| !cast.own && cast.whole() && (of.is_none() || cast.origin == of);
-        let whole = self.casts.iter().filter(|(_, cast)| fits(cast));
-        whole.min_by_key(|(_, cast)| cast.moved).map(|(slot, _)| *slot)
+        let others = || self.casts.iter().filter(|(_, cast)| !cast.own);
+        let fits = |cast: &CastState| cast.whole() && (of.is_none() || cast.origin == of);
+        let mut brought: BTreeMap<Option<PeerId>, usize> = BTreeMap::new();
+        others().for_each(|(_, cast)| *brought.entry(cast.origin).or_default() += 1);
+        let most = |cast: &CastState| Reverse(brought.get(&cast.origin).copied());
+        let whole = others().filter(|(_, cast)| fits(cast));
+        whole.min_by_key(|(_, cast)| (most(cast), cast.moved)).map(|(slot, _)| *slot)
     }
 
     /// Who makes place for a cast of a peer that brought `mine`.
@@ -175,6 +209,7 @@ impl State {
         let slot = self.find(id);
         if let Some(slot) = slot {
             self.forget(slot, "removed", true);
+            self.had.note(id);
         }
         slot.is_some()
     }
@@ -182,6 +217,9 @@ impl State {
     fn forget(&mut self, slot: Slot, why: &'static str, delete: bool) {
         let Some(cast) = self.casts.remove(&slot) else { return };
         let id = cast.header.id();
+        if !cast.own && cast.whole() {
+            self.had.note(id);
+        }
         self.ids.remove(&id);
         for peer in self.peers.values_mut() {
             if let Some(claims) = peer.has.remove(&slot) {

@@ -1,14 +1,23 @@
 //! What is owed to a peer: news of casts, requests, news of chunks, and what it asked for.
+//!
+//! An announce may find no place at the peer, which does not say so. A peer that has not announced the cast itself, as it
+//! does with its first chunk, hears of it again after [`REPEAT`], then after twice that time, up to [`REPEAT_MOST`].
 
 use super::ask::Request;
 use super::{CastState, GATHER, Part, PeerKey, Phase, Slot, State};
 use crate::manifest::CastId;
 use crate::message::Message;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Chunks whose news are gathered at once, so that the queue below stays small.
 const GATHER_MOST: usize = 4_096;
+
+/// After this time an announce is repeated for the first time.
+pub const REPEAT: Duration = Duration::from_secs(2);
+/// The longest time between two announces of one cast to one peer.
+pub const REPEAT_MOST: Duration = Duration::from_secs(600);
 
 /// How far a peer has heard of one cast.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ pub(super) struct Owed {
     /// Announced casts with news.
     due: BTreeSet<Slot>,
     haves: VecDeque<Message>,
+    /// When casts are announced again, and how long after the announce before.
+    repeats: BTreeMap<(Instant, Slot), Duration>,
     gathered: Option<Instant>,
     /// Whether its writer wakes by itself to tell of new chunks.
     pub(super) armed: bool,
@@ -44,6 +55,7 @@ impl Owed {
         self.told.remove(&slot);
         self.fresh.remove(&slot);
         self.due.remove(&slot);
+        self.repeats.retain(|(_, of), _| *of != slot);
     }
 
     /// There is a cast to announce.
@@ -83,6 +95,11 @@ pub(crate) enum Upload {
     Missing { id: CastId, what: Part },
 }
 
+fn announce(cast: &CastState) -> Message {
+    let header = cast.header.raw().clone();
+    Message::Announce { id: cast.header.id(), hops: cast.hops, held: cast.held.ones(), header }
+}
+
 /// As few `have`s as cover these chunks.
 fn ranges(id: CastId, news: &[u32], out: &mut VecDeque<Message>) {
     let mut news = news.to_vec();
@@ -95,7 +112,8 @@ fn ranges(id: CastId, news: &[u32], out: &mut VecDeque<Message>) {
 }
 
 impl Owed {
-    fn announce(&mut self, slot: Slot, cast: &CastState) -> Option<Message> {
+    /// The first announce of a cast to this peer.
+    fn announce(&mut self, slot: Slot, cast: &CastState, now: Instant) -> Option<Message> {
         // Another's cast is announced further once a chunk of it was checked: announces of files that nobody has take places
         // only at the announcer's own peers.
         let something = cast.own || cast.sum.is_some() || cast.held.ones() > 0;
@@ -104,12 +122,21 @@ impl Owed {
         }
         self.told.insert(slot, Told { swept: Some(0), place: cast.order.len(), done: false });
         self.due.insert(slot);
-        Some(Message::Announce {
-            id: cast.header.id(),
-            hops: cast.hops,
-            held: cast.held.ones(),
-            header: cast.header.raw().clone(),
-        })
+        self.repeat_after(slot, REPEAT, now);
+        Some(announce(cast))
+    }
+
+    fn repeat_after(&mut self, slot: Slot, after: Duration, now: Instant) {
+        if let Some(at) = now.checked_add(after) {
+            self.repeats.insert((at, slot), after);
+        }
+    }
+
+    /// The next announce whose time has come, and after what time it had been repeated.
+    fn repeat(&mut self, now: Instant) -> Option<(Slot, Duration)> {
+        let first = self.repeats.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((_, slot), after) = first.remove_entry();
+        Some((slot, after))
     }
 
     /// News of one cast's chunks; `Err` says when there will be some.
@@ -155,9 +182,17 @@ impl State {
         let Some(peer) = self.peers.get_mut(&key) else { return Due::Gone };
         peer.owed.armed = false;
         while let Some(slot) = peer.owed.fresh.pop_first() {
-            let message = self.casts.get(&slot).and_then(|cast| peer.owed.announce(slot, cast));
+            let message = self.casts.get(&slot).and_then(|cast| peer.owed.announce(slot, cast, now));
             if let Some(message) = message {
                 return Due::Send(message);
+            }
+        }
+        while let Some((slot, after)) = peer.owed.repeat(now) {
+            let knows = peer.has.contains_key(&slot);
+            let cast = self.casts.get(&slot).filter(|cast| cast.phase == Phase::Ready && !knows);
+            if let Some(cast) = cast {
+                peer.owed.repeat_after(slot, (after * 2).min(REPEAT_MOST), now);
+                return Due::Send(announce(cast));
             }
         }
         match self.next_request(key, now) {
@@ -169,7 +204,8 @@ impl State {
         if let Some(message) = peer.owed.haves.pop_front() {
             return Due::Send(message);
         }
-        let mut wait = [self.expiry, self.sweep_at].into_iter().flatten().min();
+        let repeat_at = peer.owed.repeats.first_key_value().map(|((at, _), _)| *at);
+        let mut wait = [self.expiry, self.sweep_at, repeat_at].into_iter().flatten().min();
         let mut from = 0;
         while let Some(slot) = peer.owed.due.range(from..).next().copied() {
             from = slot + 1;

@@ -111,7 +111,9 @@ fn a_forgotten_cast_can_be_answered_for_and_learnt_again() {
     w.sent(other);
     w.tell(seed, w.page(0)).unwrap();
     assert_eq!(w.wanted(seed).len(), 10);
-    assert!(w.state.remove(w.id()) && !w.state.remove(w.id()));
+    w.now += STALLED;
+    w.sent(other);
+    assert!(w.state.casts.is_empty());
     (0..10).for_each(|i| w.tell(seed, w.chunk(i)).unwrap());
     assert_eq!(w.tell(seed, w.chunk(0)), Err(UNASKED));
     w.tell(other, w.have(0, 10)).unwrap();
@@ -121,6 +123,109 @@ fn a_forgotten_cast_can_be_answered_for_and_learnt_again() {
     let again = w.seed();
     w.serve(&[again]);
     assert_eq!(w.state.status()[0].held, 10);
+}
+
+#[test]
+fn what_the_user_removed_is_not_taken_again() {
+    let mut w = World::new(10 * CHUNK);
+    w.seed();
+    assert!(w.state.remove(w.id()) && !w.state.remove(w.id()));
+    w.seed();
+    assert!(w.state.casts.is_empty());
+}
+
+#[test]
+fn what_is_not_taken_again_is_bounded() {
+    let mut w = World::new(0);
+    let stranger = w.attach();
+    for n in 0..(MAX_HAD + 2 * MAX_PER_PEER) as u32 {
+        let slot = learn(&mut w, stranger, announce(0, n)).unwrap();
+        w.state.finished(slot, [0; 32]);
+    }
+    assert!(learn(&mut w, stranger, announce(0, MAX_PER_PEER as u32 * 2)).is_none(), "it was whole");
+    assert!(learn(&mut w, stranger, announce(0, 0)).is_some(), "that one is past");
+}
+
+/// Three nodes in a row, 60 ms from each other, the one in the middle beside strangers with more files than there are places.
+/// Each told the others of what they had just forgotten, without end, and honest casts found no place for longer than a moment.
+#[test]
+fn neighbours_with_more_casts_than_places_come_to_rest() {
+    const LATENCY: u32 = 60;
+    let id = |n: u16| PeerId::new("memory", &n.to_be_bytes()).unwrap();
+    let (start, mut dice) = (Instant::now(), 7_u64);
+    let mut nodes: Vec<State> = (0..3).map(|_| State::new(true, u64::MAX)).collect();
+    let (empty, absent) = (nodes[1].attach(id(8)), nodes[1].attach(id(9)));
+    let links = [(0, 1), (1, 0), (1, 2), (2, 1)];
+    let keys = links.map(|(of, to)| nodes[of].attach(id(to as u16)));
+    // Stores that are being made, which takes its time.
+    let mut opening: Vec<(usize, Slot, u32, u8)> = Vec::new();
+    let mut under_way: VecDeque<(u32, usize, PeerKey, Message)> = VecDeque::new();
+    (0..MAX_PER_PEER as u32).for_each(|n| under_way.push_back((0, 1, absent, announce(1 << 20, n))));
+    (0..128).for_each(|n| under_way.push_back((n, 1, empty, announce(0, n))));
+    let mut said = 0;
+    for tick in 0.. {
+        let now = start + Duration::from_millis(tick.into());
+        let mut quiet = opening.is_empty() && under_way.is_empty();
+        while under_way.front().is_some_and(|(at, ..)| *at <= tick) {
+            let (_, at, key, message) = under_way.pop_front().unwrap();
+            let heard = Heard::of(message).unwrap();
+            if let Action::Open { slot, header, hops } = nodes[at].receive(key, heard, now).unwrap() {
+                opening.push((at, slot, header.chunks(), hops));
+            }
+        }
+        for (at, (from, to)) in links.into_iter().enumerate() {
+            let back = links.iter().position(|link| *link == (to, from)).unwrap();
+            for _ in 0..8 {
+                let Due::Send(message) = nodes[from].next(keys[at], now) else { break };
+                (quiet, said) = (false, said + 1);
+                under_way.push_back((tick + LATENCY, to, keys[back], message));
+            }
+        }
+        under_way.make_contiguous().sort_by_key(|(at, ..)| *at);
+        for _ in 0..opening.len().min(8) {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (at, slot, chunks, hops) = opening.swap_remove((dice >> 33) as usize % opening.len());
+            nodes[at].opened(slot, PageSet::default(), Bits::new(chunks), hops);
+            if chunks == 0 {
+                nodes[at].finished(slot, [0; 32]);
+            }
+        }
+        if quiet {
+            break;
+        }
+        assert!(said < 4_000, "they go round");
+    }
+    assert!(said > 128 * 2, "everybody heard of nearly everything: {said}");
+}
+
+#[test]
+fn an_announce_that_found_no_place_is_repeated_until_the_peer_has_it() {
+    let mut w = World::new(10 * CHUNK);
+    let seed = w.seed();
+    w.serve(&[seed]);
+    let other = w.attach();
+    let announces = |w: &mut World| {
+        let sent = w.sent(other);
+        sent.iter().filter(|message| matches!(message, Message::Announce { .. })).count()
+    };
+    assert_eq!(announces(&mut w), 1);
+    w.now += REPEAT;
+    assert_eq!(announces(&mut w), 1, "it may have had no place");
+    w.now += REPEAT;
+    assert_eq!(announces(&mut w), 0, "the next time it is twice as long");
+    let mut count = 0;
+    for _ in 0..3_600 {
+        w.now += Duration::from_secs(1);
+        count += announces(&mut w);
+    }
+    assert!((9..20).contains(&count), "{count} in an hour");
+    let said = w.announce();
+    w.tell(other, said).unwrap();
+    w.now += REPEAT_MOST;
+    assert_eq!(announces(&mut w), 0, "it has it");
+    assert!(
+        !matches!(w.state.next(other, w.now), Due::Wait(Some(at)) if at < w.now + Duration::from_secs(1))
+    );
 }
 
 #[test]
