@@ -122,16 +122,16 @@ impl Census {
     fn session(&mut self, peer: &Peer, lives: bool) {
         let (wire, inner) = (peer.id().wire(), &peer.inner);
         let outgoing = &inner.outgoing;
-        for flow in outgoing.flows() {
-            let key = (wire, flow.protocol.to_string(), flow.channel);
-            *self.channels.entry(key).or_default() += flow.traffic();
+        for flow in outgoing.flows().all() {
+            let key = (wire, flow.protocol.to_owned(), flow.channel);
+            *self.channels.entry(key).or_default() += flow.traffic;
         }
         for lane in 0..outgoing.lanes() {
-            let mut of_lane = outgoing.flows().iter().filter(|flow| flow.lane == lane);
+            let mut of_lane = outgoing.flows().all().filter(|flow| flow.lane == lane);
             let Some(first) = of_lane.next() else { continue };
             let channel = of_lane.next().is_none().then_some(first.channel);
             let Some(stats) = outgoing.stats(lane) else { continue };
-            let waits = self.lanes.entry((wire, first.protocol.to_string(), channel)).or_default();
+            let waits = self.lanes.entry((wire, first.protocol.to_owned(), channel)).or_default();
             let Delays(counts) = stats.delays;
             waits.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             waits.sum += outgoing.delayed(lane);

@@ -220,7 +220,7 @@ impl PeerPolicy for MspPolicy {
 /// was set meanwhile.
 pub async fn standing_lost(
     policy: Arc<dyn PeerPolicy>,
-    identity: Identity,
+    identity: Arc<Identity>,
     wall: impl Fn() -> SystemTime + Send,
 ) -> IdentityFault {
     let mut changes = policy.changes();

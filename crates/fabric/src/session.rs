@@ -13,6 +13,7 @@ use crate::grpc::{GrpcFault, PREFIX, put_message, put_parts, take_message};
 use crate::plain::Places;
 use crate::{cast, gossip, scan};
 use bytes::BytesMut;
+use std::sync::Arc;
 use switchboard::wire::{Decoder, EncodeError, Encoder, Fault, InFrame, OutFrame};
 
 /// Largest envelope sent (fabric internal/pkg/comm/config.go, 100 MiB with its prefix).
@@ -85,7 +86,7 @@ impl Encoder for EnvelopeEncoder {
 #[derive(Debug)]
 pub struct EnvelopeDecoder {
     /// Content number and receive limit of each channel.
-    channels: Vec<(u64, usize)>,
+    channels: Arc<[(u64, usize)]>,
     limit: usize,
     /// Where `cast` rides.
     cast: cast::ChannelName,
@@ -95,7 +96,8 @@ pub struct EnvelopeDecoder {
 impl EnvelopeDecoder {
     /// A decoder for the given contents and their limits.
     #[must_use]
-    pub fn new(channels: Vec<(u64, usize)>) -> Self {
+    pub fn new(channels: impl Into<Arc<[(u64, usize)]>>) -> Self {
+        let channels = channels.into();
         let limit = channels.iter().map(|(_, limit)| *limit).max().unwrap_or(0).min(MAX_MESSAGE);
         Self { channels, limit, cast: cast::ChannelName::default(), plain: Places::default() }
     }

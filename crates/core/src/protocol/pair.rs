@@ -104,8 +104,8 @@ impl ChannelIo {
     #[must_use]
     pub fn pair(channels: &[ChannelSpec]) -> (Self, Self) {
         // A pair waits where a session would act on an overflow.
-        let specs: Vec<_> = channels.iter().map(|spec| spec.overflow(Overflow::Close)).collect();
-        let inboxes = || Arc::new(Inboxes::new(&specs, Ledger::new(usize::MAX)));
+        let specs: Arc<[_]> = channels.iter().map(|spec| spec.overflow(Overflow::Close)).collect();
+        let inboxes = || Arc::new(Inboxes::new(Arc::clone(&specs), Ledger::new(usize::MAX)));
         let route = |(index, spec): (usize, &ChannelSpec)| {
             (spec.id, Route { lane: index, wire_id: u64::from(spec.id.0), max_message: spec.recv_limit })
         };
@@ -132,7 +132,7 @@ impl Peer {
             info: RemoteInfo::default(),
             since: Instant::now(),
             shared: Box::default(),
-            outgoing: Arc::new(Outgoing::new(&[], Ledger::new(0), Rules::default())),
+            outgoing: Arc::new(Outgoing::new(Arc::default(), Ledger::new(0), Rules::default())),
             end: Ending::default(),
             data: RwLock::default(),
             stats: Stats::default(),

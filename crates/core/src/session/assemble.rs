@@ -7,11 +7,10 @@
 //!
 //! A channel that was negotiated but not registered is left out. Nothing is started here.
 
-use super::flow::Flow;
 use super::inbox::Inboxes;
+use super::layout::{Layout, Layouts, Ordered};
 use super::ledger::Ledger;
 use super::outgoing::{Outgoing, Route};
-use super::reader::RecvLane;
 use super::supervise::{Parts, Rates, Task};
 use super::tap::Tap;
 use crate::event::Publisher;
@@ -39,10 +38,11 @@ pub(crate) struct Terms {
     pub(crate) events: Arc<Publisher>,
 }
 
-/// Makes a peer and the parts of its session. `registered` gives a protocol by its index.
+/// Makes a peer and the parts of its session, whose channels may be laid out as those of another. `registered` gives a protocol by its index.
 pub(crate) fn assemble<'a>(
     established: Established,
     terms: Terms,
+    layouts: &mut Layouts,
     registered: impl Fn(usize) -> Option<(&'a Arc<dyn Protocol>, &'a Offered)>,
 ) -> (Peer, Parts) {
     let Established {
@@ -77,28 +77,22 @@ pub(crate) fn assemble<'a>(
         let route = Route { lane, wire_id, max_message: encoder.max_message(wire_id) };
         protocols.entry(protocol).or_default().push((route, spec));
     }
-    // Exactly as long as they get: they last as long as the session.
-    let count = protocols.values().map(Vec::len).sum();
-    let mut flows = Vec::with_capacity(count);
-    for (index, channels) in &protocols {
-        let Some((_, offered)) = registered(*index) else { continue };
-        let name: Arc<str> = offered.name.as_str().into();
-        let flow = |(route, spec): &(Route, ChannelSpec)| {
-            Flow::new(Arc::clone(&name), spec.id, route.lane, route.wire_id)
-        };
-        flows.extend(channels.iter().map(flow));
-    }
-    let outgoing = Arc::new(Outgoing::new(&lanes, Arc::clone(&ledger), rules).counting(flows));
-    let (mut tasks, mut recv, mut listed) = (Vec::new(), Vec::with_capacity(count), Vec::new());
-    for (index, channels) in protocols {
-        let Some((protocol, offered)) = registered(index) else { continue };
-        let specs: Vec<_> = channels.iter().map(|(_, spec)| *spec).collect();
-        let inboxes = Arc::new(Inboxes::new(&specs, Arc::clone(&ledger)));
-        for (index, (route, spec)) in channels.iter().enumerate() {
-            recv.push(RecvLane::new(route.wire_id, spec, Arc::clone(&inboxes), index));
-        }
-        let routes = channels.iter().map(|(route, spec)| (spec.id, *route)).collect();
-        let sender = ChannelSender::of_session(Arc::clone(&outgoing), routes);
+    let ordered = |(index, channels): (usize, Vec<(Route, ChannelSpec)>)| {
+        let (_, offered) = registered(index)?;
+        Some(Ordered {
+            registered: index,
+            name: offered.name.as_str().into(),
+            specs: channels.iter().map(|(_, spec)| *spec).collect(),
+            routes: channels.iter().map(|(route, spec)| (spec.id, *route)).collect(),
+        })
+    };
+    let layout = layouts.shared(Layout::new(&lanes, protocols.into_iter().filter_map(ordered).collect()));
+    let outgoing = Arc::new(Outgoing::new(Arc::clone(&layout), Arc::clone(&ledger), rules));
+    let (mut tasks, mut listed) = (Vec::new(), Vec::new());
+    for Ordered { registered: index, name, specs, routes } in layout.protocols() {
+        let Some((protocol, offered)) = registered(*index) else { continue };
+        let inboxes = Arc::new(Inboxes::new(Arc::clone(specs), Arc::clone(&ledger)));
+        let sender = ChannelSender::of_session(Arc::clone(&outgoing), Arc::clone(routes));
         let protocol = Arc::clone(protocol);
         listed.push(SharedProtocol {
             name: offered.name.clone(),
@@ -106,7 +100,7 @@ pub(crate) fn assemble<'a>(
             sender: sender.clone(),
             protocol: Some(Arc::clone(&protocol)),
         });
-        tasks.push(Task { name: offered.name.as_str().into(), protocol, io: ChannelIo { inboxes, sender } });
+        tasks.push(Task { name: Arc::clone(name), protocol, io: ChannelIo { inboxes, sender } });
     }
     let inner = Inner {
         id,
@@ -130,7 +124,6 @@ pub(crate) fn assemble<'a>(
         writer,
         leftover,
         rules,
-        lanes: recv,
         tasks,
         ledger,
         rates,

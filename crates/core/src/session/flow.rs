@@ -1,19 +1,22 @@
 //! What went over each channel of a session: counted by the session's own tasks, read by whoever asks.
 //!
 //! There is one counter for each of messages and bytes, in and out. A message counts when its last part was handed over. No
-//! call waits, and no message is kept. A session shares few channels, so a scan is the fastest map.
+//! call waits, and no message is kept. A channel has counters from its first message on.
 
+use super::layout::Layout;
 use crate::protocol::channel::ChannelId;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-/// One channel of one session.
+/// The counters of a session's channels.
 #[derive(Debug)]
-pub(crate) struct Flow {
-    pub(crate) protocol: Arc<str>,
-    pub(crate) channel: ChannelId,
-    pub(crate) lane: usize,
-    pub(crate) wire_id: u64,
+pub(crate) struct Flows {
+    layout: Arc<Layout>,
+    counts: Box<[OnceLock<Box<Counts>>]>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     inbound: Count,
     outbound: Count,
 }
@@ -52,26 +55,51 @@ impl std::ops::AddAssign for Traffic {
     }
 }
 
-impl Flow {
-    pub(crate) fn new(protocol: Arc<str>, channel: ChannelId, lane: usize, wire_id: u64) -> Self {
-        Self { protocol, channel, lane, wire_id, inbound: Count::default(), outbound: Count::default() }
+/// One channel of a session, and what went over it so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow<'a> {
+    pub(crate) protocol: &'a str,
+    pub(crate) channel: ChannelId,
+    pub(crate) lane: usize,
+    pub(crate) traffic: Traffic,
+}
+
+impl Flows {
+    pub(crate) fn new(layout: Arc<Layout>) -> Self {
+        let counts = layout.places().iter().map(|_| OnceLock::new()).collect();
+        Self { layout, counts }
     }
 
-    pub(crate) fn received(&self, bytes: usize) {
-        self.inbound.messages.fetch_add(1, Ordering::Relaxed);
-        self.inbound.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn counts(&self, channel: usize) -> Option<&Counts> {
+        self.counts.get(channel).map(|counts| &**counts.get_or_init(Box::default))
     }
 
-    pub(crate) fn sent(&self, bytes: usize, last: bool) {
-        self.outbound.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// A message came on a channel, by its place in the layout.
+    pub(crate) fn received(&self, channel: usize, bytes: usize) {
+        let Some(Counts { inbound, .. }) = self.counts(channel) else { return };
+        inbound.messages.fetch_add(1, Ordering::Relaxed);
+        inbound.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Some of a message went out on a channel; `last` when that was the end of it.
+    pub(crate) fn sent(&self, channel: usize, bytes: usize, last: bool) {
+        let Some(Counts { outbound, .. }) = self.counts(channel) else { return };
+        outbound.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if last {
-            self.outbound.messages.fetch_add(1, Ordering::Relaxed);
+            outbound.messages.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn traffic(&self) -> Traffic {
-        let ((messages_in, bytes_in), (messages_out, bytes_out)) =
-            (self.inbound.read(), self.outbound.read());
-        Traffic { messages_in, bytes_in, messages_out, bytes_out }
+    /// The channels with what went over each.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Flow<'_>> {
+        self.layout.places().iter().zip(&self.counts).filter_map(|(place, counts)| {
+            let protocol = &*self.layout.protocols().get(place.protocol)?.name;
+            let traffic = counts.get().map_or_else(Traffic::default, |counts| {
+                let (messages_in, bytes_in) = counts.inbound.read();
+                let (messages_out, bytes_out) = counts.outbound.read();
+                Traffic { messages_in, bytes_in, messages_out, bytes_out }
+            });
+            Some(Flow { protocol, channel: place.spec.id, lane: place.route.lane, traffic })
+        })
     }
 }

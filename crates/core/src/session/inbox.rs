@@ -65,9 +65,9 @@ struct Item {
     data: Bytes,
 }
 
-#[derive(Debug)]
+/// One channel's inbox, from its first message on.
+#[derive(Debug, Default)]
 struct Queue {
-    spec: ChannelSpec,
     items: VecDeque<Item>,
     bytes: usize,
     /// What its items take of the ledger.
@@ -96,25 +96,37 @@ impl Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    queues: Vec<Queue>,
+    queues: Box<[Option<Box<Queue>>]>,
     arrivals: u64,
     closed: bool,
     /// The protocol is done: what comes is dropped.
     deaf: bool,
+    /// So is what comes for channels that are not read apart.
+    left: bool,
 }
 
 impl State {
     /// The reader is about to wait: empty queues give their memory back.
     fn rest(&mut self) {
-        for queue in self.queues.iter_mut().filter(|queue| queue.items.is_empty()) {
+        for queue in self.used().filter(|queue| queue.items.is_empty()) {
             queue.items = VecDeque::new();
         }
+    }
+
+    fn used(&mut self) -> impl Iterator<Item = &mut Queue> {
+        self.queues.iter_mut().filter_map(Option::as_deref_mut)
+    }
+
+    /// The inbox of a channel, made if there is none yet.
+    fn queue(&mut self, index: usize) -> Option<&mut Queue> {
+        Some(self.queues.get_mut(index)?.get_or_insert_default())
     }
 }
 
 /// The inboxes of one protocol in one session.
 #[derive(Debug)]
 pub(crate) struct Inboxes {
+    specs: Arc<[ChannelSpec]>,
     state: Mutex<State>,
     wake: Notify,
     room: Notify,
@@ -135,17 +147,9 @@ pub(crate) enum Delivery {
 }
 
 impl Inboxes {
-    pub(crate) fn new(specs: &[ChannelSpec], ledger: Arc<Ledger>) -> Self {
-        let queue = |spec: &ChannelSpec| Queue {
-            spec: *spec,
-            items: VecDeque::new(),
-            bytes: 0,
-            charged: 0,
-            deaf: false,
-            apart: None,
-        };
-        let state = State { queues: specs.iter().map(queue).collect(), ..State::default() };
-        Self { state: Mutex::new(state), wake: Notify::new(), room: Notify::new(), ledger }
+    pub(crate) fn new(specs: Arc<[ChannelSpec]>, ledger: Arc<Ledger>) -> Self {
+        let state = State { queues: specs.iter().map(|_| None).collect(), ..State::default() };
+        Self { specs, state: Mutex::new(state), wake: Notify::new(), room: Notify::new(), ledger }
     }
 
     /// Puts a message into an inbox. What it has on the ledger is given back when it does not get in, but for
@@ -153,16 +157,18 @@ impl Inboxes {
     pub(crate) fn deliver(&self, index: usize, message: Incoming) -> Delivery {
         let mut state = self.state.lock();
         let arrival = state.arrivals;
-        let closed = state.deaf || state.closed;
-        let Some(queue) = state.queues.get_mut(index).filter(|q| !closed && !q.deaf) else {
+        let (closed, left) = (state.deaf || state.closed, state.left);
+        let ignored = |queue: &&mut Queue| queue.deaf || left && queue.apart.is_none();
+        let queue = if closed { None } else { state.queue(index).filter(|queue| !ignored(queue)) };
+        let Some((queue, spec)) = queue.zip(self.specs.get(index)) else {
             drop(state);
             self.ledger.give(message.claimed);
             return Delivery::Ignored;
         };
         let len = message.data.len();
-        let full = queue.bytes + len > queue.spec.recv_window || queue.items.len() >= MAX_MESSAGES;
+        let full = queue.bytes + len > spec.recv_window || queue.items.len() >= MAX_MESSAGES;
         if full && !queue.items.is_empty() {
-            return Delivery::Full(message, queue.spec.overflow);
+            return Delivery::Full(message, spec.overflow);
         }
         let waits = !queue.items.is_empty();
         let Some((data, charge)) = self.admit(&message, waits) else {
@@ -173,7 +179,7 @@ impl Inboxes {
         queue.items.push_back(Item { arrival, at: message.at, charge, data });
         queue.bytes += len;
         queue.charged += charge;
-        let pressed = queue.bytes * 2 > queue.spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
+        let pressed = queue.bytes * 2 > spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
         let apart = queue.apart.clone();
         state.arrivals += 1;
         drop(state);
@@ -211,7 +217,7 @@ impl Inboxes {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.queues.iter().filter_map(|q| q.apart.as_ref()).for_each(|wake| wake.notify_one());
+        state.used().filter_map(|queue| queue.apart.as_ref()).for_each(|wake| wake.notify_one());
         drop(state);
         self.wake.notify_one();
         self.room.notify_one();
@@ -222,7 +228,7 @@ impl Inboxes {
         let mut state = self.state.lock();
         state.deaf = true;
         let mut bytes = 0;
-        for queue in &mut state.queues {
+        for queue in state.used() {
             bytes += queue.clear();
         }
         self.release(state, bytes);
@@ -231,9 +237,9 @@ impl Inboxes {
     /// Nobody reads the channels any more that are not read apart.
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
+        state.left = true;
         let mut bytes = 0;
-        for queue in state.queues.iter_mut().filter(|q| q.apart.is_none()) {
-            queue.deaf = true;
+        for queue in state.used().filter(|queue| queue.apart.is_none()) {
             bytes += queue.clear();
         }
         self.release(state, bytes);
@@ -250,18 +256,19 @@ impl Inboxes {
     /// The oldest message over all wanted channels that are not read apart. `Err(true)` when closed and none waits there.
     fn pop_any(&self, wanted: impl Fn(ChannelId) -> bool) -> Result<Received, bool> {
         let mut state = self.state.lock();
-        let oldest = state
-            .queues
-            .iter_mut()
-            .filter(|q| q.apart.is_none() && wanted(q.spec.id))
-            .filter_map(|q| q.items.front().map(|item| item.arrival).map(|a| (a, q)))
-            .min_by_key(|(arrival, _)| *arrival);
-        let Some((_, queue)) = oldest else {
+        let oldest = self
+            .specs
+            .iter()
+            .zip(&mut state.queues)
+            .filter_map(|(spec, queue)| Some((spec.id, queue.as_deref_mut()?)))
+            .filter(|(id, queue)| queue.apart.is_none() && wanted(*id))
+            .filter_map(|(id, queue)| Some((queue.items.front()?.arrival, id, queue)))
+            .min_by_key(|(arrival, ..)| *arrival);
+        let Some((_, channel, queue)) = oldest else {
             state.rest();
             return Err(state.closed);
         };
         let Some(Item { at, charge, data, .. }) = queue.pop() else { return Err(false) };
-        let channel = queue.spec.id;
         self.release(state, charge);
         Ok(Received { channel, data, at })
     }
@@ -283,14 +290,14 @@ impl Inboxes {
     fn pop_one(&self, index: usize) -> Result<Received, Option<Arc<Notify>>> {
         let mut state = self.state.lock();
         let closed = state.closed;
-        let Some(queue) = state.queues.get_mut(index) else { return Err(None) };
+        let queue = state.queue(index).zip(self.specs.get(index));
+        let Some((queue, ChannelSpec { id: channel, .. })) = queue else { return Err(None) };
         let Some(Item { at, charge, data, .. }) = queue.pop() else {
             queue.items = VecDeque::new();
             return Err(queue.apart.clone().filter(|_| !closed));
         };
-        let channel = queue.spec.id;
         self.release(state, charge);
-        Ok(Received { channel, data, at })
+        Ok(Received { channel: *channel, data, at })
     }
 
     async fn recv_one(&self, index: usize) -> Option<Received> {
@@ -306,7 +313,7 @@ impl Inboxes {
     /// One channel's reader is gone: drops what waits there and what will come.
     fn deafen_one(&self, index: usize) {
         let mut state = self.state.lock();
-        let Some(queue) = state.queues.get_mut(index) else { return };
+        let Some(queue) = state.queue(index) else { return };
         queue.deaf = true;
         let bytes = queue.clear();
         self.release(state, bytes);
@@ -314,8 +321,8 @@ impl Inboxes {
 
     fn set_apart(&self, id: ChannelId) -> Option<usize> {
         let mut state = self.state.lock();
-        let index = state.queues.iter().position(|q| q.spec.id == id)?;
-        let queue = state.queues.get_mut(index)?;
+        let index = self.specs.iter().position(|spec| spec.id == id)?;
+        let queue = state.queue(index)?;
         if queue.apart.is_some() {
             return None;
         }

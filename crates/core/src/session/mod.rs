@@ -17,6 +17,7 @@
 //! | [`outgoing`] | lanes: messages that wait to be sent |
 //! | [`scheduler`] | which lane sends next |
 //! | [`ledger`] | bytes held, for each peer and in all |
+//! | `layout` | what the channels are, shared by sessions with the same |
 //! | `buffers` | read and write buffers, lent for as long as there is something in them |
 //! | `pace` | bytes a second |
 //! | [`tap`] | sees every frame |
@@ -28,6 +29,7 @@ pub(crate) mod assemble;
 pub(crate) mod buffers;
 pub mod flow;
 pub mod inbox;
+pub(crate) mod layout;
 pub mod ledger;
 mod liveness;
 pub mod outgoing;

@@ -14,13 +14,13 @@
 //! longer than the rules allow while others were sent. The first time a lane starves is told as an event.
 
 use crate::reason::Reason;
-use crate::session::flow::Flow;
+use crate::session::flow::Flows;
+use crate::session::layout::Layout;
 use crate::session::ledger::Ledger;
-use crate::session::scheduler::{Pick, Scheduler, are_ranked};
+use crate::session::scheduler::{Pick, Scheduler};
 use crate::wire::{Encoder, Rules};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -74,13 +74,9 @@ struct State {
     scheduler: Scheduler,
     control: Control,
     closed: bool,
-    /// Its lanes are of several priorities.
-    ranked: bool,
     decayed: Instant,
     /// When it was last looked whether a lane starves.
     watched: Instant,
-    /// When each lane last sent something.
-    served: Box<[Instant]>,
     /// Lanes that starve for the first time, and how long; told in [`Outgoing::alarm`].
     starving: Vec<(usize, Duration)>,
 }
@@ -124,11 +120,12 @@ pub struct ChannelStats {
     pub starved: u64,
 }
 
+/// What senders share of a lane, from its first message on.
 #[derive(Debug)]
 struct LaneGate {
     slots: Semaphore,
-    /// How long its messages waited, from the first on.
-    waits: OnceLock<Box<LaneWaits>>,
+    /// How long its messages waited.
+    waits: LaneWaits,
     late: AtomicU64,
     starved: AtomicU64,
 }
@@ -144,7 +141,7 @@ impl LaneGate {
     fn new(queue: usize) -> Self {
         Self {
             slots: Semaphore::new(queue.clamp(1, Semaphore::MAX_PERMITS)),
-            waits: OnceLock::new(),
+            waits: LaneWaits::default(),
             late: AtomicU64::new(0),
             starved: AtomicU64::new(0),
         }
@@ -153,16 +150,15 @@ impl LaneGate {
     fn waited(&self, delay: Duration) {
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         let place = DELAY_BOUNDS.iter().position(|bound| micros < *bound).unwrap_or(DELAY_BOUNDS.len());
-        let waits = self.waits.get_or_init(Box::default);
-        if let Some(count) = waits.counts.get(place) {
+        if let Some(count) = self.waits.counts.get(place) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        waits.sum.fetch_add(micros, Ordering::Relaxed);
+        self.waits.sum.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
 /// Where a channel's messages go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) lane: usize,
     pub(crate) wire_id: u64,
@@ -174,8 +170,9 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     state: Mutex<State>,
-    lanes: Box<[LaneGate]>,
-    flows: Box<[Flow]>,
+    layout: Arc<Layout>,
+    lanes: Box<[OnceLock<Box<LaneGate>>]>,
+    flows: Flows,
     pub(crate) wake: Notify,
     pub(crate) alarm: Notify,
     /// No more messages: tells senders that wait for bytes.
@@ -201,29 +198,25 @@ impl Batch {
 }
 
 impl Outgoing {
-    /// Lanes with the given priorities and queue lengths, in this order.
-    pub(crate) fn new(specs: &[(NonZeroU32, usize)], ledger: Arc<Ledger>, rules: Rules) -> Self {
-        let mut scheduler = Scheduler::default();
-        let mut lanes = Vec::with_capacity(specs.len());
-        for (priority, queue) in specs {
+    /// The sending side of a session with these lanes and channels.
+    pub(crate) fn new(layout: Arc<Layout>, ledger: Arc<Ledger>, rules: Rules) -> Self {
+        let mut scheduler = Scheduler::with_room(layout.lanes().len());
+        for (priority, _) in layout.lanes() {
             scheduler.add(*priority);
-            lanes.push(LaneGate::new(*queue));
         }
         let now = Instant::now();
-        let (control, served) = (Control::default(), vec![now; specs.len()].into());
-        let (ranked, starving) = (are_ranked(specs.iter().map(|(priority, _)| *priority)), Vec::new());
-        let state =
-            State { scheduler, control, closed: false, ranked, decayed: now, watched: now, served, starving };
+        let (control, starving) = (Control::default(), Vec::new());
+        let state = State { scheduler, control, closed: false, decayed: now, watched: now, starving };
         let (state, messages) = (Mutex::new(state), AtomicU64::new(0));
         let (wake, alarm, shut) = (Notify::new(), Notify::new(), Notify::new());
-        let (lanes, flows) = (lanes.into(), Box::default());
-        Self { state, lanes, flows, wake, alarm, shut, ledger, rules, messages }
+        let lanes = layout.lanes().iter().map(|_| OnceLock::new()).collect();
+        let flows = Flows::new(Arc::clone(&layout));
+        Self { state, layout, lanes, flows, wake, alarm, shut, ledger, rules, messages }
     }
 
-    /// Counts by channel.
-    pub(crate) fn counting(mut self, flows: Vec<Flow>) -> Self {
-        self.flows = flows.into();
-        self
+    /// What lanes and channels there are.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The rules of the session.
@@ -231,14 +224,9 @@ impl Outgoing {
         &self.rules
     }
 
-    /// The channels with what went over each.
-    pub(crate) fn flows(&self) -> &[Flow] {
+    /// What went over each channel.
+    pub(crate) fn flows(&self) -> &Flows {
         &self.flows
-    }
-
-    /// The channel of this number on the wire.
-    pub(crate) fn flow(&self, wire_id: u64) -> Option<&Flow> {
-        self.flows.iter().find(|flow| flow.wire_id == wire_id)
     }
 
     /// How many lanes there are.
@@ -246,10 +234,15 @@ impl Outgoing {
         self.lanes.len()
     }
 
+    /// What is kept of a lane, once a message was sent there.
+    fn used(&self, lane: usize) -> Option<&LaneGate> {
+        self.lanes.get(lane)?.get().map(|gate| &**gate)
+    }
+
     /// How long all messages of a lane have waited together.
     pub(crate) fn delayed(&self, lane: usize) -> Duration {
-        let waits = self.lanes.get(lane).and_then(|gate| gate.waits.get());
-        waits.map_or(Duration::ZERO, |waits| Duration::from_micros(waits.sum.load(Ordering::Relaxed)))
+        self.used(lane)
+            .map_or(Duration::ZERO, |gate| Duration::from_micros(gate.waits.sum.load(Ordering::Relaxed)))
     }
 
     /// Bytes held for the peer, in both directions.
@@ -261,7 +254,20 @@ impl Outgoing {
         if len > route.max_message {
             return Err(SendError::TooLarge { len, limit: route.max_message });
         }
-        self.lanes.get(route.lane).ok_or(SendError::NotShared)
+        let place = self.lanes.get(route.lane).ok_or(SendError::NotShared)?;
+        if let Some(gate) = place.get() {
+            return Ok(gate);
+        }
+        let (_, queue) = self.layout.lanes().get(route.lane).ok_or(SendError::NotShared)?;
+        // Made under the lock, so that the end finds it, or it finds the end.
+        let state = self.state.lock();
+        Ok(place.get_or_init(|| {
+            let gate = LaneGate::new(*queue);
+            if state.closed {
+                gate.slots.close();
+            }
+            Box::new(gate)
+        }))
     }
 
     /// Queues a message if there is room; `within` is how long it may wait to leave.
@@ -334,14 +340,11 @@ impl Outgoing {
 
     /// What a lane has seen.
     pub(crate) fn stats(&self, lane: usize) -> Option<ChannelStats> {
-        let gate = self.lanes.get(lane)?;
+        let Some(gate) = self.lanes.get(lane)?.get() else { return Some(ChannelStats::default()) };
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Some(ChannelStats {
             queued: self.queued(lane),
-            delays: gate
-                .waits
-                .get()
-                .map_or_else(Delays::default, |waits| Delays(waits.counts.each_ref().map(load))),
+            delays: Delays(gate.waits.counts.each_ref().map(load)),
             late: load(&gate.late),
             starved: load(&gate.starved),
         })
@@ -394,7 +397,9 @@ impl Outgoing {
     }
 
     fn shut(&self) {
-        self.lanes.iter().for_each(|lane| lane.slots.close());
+        let state = self.state.lock();
+        self.lanes.iter().filter_map(OnceLock::get).for_each(|gate| gate.slots.close());
+        drop(state);
         self.shut.notify_waiters();
         self.wake.notify_one();
     }
@@ -414,7 +419,7 @@ impl Outgoing {
         let mut freed = 0;
         state.scheduler.drop_late(now, |lane, len| {
             freed += len;
-            if let Some(gate) = self.lanes.get(lane) {
+            if let Some(gate) = self.used(lane) {
                 gate.late.fetch_add(1, Ordering::Relaxed);
                 gate.slots.add_permits(1);
             }
@@ -427,13 +432,11 @@ impl Outgoing {
             let Some(pick) = state.scheduler.next(encoder) else { break };
             bytes += pick.cost;
             if pick.last
-                && let Some(gate) = self.lanes.get(pick.lane)
+                && let Some(gate) = self.used(pick.lane)
             {
                 gate.waited(now.saturating_duration_since(pick.since));
             }
-            if let Some(served) = state.served.get_mut(pick.lane) {
-                *served = now;
-            }
+            state.scheduler.serve(pick.lane, now);
             batch.picks.push(pick);
         }
         if bytes > 0 && now.saturating_duration_since(state.watched) >= self.rules.starved_after / 2 {
@@ -441,7 +444,7 @@ impl Outgoing {
             self.watch(&mut state, now);
         }
         let waits = state.scheduler.waiting() > 0;
-        batch.more = waits && state.ranked;
+        batch.more = waits && self.layout.lanes_are_ranked();
         if !waits {
             batch.control.goodbye = state.control.goodbye.take();
             if batch.is_empty() {
@@ -452,11 +455,10 @@ impl Outgoing {
 
     /// Counts the lanes whose next message has waited too long although others were sent.
     fn watch(&self, state: &mut State, now: Instant) {
-        let State { scheduler, served, starving, .. } = state;
-        for (lane, queued) in scheduler.fronts() {
-            let since = served.get(lane).map_or(queued, |served| queued.max(*served));
+        let State { scheduler, starving, .. } = state;
+        for (lane, since) in scheduler.fronts() {
             let waits = now.saturating_duration_since(since);
-            let Some(gate) = self.lanes.get(lane).filter(|_| waits > self.rules.starved_after) else {
+            let Some(gate) = self.used(lane).filter(|_| waits > self.rules.starved_after) else {
                 continue;
             };
             if gate.starved.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -476,13 +478,13 @@ impl Outgoing {
     pub(crate) fn sent(&self, picks: &[Pick]) {
         self.ledger.give(picks.iter().map(|pick| pick.data.len()).sum());
         for pick in picks {
-            if let Some(flow) = self.flow(pick.wire_id) {
-                flow.sent(pick.data.len(), pick.last);
+            if let Some(channel) = self.layout.find(pick.wire_id) {
+                self.flows.sent(channel, pick.data.len(), pick.last);
             }
             if pick.last {
                 self.messages.fetch_add(1, Ordering::Relaxed);
-                if let Some(lane) = self.lanes.get(pick.lane) {
-                    lane.slots.add_permits(1);
+                if let Some(gate) = self.used(pick.lane) {
+                    gate.slots.add_permits(1);
                 }
             }
         }

@@ -19,16 +19,14 @@ use super::inbox::{Delivery, Inboxes, Incoming};
 use super::ledger::{Claim, Ledger};
 use super::pace::Pace;
 use super::pulse::Pulse;
-use super::scheduler::are_ranked;
 use super::supervise::EndsWith;
 use super::tap::{Flow, Seen, Tap};
-use crate::protocol::channel::{ChannelId, ChannelSpec, Overflow};
+use crate::protocol::channel::Overflow;
 use crate::reason::Reason;
 use crate::switch::peer::{By, End, Peer};
 use crate::wire::{Decoder, Fault, InFrame, Incomplete, Read, ReadHalf};
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -46,27 +44,13 @@ const PIECE: usize = 128 * 1024;
 /// The first buffer, where the last message there was as long: room for one of 1 MiB, which is then never copied.
 const FIRST: usize = (1 << 20) + 64 * 1024;
 
-/// One receiving channel of the session.
+/// What is kept of one receiving channel between frames; the rest is in the session's [`super::layout::Layout`], at the same place.
+#[derive(Default)]
 pub(crate) struct RecvLane {
-    wire_id: u64,
-    id: ChannelId,
-    priority: NonZeroU32,
-    /// Largest message accepted.
-    limit: usize,
-    inboxes: Arc<Inboxes>,
-    /// Index of the channel in its protocol's inboxes.
-    index: usize,
     /// The message that is put together, if one is.
     partial: Option<Box<Partial>>,
-    /// How long the last one was.
-    last: usize,
-}
-
-impl RecvLane {
-    pub(crate) fn new(wire_id: u64, spec: &ChannelSpec, inboxes: Arc<Inboxes>, index: usize) -> Self {
-        let ChannelSpec { id, priority, recv_limit: limit, .. } = *spec;
-        Self { wire_id, id, priority, limit, inboxes, index, partial: None, last: 0 }
-    }
+    /// How long the last one was, up to what a first buffer may be.
+    last: u32,
 }
 
 /// A message that is put together.
@@ -95,8 +79,8 @@ pub(crate) struct Partial {
 
 impl Partial {
     /// The next message where the last one was so long.
-    fn after(last: usize) -> Self {
-        Self { last, ..Self::default() }
+    fn after(last: u32) -> Self {
+        Self { last: last as usize, ..Self::default() }
     }
 
     /// Appends a part; false when the ledger is full. The caller keeps the whole within `limit`.
@@ -161,7 +145,10 @@ pub(crate) struct Reading {
     pub(crate) decoder: Box<dyn Decoder>,
     pub(crate) reader: Box<dyn ReadHalf>,
     pub(crate) intake: Intake,
-    pub(crate) lanes: Vec<RecvLane>,
+    /// As many as the session has channels.
+    pub(crate) lanes: Box<[RecvLane]>,
+    /// Those of each protocol.
+    pub(crate) inboxes: Box<[Arc<Inboxes>]>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) pace: Pace,
     pub(crate) pulse: Arc<Pulse>,
@@ -334,7 +321,7 @@ impl Reading {
         // Whether the last read gave something at once.
         let mut flowing = false;
         // Between channels of one priority nothing is urgent, and a turn for others costs the system a wake-up.
-        let ranked = are_ranked(self.lanes.iter().map(|lane| lane.priority));
+        let ranked = self.peer.inner.outgoing.layout().channels_are_ranked();
         loop {
             // From here on a message that is whole is on the ledger as such.
             self.ledger.give(std::mem::take(&mut self.intake.counted));
@@ -402,8 +389,8 @@ impl Reading {
                 Step::Done => {}
                 Step::Pressed => pressed = true,
                 Step::Wait { lane, message, limit } => {
-                    let Some(state) = self.lanes.get(lane) else { continue };
-                    let (inboxes, index) = (Arc::clone(&state.inboxes), state.index);
+                    let Some((inboxes, index)) = self.inbox(lane) else { continue };
+                    let inboxes = Arc::clone(inboxes);
                     let bytes = message.data.len();
                     let began = Instant::now();
                     self.pulse.hold(true);
@@ -437,30 +424,30 @@ impl Reading {
         *since = Some(at + *excused);
         let (lane, message) = match frame {
             InFrame::Part { wire_id, data, last } => {
-                let lane = find(lanes, wire_id)?;
+                let (lane, limit) = find(peer, wire_id)?;
                 let Some(state) = lanes.get_mut(lane) else { return Ok(Some(Step::Done)) };
-                let RecvLane { partial, last: length, limit, .. } = state;
-                if partial.as_ref().map_or(0, |partial| partial.len) + data.len() > *limit {
+                let RecvLane { partial, last: length } = state;
+                if partial.as_ref().map_or(0, |partial| partial.len) + data.len() > limit {
                     return Err(breach("message over the channel's receive limit"));
                 }
                 if partial.is_none() && last {
                     (lane, Incoming::new(Bytes::copy_from_slice(data), at))
                 } else {
                     let begun = partial.get_or_insert_with(|| Box::new(Partial::after(*length)));
-                    if !begun.append(data, *limit, ledger, at) {
+                    if !begun.append(data, limit, ledger, at) {
                         return Err(over_cap());
                     }
                     if !last {
                         return Ok(Some(Step::Done));
                     }
                     let whole = begun.finish(ledger, at);
-                    (*length, *partial) = (begun.last, None);
+                    (*length, *partial) = (begun.last.min(FIRST) as u32, None);
                     (lane, whole)
                 }
             }
             InFrame::Message { wire_id, data } => {
-                let lane = find(lanes, wire_id)?;
-                if lanes.get(lane).is_some_and(|l| data.len() > l.limit) {
+                let (lane, limit) = find(peer, wire_id)?;
+                if data.len() > limit {
                     return Err(breach("message over the channel's receive limit"));
                 }
                 let holds = Intake::holds(&range, room, &data);
@@ -485,17 +472,20 @@ impl Reading {
         self.delivered = true;
         let inner = &self.peer.inner;
         inner.stats.messages_in.fetch_add(1, Ordering::Relaxed);
-        let wire_id = self.lanes.get(lane).map(|lane| lane.wire_id);
-        if let Some(flow) = wire_id.and_then(|wire_id| inner.outgoing.flow(wire_id)) {
-            flow.received(bytes);
-        }
+        inner.outgoing.flows().received(lane, bytes);
+    }
+
+    /// Where the messages of a channel go.
+    fn inbox(&self, lane: usize) -> Option<(&Arc<Inboxes>, usize)> {
+        let place = self.peer.inner.outgoing.layout().places().get(lane)?;
+        Some((self.inboxes.get(place.protocol)?, place.index))
     }
 
     fn deliver(&mut self, lane: usize, message: Incoming) -> Result<Step, End> {
         let stats = &self.peer.inner.stats;
-        let Some(state) = self.lanes.get(lane) else { return Ok(Step::Done) };
+        let Some((inboxes, index)) = self.inbox(lane) else { return Ok(Step::Done) };
         let bytes = message.data.len();
-        match state.inboxes.deliver(state.index, message) {
+        match inboxes.deliver(index, message) {
             Delivery::Queued { pressed } => {
                 self.received(lane, bytes);
                 Ok(if pressed { Step::Pressed } else { Step::Done })
@@ -509,8 +499,9 @@ impl Reading {
                     return Err(slow());
                 }
                 if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let place = self.peer.inner.outgoing.layout().places().get(lane);
                     tracing::warn!(target: "switchboard::session", peer = %self.peer.id(),
-                        channel = %state.id, "inbox full: dropping messages (told once a session)");
+                        channel = place.map(|place| tracing::field::display(place.spec.id)), "inbox full: dropping messages (told once a session)");
                 }
                 Ok(Step::Done)
             }
@@ -559,9 +550,12 @@ async fn wait_for_room(
     }
 }
 
-/// The lane of a wire's channel number. Sessions share few channels, so a scan is the fastest map.
-fn find(lanes: &[RecvLane], wire_id: u64) -> Result<usize, End> {
-    lanes.iter().position(|lane| lane.wire_id == wire_id).ok_or_else(|| breach("unknown channel"))
+/// The place of a wire's channel number, and the largest message accepted there.
+fn find(peer: &Peer, wire_id: u64) -> Result<(usize, usize), End> {
+    let layout = peer.inner.outgoing.layout();
+    let found =
+        layout.find(wire_id).and_then(|lane| Some((lane, layout.places().get(lane)?.spec.recv_limit)));
+    found.ok_or_else(|| breach("unknown channel"))
 }
 
 fn breach(rule: &'static str) -> End {

@@ -29,10 +29,18 @@ pub const DECAY_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug)]
 struct Lane {
     priority: f32,
+    /// From its first message on.
+    used: Option<Box<Used>>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
     recently_sent: u64,
     queue: VecDeque<Queued>,
     /// Whether the message in front has begun to leave.
     begun: bool,
+    /// When it last sent something.
+    served: Option<Instant>,
 }
 
 /// A message that waits in a lane.
@@ -77,14 +85,17 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
+    /// A scheduler with room for so many lanes.
+    pub(crate) fn with_room(lanes: usize) -> Self {
+        Self { lanes: Vec::with_capacity(lanes), ..Self::default() }
+    }
+
     /// Adds a lane; lanes added first win ties. Returns its index.
     pub fn add(&mut self, priority: NonZeroU32) -> usize {
         self.lanes.push(Lane {
             // Whole numbers up to 2^24 are exact, as on the wire this rule comes from.
             priority: priority.get() as f32,
-            recently_sent: 0,
-            queue: VecDeque::new(),
-            begun: false,
+            used: None,
         });
         self.lanes.len() - 1
     }
@@ -104,7 +115,8 @@ impl Scheduler {
         by: Option<Instant>,
     ) {
         if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.queue.push_back(Queued { wire_id, data, since, by });
+            let used = lane.used.get_or_insert_default();
+            used.queue.push_back(Queued { wire_id, data, since, by });
             self.waiting += 1;
             self.timed += usize::from(by.is_some());
         }
@@ -116,6 +128,7 @@ impl Scheduler {
             return;
         }
         for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = &mut lane.used else { continue };
             while let Some(front) = lane.queue.front() {
                 if lane.begun || front.by.is_none_or(|by| now < by) {
                     break;
@@ -128,9 +141,20 @@ impl Scheduler {
         }
     }
 
-    /// Since when the message in front of each lane waits, where there is one.
+    /// Since when each lane with messages waits: since the first of them was queued, or it last sent something.
     pub fn fronts(&self) -> impl Iterator<Item = (usize, Instant)> {
-        self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, lane.queue.front()?.since)))
+        self.lanes.iter().enumerate().filter_map(|(index, lane)| {
+            let Used { queue, served, .. } = &**lane.used.as_ref()?;
+            let since = queue.front()?.since;
+            Some((index, served.map_or(since, |served| served.max(since))))
+        })
+    }
+
+    /// A lane has sent something.
+    pub(crate) fn serve(&mut self, lane: usize, now: Instant) {
+        if let Some(used) = self.lanes.get_mut(lane).and_then(|lane| lane.used.as_mut()) {
+            used.served = Some(now);
+        }
     }
 
     /// Messages waiting, over all lanes.
@@ -142,7 +166,7 @@ impl Scheduler {
     /// Messages waiting in one lane.
     #[must_use]
     pub fn queued(&self, lane: usize) -> usize {
-        self.lanes.get(lane).map_or(0, |l| l.queue.len())
+        self.lanes.get(lane).and_then(|lane| lane.used.as_ref()).map_or(0, |used| used.queue.len())
     }
 
     /// Takes the next slice, sized and priced by the wire's encoder.
@@ -152,16 +176,14 @@ impl Scheduler {
         }
         let (mut best, mut least) = (None, f32::INFINITY);
         for (index, lane) in self.lanes.iter().enumerate() {
-            if lane.queue.is_empty() {
-                continue;
-            }
-            let ratio = lane.recently_sent as f32 / lane.priority;
+            let Some(used) = lane.used.as_ref().filter(|used| !used.queue.is_empty()) else { continue };
+            let ratio = used.recently_sent as f32 / lane.priority;
             if ratio < least {
                 (best, least) = (Some(index), ratio);
             }
         }
         let index = best?;
-        let lane = self.lanes.get_mut(index)?;
+        let lane = self.lanes.get_mut(index)?.used.as_mut()?;
         let front = lane.queue.front_mut()?;
         let (wire_id, since) = (front.wire_id, front.since);
         // A slice of nothing would never end the message.
@@ -181,17 +203,21 @@ impl Scheduler {
         Some(Pick { lane: index, wire_id, data, last, cost, since })
     }
 
+    fn used(&mut self) -> impl Iterator<Item = &mut Used> {
+        self.lanes.iter_mut().filter_map(|lane| lane.used.as_deref_mut())
+    }
+
     /// Nothing waits, and the writer is about to: empty lanes keep no room.
     pub fn rest(&mut self) {
-        for lane in self.lanes.iter_mut().filter(|lane| lane.queue.is_empty()) {
-            lane.queue = VecDeque::new();
+        for used in self.used().filter(|used| used.queue.is_empty()) {
+            used.queue = VecDeque::new();
         }
     }
 
     /// Fades every account by a fifth.
     pub fn decay(&mut self) {
-        for lane in &mut self.lanes {
-            lane.recently_sent = (lane.recently_sent as f64 * 0.8) as u64;
+        for used in self.used() {
+            used.recently_sent = (used.recently_sent as f64 * 0.8) as u64;
         }
     }
 
@@ -199,9 +225,9 @@ impl Scheduler {
     pub fn clear(&mut self) -> usize {
         (self.waiting, self.timed) = (0, 0);
         let mut bytes = 0;
-        for lane in &mut self.lanes {
-            lane.begun = false;
-            bytes += std::mem::take(&mut lane.queue).iter().map(|m| m.data.len()).sum::<usize>();
+        for used in self.used() {
+            used.begun = false;
+            bytes += std::mem::take(&mut used.queue).iter().map(|m| m.data.len()).sum::<usize>();
         }
         bytes
     }

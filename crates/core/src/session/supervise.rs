@@ -53,7 +53,6 @@ pub(crate) struct Parts {
     pub(crate) writer: Box<dyn WriteHalf>,
     pub(crate) leftover: BytesMut,
     pub(crate) rules: Rules,
-    pub(crate) lanes: Vec<RecvLane>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) rates: Rates,
@@ -147,7 +146,7 @@ pub(crate) async fn run(id: PeerId, parts: Box<Parts>) -> (PeerId, End) {
 
 /// Starts the tasks.
 fn begin(parts: Parts) -> Running {
-    let Parts { peer, encoder, decoder, reader, writer, leftover, rules, lanes, tasks, ledger, .. } = parts;
+    let Parts { peer, encoder, decoder, reader, writer, leftover, rules, tasks, ledger, .. } = parts;
     let Parts { rates, tap, events, .. } = parts;
     let outgoing = Arc::clone(&peer.inner.outgoing);
     let pulse = Arc::new(Pulse::new(peer.inner.since));
@@ -187,7 +186,8 @@ fn begin(parts: Parts) -> Running {
         decoder,
         reader,
         intake: Intake::new(leftover, Instant::now()),
-        lanes,
+        lanes: outgoing.layout().places().iter().map(|_| RecvLane::default()).collect(),
+        inboxes: inboxes.clone().into(),
         ledger: Arc::clone(&ledger),
         pace: Pace::new(rates.recv),
         pulse: Arc::clone(&pulse),

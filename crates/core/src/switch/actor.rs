@@ -14,6 +14,7 @@ use crate::id::{Direction, PeerId, WireName};
 use crate::net::{Connection, Listener};
 use crate::reason::Reason;
 use crate::service::run::{Running, stop_all};
+use crate::session::layout::Layouts;
 use crate::session::ledger::Ledger;
 use crate::switch::access::{AccessList, Limits, Throttle};
 use crate::switch::peer::{End, Peer};
@@ -225,6 +226,7 @@ pub(crate) struct Actor {
     pub(super) context: Arc<Context>,
     pub(super) peers: PeerSet,
     pub(super) registry: Vec<Registered>,
+    pub(super) layouts: Layouts,
     pub(super) limits: Limits,
     pub(super) access: AccessList,
     pub(super) throttle: Throttle,
@@ -284,6 +286,7 @@ impl Actor {
             context,
             peers,
             registry,
+            layouts: Layouts::default(),
             limits,
             access,
             throttle: Throttle::default(),

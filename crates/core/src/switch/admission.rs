@@ -231,7 +231,7 @@ impl Actor {
             let Registered { protocol, offered, .. } = self.registry.get(index)?;
             Some((protocol, offered))
         };
-        let (peer, parts) = assemble(session, terms, registered);
+        let (peer, parts) = assemble(session, terms, &mut self.layouts, registered);
         let _ = peer.inner.about.local.set(local);
         if let Some(candidate) = &candidate {
             let _ = peer.inner.about.provenance.set(candidate.provenance);

@@ -292,14 +292,14 @@ impl Peer {
     #[must_use]
     pub fn traffic(&self) -> Vec<ChannelTraffic> {
         let outgoing = &self.inner.outgoing;
-        let of = |flow: &Flow| ChannelTraffic {
-            protocol: flow.protocol.to_string(),
+        let of = |flow: Flow<'_>| ChannelTraffic {
+            protocol: flow.protocol.to_owned(),
             channel: flow.channel,
-            traffic: flow.traffic(),
+            traffic: flow.traffic,
             lane_index: flow.lane,
             lane: outgoing.stats(flow.lane).unwrap_or_default(),
         };
-        outgoing.flows().iter().map(of).collect()
+        outgoing.flows().all().map(of).collect()
     }
 
     /// Bytes held for this peer now: queued, being put together, waiting in inboxes.

@@ -44,7 +44,7 @@ use crate::policy::{MspPolicy, PeerPolicy, standing_lost};
 use crate::session::{EnvelopeDecoder, EnvelopeEncoder, MAX_MESSAGE};
 use crate::tls::{TlsConfigs, TlsMaterial, configs};
 use bytes::{Bytes, BytesMut};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -147,7 +147,11 @@ pub struct Fabric {
     config: Arc<FabricConfig>,
     /// Exchanged whole, so that a handshake never mixes two: each takes it once.
     live: Arc<RwLock<Arc<Live>>>,
+    limits: Arc<Mutex<Limits>>,
 }
+
+/// Numbers and receive limits of channels. Those of the session before, for as many of the next as have the same.
+type Limits = Arc<[(u64, usize)]>;
 
 /// What a handshake shows, as it is now: exchanged with the organisations and when certificates are renewed.
 #[derive(Debug)]
@@ -311,7 +315,11 @@ impl Fabric {
     /// When the TLS material does not fit together.
     pub fn new(config: FabricConfig) -> Result<Self, TlsMaterial> {
         let live = Live::new(Arc::clone(&config.folder), &config.policy.trust(), &config)?;
-        Ok(Self { config: Arc::new(config), live: Arc::new(RwLock::new(Arc::new(live))) })
+        Ok(Self {
+            config: Arc::new(config),
+            live: Arc::new(RwLock::new(Arc::new(live))),
+            limits: Arc::default(),
+        })
     }
 
     /// The configuration.
@@ -403,7 +411,8 @@ impl Fabric {
 
     /// Ends the connection's session when its peer is no longer valid.
     fn watch(&self, slot: StandingSlot, established: &Proven, env: &Env) {
-        let (policy, identity) = (Arc::clone(&self.config.peers), established.identity.clone());
+        // Behind a pointer: a future keeps its arguments twice, and this one lasts as long as the session.
+        let (policy, identity) = (Arc::clone(&self.config.peers), Arc::new(established.identity.clone()));
         let env = env.clone();
         // An error means that the connection is over.
         let _ = slot.send(Box::pin(async move {
@@ -415,6 +424,15 @@ impl Fabric {
     /// Where the plain protocols of an offer ride.
     pub(super) fn places(&self, offer: &Offer) -> Result<Places, Unplaceable> {
         Places::of(offer, &[self.config.cast_channel.as_bytes(), crate::bench::ECHO, crate::bench::BULK])
+    }
+
+    /// One list for all sessions in a row that have the same.
+    fn shared_limits(&self, limits: Vec<(u64, usize)>) -> Limits {
+        let mut last = self.limits.lock();
+        if **last != *limits {
+            *last = limits.into();
+        }
+        Arc::clone(&last)
     }
 
     fn session(
@@ -448,7 +466,9 @@ impl Fabric {
             channels,
             encoder: Box::new(encoder),
             decoder: Box::new(
-                EnvelopeDecoder::new(limits).cast_on(self.config.cast_channel.clone()).unwrapping(plain),
+                EnvelopeDecoder::new(self.shared_limits(limits))
+                    .cast_on(self.config.cast_channel.clone())
+                    .unwrapping(plain),
             ),
             reader: Box::new(reader),
             writer: Box::new(writer),

@@ -10,7 +10,7 @@ const B: ChannelId = ChannelId(1);
 fn inboxes(window: usize, cap: usize) -> (Arc<Inboxes>, Arc<Ledger>) {
     let ledger = Ledger::new(cap);
     let specs = [0, 1].map(|id| ChannelSpec::new(id, 1).recv_window(window));
-    (Arc::new(Inboxes::new(&specs, Arc::clone(&ledger))), ledger)
+    (Arc::new(Inboxes::new(specs.into(), Arc::clone(&ledger))), ledger)
 }
 
 fn bytes(len: usize) -> Bytes {
@@ -105,7 +105,7 @@ fn small_messages_let_go_of_large_buffers() {
         expected += charge;
         assert_eq!(ledger.held(), expected, "{len} of {holds}");
         let state = inboxes.state.lock();
-        let last = state.queues[0].items.back().unwrap();
+        let last = state.queues[0].as_ref().unwrap().items.back().unwrap();
         assert_eq!(within.contains(&last.data.as_ptr()), stays, "{len} of {holds}");
     }
     while inboxes.try_recv().is_some() {}
@@ -249,7 +249,8 @@ async fn nothing_is_lost_between_threads() {
 #[test]
 fn a_window_as_large_as_the_ledger_is_never_over_it() {
     let ledger = Ledger::new(1000);
-    let inboxes = Arc::new(Inboxes::new(&[ChannelSpec::new(0, 1).recv_window(1000)], Arc::clone(&ledger)));
+    let inboxes =
+        Arc::new(Inboxes::new([ChannelSpec::new(0, 1).recv_window(1000)].into(), Arc::clone(&ledger)));
     let reader = std::thread::spawn({
         let inboxes = Arc::clone(&inboxes);
         move || loop {
@@ -281,8 +282,8 @@ fn a_window_as_large_as_the_ledger_is_never_over_it() {
 #[tokio::test]
 async fn only_wanted_channels_are_read() {
     let ledger = Ledger::new(1 << 20);
-    let specs = [ChannelSpec::new(0, 1), ChannelSpec::new(1, 1)];
-    let inboxes = Inboxes::new(&specs, ledger);
+    let specs = [ChannelSpec::new(0, 1), ChannelSpec::new(1, 1)].into();
+    let inboxes = Inboxes::new(specs, ledger);
     let put = |index: usize, byte: u8| {
         let message = Incoming::new(vec![byte].into(), Instant::now());
         assert!(matches!(inboxes.deliver(index, message), Delivery::Queued { .. }));

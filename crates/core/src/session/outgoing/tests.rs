@@ -3,6 +3,7 @@
 use super::*;
 use crate::wire::{EncodeError, OutFrame};
 use bytes::BytesMut;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
 use tokio::time::timeout;
 
@@ -26,10 +27,14 @@ impl Encoder for Whole {
     }
 }
 
+fn laid_out(lanes: &[(NonZeroU32, usize)]) -> Arc<Layout> {
+    Arc::new(Layout::new(lanes, Vec::new()))
+}
+
 fn outgoing(lanes: &[usize], cap: usize) -> (Arc<Outgoing>, Arc<Ledger>) {
     let ledger = Ledger::new(cap);
     let specs: Vec<_> = lanes.iter().map(|queue| (NonZeroU32::MIN, *queue)).collect();
-    (Arc::new(Outgoing::new(&specs, Arc::clone(&ledger), Rules::default())), ledger)
+    (Arc::new(Outgoing::new(laid_out(&specs), Arc::clone(&ledger), Rules::default())), ledger)
 }
 
 fn to(lane: usize) -> Route {
@@ -195,7 +200,7 @@ async fn a_crowd_of_senders_some_of_whom_give_up() {
     assert_eq!(writer.await.unwrap(), sent);
     assert_eq!(ledger.held(), 0);
     for (lane, queue) in [(0, 3), (1, 5)] {
-        assert_eq!(outgoing.lanes[lane].slots.available_permits(), queue);
+        assert_eq!(outgoing.lanes[lane].get().unwrap().slots.available_permits(), queue);
     }
 }
 
@@ -212,7 +217,7 @@ async fn late_messages_are_dropped_and_counted() {
     assert_eq!(ledger.held(), 0);
     let stats = outgoing.stats(0).unwrap();
     assert_eq!((stats.queued, stats.late, stats.delays.0.iter().sum::<u64>()), (0, 1, 1));
-    assert_eq!(outgoing.lanes[0].slots.available_permits(), 2);
+    assert_eq!(outgoing.lanes[0].get().unwrap().slots.available_permits(), 2);
     assert_eq!(outgoing.stats(1).unwrap().late, 0);
     assert_eq!(outgoing.stats(2), None);
 }
@@ -239,7 +244,7 @@ async fn delays_are_counted_by_how_long_a_message_waited() {
 async fn starvation_is_counted() {
     let ledger = Ledger::new(1 << 30);
     let specs = [(NonZeroU32::new(1000).unwrap(), 1000), (NonZeroU32::MIN, 1000)];
-    let outgoing = Outgoing::new(&specs, ledger, Rules::default());
+    let outgoing = Outgoing::new(laid_out(&specs), ledger, Rules::default());
     for _ in 0..3 {
         outgoing.try_send(to(1), bytes(1000), None).unwrap();
     }
@@ -251,4 +256,22 @@ async fn starvation_is_counted() {
     let (high, low) = (outgoing.stats(0).unwrap(), outgoing.stats(1).unwrap());
     assert!(low.starved > 0, "{low:?}");
     assert_eq!(high.starved, 0, "{high:?}");
+}
+
+/// What is kept of a lane is made with its first message: one that comes after the end is refused at once, whatever is full.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_was_never_used_hears_of_the_end() {
+    for full in [false, true] {
+        let (outgoing, ledger) = outgoing(&[1, 1], 400);
+        if full {
+            outgoing.try_send(to(0), bytes(300), None).unwrap();
+        }
+        outgoing.goodbye(Reason::Quitting, true);
+        assert_eq!(outgoing.stats(1), Some(ChannelStats::default()));
+        let began = Instant::now();
+        assert_eq!(outgoing.try_send(to(1), bytes(10), None), Err(SendError::Closed));
+        assert_eq!(outgoing.send(to(1), bytes(10), None).await, Err(SendError::Closed));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(ledger.held(), if full { 300 } else { 0 });
+    }
 }

@@ -46,5 +46,5 @@ fn the_parts_of_a_session_fit_their_size_classes() {
     let counts = 2 * size_of::<usize>();
     assert!(size_of::<Inner>() + counts <= 512, "{}", size_of::<Inner>());
     assert!(size_of::<Outgoing>() + counts <= 512, "{}", size_of::<Outgoing>());
-    assert!(size_of::<RecvLane>() <= 56, "{}", size_of::<RecvLane>());
+    assert!(size_of::<RecvLane>() <= 16, "{}", size_of::<RecvLane>());
 }
