@@ -14,7 +14,7 @@ use crate::plain::HEADER;
 use crate::tls;
 use bytes::Bytes;
 use switchboard::Direction;
-use switchboard::net::Connection;
+use switchboard::net::{Connection, ReadAhead};
 use switchboard::text::printable;
 use switchboard::wire::{Established, HandshakeError, Stage, Upgrade};
 use switchboard::{Reason, wire};
@@ -30,7 +30,7 @@ impl Fabric {
     ) -> Result<Established, HandshakeError> {
         let live = self.live();
         let remote = connection.remote;
-        let io = tokio::io::join(connection.reader, connection.writer);
+        let io = ReadAhead::new(tokio::io::join(connection.reader, connection.writer));
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
             return self.accept_over(&live, io, Shown::default(), upgrade).await;

@@ -15,7 +15,7 @@ use crate::tls;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use std::time::Duration;
-use switchboard::net::Connection;
+use switchboard::net::{Connection, ReadAhead};
 use switchboard::wire::{HandshakeError, Stage};
 use switchboard::{Candidate, Env, Reason};
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ impl Fabric {
         plain: Option<&Places>,
     ) -> Result<Open, HandshakeError> {
         let (live, remote) = (self.live(), connection.remote);
-        let io = tokio::io::join(connection.reader, connection.writer);
+        let io = ReadAhead::new(tokio::io::join(connection.reader, connection.writer));
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
             return self.open_over(&live, io, Shown::default(), whom, env, plain).await;
