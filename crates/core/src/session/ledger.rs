@@ -23,7 +23,7 @@
 
 use parking_lot::Mutex;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
@@ -39,6 +39,8 @@ pub struct Ledger {
     cap: usize,
     parent: Option<Arc<Ledger>>,
     freed: Notify,
+    /// Senders that wait for room: without any, nobody is told of it.
+    waiting: AtomicUsize,
     /// Those below it, in the order they came.
     children: Mutex<Vec<Weak<Ledger>>>,
     /// It held most when the ledger above came under pressure.
@@ -66,6 +68,7 @@ impl Ledger {
             cap,
             parent,
             freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
             children: Mutex::default(),
             told: AtomicBool::new(false),
             tell: Notify::new(),
@@ -179,7 +182,7 @@ impl Ledger {
         if above.is_err() {
             self.held.fetch_sub(bytes, Ordering::Relaxed);
             // Somebody may have found this ledger full in between: it was not.
-            self.freed.notify_waiters();
+            self.tell_freed();
         }
         above
     }
@@ -197,15 +200,26 @@ impl Ledger {
             Err(full) => full,
         };
         loop {
+            let _waits = Waits::on(full);
             let freed = full.freed.notified();
             tokio::pin!(freed);
             // From here on nothing freed there is missed; what was freed before, the second try finds.
             freed.as_mut().enable();
+            fence(Ordering::SeqCst);
             match self.claim(bytes, Share::Sending) {
                 Ok(()) => return,
                 Err(now) if std::ptr::eq(now, full) => freed.await,
                 Err(other) => full = other,
             }
+        }
+    }
+
+    /// Something was given back. Whoever waits has counted itself before it looks at what is held, and this looks at the count after what
+    /// is held has changed: one of the two sees the other.
+    fn tell_freed(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_waiters();
         }
     }
 
@@ -215,10 +229,26 @@ impl Ledger {
             return;
         }
         self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.freed.notify_waiters();
+        self.tell_freed();
         if let Some(parent) = &self.parent {
             parent.give(bytes);
         }
+    }
+}
+
+/// A sender that waits for room on a ledger, until it is dropped.
+struct Waits<'a>(&'a Ledger);
+
+impl<'a> Waits<'a> {
+    fn on(ledger: &'a Ledger) -> Self {
+        ledger.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(ledger)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
