@@ -14,7 +14,7 @@
 //! brings its place on the ledger with it.
 
 use crate::protocol::channel::{ChannelId, ChannelSpec, Overflow};
-use crate::session::buffers::BUFFER;
+use crate::session::buffers::{BUFFER, Spares};
 use crate::session::ledger::Ledger;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -65,6 +65,8 @@ struct Item {
     data: Bytes,
 }
 
+static SPARE: Spares<VecDeque<Item>> = Spares::new();
+
 /// One channel's inbox, from its first message on.
 #[derive(Debug, Default)]
 struct Queue {
@@ -109,7 +111,7 @@ impl State {
     /// The reader is about to wait: empty queues give their memory back.
     fn rest(&mut self) {
         for queue in self.used().filter(|queue| queue.items.is_empty()) {
-            queue.items = VecDeque::new();
+            SPARE.drain(&mut queue.items);
         }
     }
 
@@ -176,6 +178,7 @@ impl Inboxes {
             self.ledger.give(message.claimed);
             return Delivery::OverCap;
         };
+        SPARE.fill(&mut queue.items);
         queue.items.push_back(Item { arrival, at: message.at, charge, data });
         queue.bytes += len;
         queue.charged += charge;
@@ -293,7 +296,7 @@ impl Inboxes {
         let queue = state.queue(index).zip(self.specs.get(index));
         let Some((queue, ChannelSpec { id: channel, .. })) = queue else { return Err(None) };
         let Some(Item { at, charge, data, .. }) = queue.pop() else {
-            queue.items = VecDeque::new();
+            SPARE.drain(&mut queue.items);
             return Err(queue.apart.clone().filter(|_| !closed));
         };
         self.release(state, charge);

@@ -14,6 +14,7 @@
 //! longer than the rules allow while others were sent. The first time a lane starves is told as an event.
 
 use crate::reason::Reason;
+use crate::session::buffers::Spares;
 use crate::session::flow::Flows;
 use crate::session::layout::Layout;
 use crate::session::ledger::Ledger;
@@ -182,6 +183,8 @@ pub(crate) struct Outgoing {
     pub(crate) messages: AtomicU64,
 }
 
+static SPARE: Spares<Vec<Pick>> = Spares::new();
+
 /// What the writer found to do.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -192,6 +195,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Nothing is found for a while.
+    pub(crate) fn rest(&mut self) {
+        SPARE.drain(&mut self.picks);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.picks.is_empty() && !self.control.ping && !self.control.pong && self.control.goodbye.is_none()
     }
@@ -437,6 +445,7 @@ impl Outgoing {
                 gate.waited(now.saturating_duration_since(pick.since));
             }
             state.scheduler.serve(pick.lane, now);
+            SPARE.fill(&mut batch.picks);
             batch.picks.push(pick);
         }
         if bytes > 0 && now.saturating_duration_since(state.watched) >= self.rules.starved_after / 2 {

@@ -14,7 +14,7 @@
 //! time that the reader itself waits, for a protocol or for its pace, is not counted against the peer. What a message means
 //! is not checked here.
 
-use super::buffers::{self, BUFFER};
+use super::buffers::{self, BUFFER, TURN};
 use super::inbox::{Delivery, Inboxes, Incoming};
 use super::ledger::{Claim, Ledger};
 use super::pace::Pace;
@@ -318,8 +318,8 @@ impl Reading {
     }
 
     async fn read_until_end(&mut self) -> End {
-        // Whether the last read gave something at once.
-        let mut flowing = false;
+        // Bytes that came since this task last waited, or gave others a turn.
+        let mut flowed = 0;
         // Between channels of one priority nothing is urgent, and a turn for others costs the system a wake-up.
         let ranked = self.peer.inner.outgoing.layout().channels_are_ranked();
         loop {
@@ -328,7 +328,8 @@ impl Reading {
             if let Err(end) = self.drain_buffer().await.and_then(|()| self.account()) {
                 return end;
             }
-            if ranked && std::mem::take(&mut flowing) && std::mem::take(&mut self.delivered) {
+            if ranked && flowed >= TURN && std::mem::take(&mut self.delivered) {
+                flowed = 0;
                 // Bytes come without a pause. Without this turn a protocol that was given a message would run only when this task waits.
                 tokio::task::yield_now().await;
             }
@@ -356,12 +357,15 @@ impl Reading {
                     Err(_) => return breach("a message was not completed in time"),
                 },
             };
-            flowing = !waited;
+            if waited {
+                flowed = 0;
+            }
             let now = Instant::now();
             match read {
                 // Whoever ended it has said why.
                 None => return self.peer.end_so_far(),
                 Some(Ok(Read::Bytes(n))) => {
+                    flowed += n;
                     self.peer.inner.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
                     self.pulse.hear(now);
                     (self.intake.at, self.intake.excused) = (now, Duration::ZERO);

@@ -16,6 +16,7 @@
 //! number of messages. The scheduler does not bound how long a low priority waits while higher ones
 //! are always full: its share is small, never zero.
 
+use crate::session::buffers::Spares;
 use crate::wire::Encoder;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -52,6 +53,8 @@ struct Queued {
     /// Until when it must have begun to leave.
     by: Option<Instant>,
 }
+
+static SPARE: Spares<VecDeque<Queued>> = Spares::new();
 
 /// A slice chosen to be sent.
 #[derive(Debug, Clone)]
@@ -116,6 +119,7 @@ impl Scheduler {
     ) {
         if let Some(lane) = self.lanes.get_mut(lane) {
             let used = lane.used.get_or_insert_default();
+            SPARE.fill(&mut used.queue);
             used.queue.push_back(Queued { wire_id, data, since, by });
             self.waiting += 1;
             self.timed += usize::from(by.is_some());
@@ -210,7 +214,7 @@ impl Scheduler {
     /// Nothing waits, and the writer is about to: empty lanes keep no room.
     pub fn rest(&mut self) {
         for used in self.used().filter(|used| used.queue.is_empty()) {
-            used.queue = VecDeque::new();
+            SPARE.drain(&mut used.queue);
         }
     }
 

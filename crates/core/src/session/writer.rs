@@ -10,7 +10,7 @@
 //! Limits: [`BATCH_BYTES`] of messages (or one slice) a write; a write without progress for [`crate::wire::Rules::write_within`] ends
 //! the session with [`Reason::WriteTimeout`].
 
-use super::buffers;
+use super::buffers::{self, TURN};
 use super::outgoing::{BATCH_BYTES, Batch, Outgoing};
 use super::pace::Pace;
 use super::supervise::EndsWith;
@@ -53,11 +53,14 @@ impl Writing {
         let mut batch = Batch::default();
         // Until when messages wait for their turn; pings and pongs do not.
         let mut rest = None;
+        // Bytes that left since this task last waited, or gave others a turn.
+        let mut gone = 0;
         loop {
             let most = if rest.is_some() { 0 } else { self.pace.step(BATCH_BYTES) };
             self.outgoing.fill(&mut batch, &*self.encoder, most);
             if batch.is_empty() {
-                batch.picks = Vec::new();
+                gone = 0;
+                batch.rest();
                 let Some(until) = rest else {
                     self.outgoing.wake.notified().await;
                     continue;
@@ -101,7 +104,9 @@ impl Writing {
                 let _ = poll_fn(|cx| self.writer.poll_close(cx, &reason)).await;
                 break;
             }
-            if batch.more {
+            gone += written;
+            if batch.more && gone >= TURN {
+                gone = 0;
                 // The system takes all we give it. A task that was given room to send would wait until this one waits, and
                 // its urgent message with it.
                 tokio::task::yield_now().await;
