@@ -244,8 +244,8 @@ impl Gossip {
 impl Gossip {
     /// Hands one message on; says of which content it was.
     async fn serve(
-        self: Arc<Self>,
-        with: GossipPeer,
+        &self,
+        with: &GossipPeer,
         content: ChannelId,
         envelope: Bytes,
     ) -> (ChannelId, Result<(), ProtocolError>) {
@@ -257,7 +257,7 @@ impl Gossip {
                 return Ok(());
             }
             match self.handlers.iter().find(|h| h.wants(content, received.head.channel)) {
-                Some(handler) => handler.handle(&with, received).await,
+                Some(handler) => handler.handle(with, received).await,
                 None => Ok(()),
             }
         };
@@ -309,7 +309,7 @@ impl Protocol for Gossip {
                     next = io.recv_of(|content| !busy.is(content)) => next,
                 };
                 if let Some((content, envelope)) = next {
-                    let mut serving = Box::pin(Arc::clone(&self).serve(with.clone(), content, envelope));
+                    let mut serving = Box::pin(self.serve(&with, content, envelope));
                     // Most are handled without a wait: those need no place among the ones that wait, which would wake this task
                     // for each of them.
                     match poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {

@@ -29,8 +29,9 @@ use tokio::sync::watch;
 pub const STREAM_WINDOW: u32 = 4 << 20;
 /// Bytes a peer may send ahead on a connection.
 pub const CONNECTION_WINDOW: u32 = 8 << 20;
-/// A write of up to this many bytes (a TLS record) goes into the socket at once.
-const AT_ONCE: usize = 16 * 1024;
+/// A write of up to this many bytes, which is many small messages, goes into the socket at once: to hand it to the reader's task costs
+/// more than what that could do beside.
+const AT_ONCE: usize = 64 * 1024;
 /// A write of up to this many bytes is copied.
 const COPIED: usize = 4 * 1024;
 /// What is handed on at a time where a buffer has less room.
