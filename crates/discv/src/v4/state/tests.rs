@@ -269,6 +269,28 @@ fn a_flood_of_strangers_takes_nothing_from_who_is_known() {
     assert_eq!(sent(&mut state).len(), 400 - 20);
 }
 
+/// One address, of a local network or not, leaves three quarters of what strangers have to others.
+#[test]
+fn a_flood_from_one_address_leaves_room_for_other_strangers() {
+    for flooder in ["90.0.0.1:2000", "127.0.0.2:2000"] {
+        let mut state = state();
+        let rates = Rates::default();
+        // While a proof is awaited from there, its packets count as those of one who has given it.
+        let most = u64::from(rates.each_stranger.burst + rates.each_known.burst);
+        for n in 0..20_000 {
+            peer(n + 10, flooder).ping(&mut state, at(10));
+            state.actions.clear();
+        }
+        let counters = state.counters;
+        assert!(counters.pings <= most && counters.over_budget >= 20_000 - most, "{flooder}: {counters:?}");
+        assert!(state.asks.len() <= 64, "{flooder}: {}", state.asks.len());
+        // A newcomer is heard and pinged back.
+        peer(1, "50.0.0.1:1111").ping(&mut state, at(10));
+        assert_eq!(sent(&mut state).len(), 2, "{flooder}");
+        assert!(state.each_stranger.len() <= MAX_STRANGERS);
+    }
+}
+
 #[test]
 fn what_strangers_make_us_remember_is_bounded() {
     let mut state = state_with(Config {
@@ -286,6 +308,7 @@ fn what_strangers_make_us_remember_is_bounded() {
     }
     assert!(state.asks.len() <= 256 && state.pinged.len() <= MAX_STRANGERS);
     assert!(state.allowance.len() <= MAX_ADDRESSES && state.known.len() <= MAX_ADDRESSES);
+    assert!(state.each_stranger.len() <= MAX_STRANGERS);
     assert!(state.table.is_empty() && state.db.is_empty());
     state.wake(at(5));
     assert!(state.asks.len() < 10, "{}", state.asks.len());
