@@ -122,8 +122,8 @@ fn resident(id: u32) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Sends pings of five hundred keys as fast as it can until it is told to stop; how many went out.
-fn flood(from: &str, to: SocketAddr, stop: &AtomicBool) -> u64 {
+/// Sends pings of five hundred keys, so many a second, until it is told to stop; how many went out.
+fn flood(from: &str, to: SocketAddr, rate: u64, stop: &AtomicBool) -> u64 {
     let socket = UdpSocket::bind((from, 0)).unwrap();
     let own = Endpoint::new(socket.local_addr().unwrap(), 0);
     let expiration = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
@@ -134,20 +134,29 @@ fn flood(from: &str, to: SocketAddr, stop: &AtomicBool) -> u64 {
         ping.encode(&NodeKey::from_bytes(&secret).unwrap()).0
     };
     let pings: Vec<_> = (1..=500).map(one).collect();
-    let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
-        sent += pings.iter().filter(|ping| socket.send_to(ping, to).is_ok()).count() as u64;
+    let (mut sent, began) = (0, Instant::now());
+    for ping in pings.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        sent += u64::from(socket.send_to(ping, to).is_ok());
+        // Ahead of its rate it rests for a millisecond.
+        if u128::from(sent) > began.elapsed().as_micros() * u128::from(rate) / 1_000_000 {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
     sent
 }
 
 /// A bootnode on one processor, while one process floods it with pings: from an address that has proven nothing, then from the one
-/// that the honest node has, which as one of this machine has no budget of its own.
+/// that the honest node has, which as one of this machine has no budget of its own. At ten times the rate the socket is full before the
+/// bootnode reads: then the system decides whose packets are lost.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "by hand, on a quiet machine: FLOOD_SECONDS a flood (15), the bootnode on processor 0"]
+#[ignore = "by hand, on a quiet machine: FLOOD_SECONDS a flood (15), FLOOD_RATE pings a second (50000)"]
 #[allow(clippy::print_stdout)] // figures
 async fn pings_from_one_process_flood_a_bootnode_on_one_processor() {
-    let seconds = std::env::var("FLOOD_SECONDS").map_or(15, |text| text.parse().unwrap());
+    let given = |name, number| std::env::var(name).map_or(number, |text| text.parse().unwrap());
+    let (seconds, rate) = (given("FLOOD_SECONDS", 15), given("FLOOD_RATE", 50_000));
     let dir = tempfile::tempdir().unwrap();
     let (mut node, ready) = boot(&["--data", text(&dir.path().join("data"))]);
     let pinned =
@@ -163,7 +172,7 @@ async fn pings_from_one_process_flood_a_bootnode_on_one_processor() {
         let before = resident(node.id());
         stop.store(false, Ordering::Relaxed);
         let (ending, to) = (Arc::clone(&stop), boot.udp());
-        let flooding = std::thread::spawn(move || flood(from, to, &ending));
+        let flooding = std::thread::spawn(move || flood(from, to, rate, &ending));
         let (mut asked, mut took, mut most) = (0, Vec::new(), before);
         let until = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < until {
