@@ -492,10 +492,18 @@ impl Sealer {
     /// # Errors
     /// [`SecretError::Exhausted`].
     pub fn seal_all(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), SecretError> {
-        let start = out.len();
+        let begin = out.len();
         out.reserve(data.len().div_ceil(DATA_MAX) * FRAME);
-        data.chunks(DATA_MAX).for_each(|chunk| lay(chunk, out));
-        self.seal_laid(start, out)
+        // Sealed while they are in the nearest cache.
+        for together in data.chunks(LAID * DATA_MAX) {
+            let start = out.len();
+            together.chunks(DATA_MAX).for_each(|chunk| lay(chunk, out));
+            if let Err(error) = self.seal_laid(start, out) {
+                out.truncate(begin);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     #[cfg(test)]

@@ -199,8 +199,9 @@ fn apply(key: &[u32; 8], counter: u64, frames: &mut Frames, edges: &Edges, count
                 _mm512_storeu_si512(bytes.as_mut_ptr().cast(), _mm512_xor_si512(plain, stream));
             }
         }
-        let rest = edges.last[n].to_le_bytes();
-        frame.iter_mut().skip(MOST).zip(rest).for_each(|(byte, stream)| *byte ^= stream);
+        if let Some(rest) = frame.get_mut(MOST..).and_then(<[u8]>::first_chunk_mut) {
+            *rest = (u32::from_le_bytes(*rest) ^ edges.last[n]).to_le_bytes();
+        }
     }
 }
 
@@ -236,12 +237,93 @@ fn by_block(v: [__m512i; 16]) -> [__m512i; 16] {
     out
 }
 
-/// The running MACs of eight frames: limbs of 44, 44 and 42 bits, and what they are multiplied by.
-struct Macs {
-    h: [__m512i; 3],
-    r: [__m512i; 3],
+/// Numbers below 2^130, a frame in each lane: limbs of 44, 44 and 42 bits, of which the first may be one bit longer once
+/// a block was added.
+type Limbs = [__m512i; 3];
+
+/// What is multiplied by.
+#[derive(Clone, Copy)]
+struct Factor {
+    r: Limbs,
     /// r1 and r2, 20 times: what passes 2^130 comes back 5 times, and 2 bits of the limbs are beyond it.
     s: [__m512i; 2],
+}
+
+impl Factor {
+    #[target_feature(enable = "avx512f")]
+    fn new(r: Limbs) -> Self {
+        let twenty = |r: __m512i| _mm512_add_epi64(_mm512_slli_epi64::<4>(r), _mm512_slli_epi64::<2>(r));
+        Self { r, s: [twenty(r[1]), twenty(r[2])] }
+    }
+}
+
+/// A sum of products before it is reduced: of each limb the low 52 bits of all products, and what is above them.
+struct Products {
+    low: Limbs,
+    high: Limbs,
+}
+
+impl Products {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn none() -> Self {
+        Self { low: [_mm512_setzero_si512(); 3], high: [_mm512_setzero_si512(); 3] }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    #[inline]
+    fn add(&mut self, [h0, h1, h2]: Limbs, factor: &Factor) {
+        let [r0, r1, r2] = factor.r;
+        let [s1, s2] = factor.s;
+        for (limb, terms) in
+            [[(h0, r0), (h1, s2), (h2, s1)], [(h0, r1), (h1, r0), (h2, s2)], [(h0, r2), (h1, r1), (h2, r0)]]
+                .into_iter()
+                .enumerate()
+        {
+            for (h, r) in terms {
+                self.low[limb] = _mm512_madd52lo_epu64(self.low[limb], h, r);
+                self.high[limb] = _mm512_madd52hi_epu64(self.high[limb], h, r);
+            }
+        }
+    }
+
+    /// The high halves weigh 2^52: 8 bits above the next limb, 10 above the end of the last.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn reduced(self) -> Limbs {
+        let (m44, m42) = (_mm512_set1_epi64(M44 as i64), _mm512_set1_epi64(M42 as i64));
+        let Self { low: [low0, low1, low2], high: [high0, high1, high2] } = self;
+        let carry = _mm512_add_epi64(_mm512_slli_epi64::<8>(high0), _mm512_srli_epi64::<44>(low0));
+        let h0 = _mm512_and_si512(low0, m44);
+        let low1 = _mm512_add_epi64(low1, carry);
+        let carry = _mm512_add_epi64(_mm512_slli_epi64::<8>(high1), _mm512_srli_epi64::<44>(low1));
+        let h1 = _mm512_and_si512(low1, m44);
+        let low2 = _mm512_add_epi64(low2, carry);
+        let carry = _mm512_add_epi64(_mm512_slli_epi64::<10>(high2), _mm512_srli_epi64::<42>(low2));
+        let h2 = _mm512_and_si512(low2, m42);
+        // Five times.
+        let h0 = _mm512_add_epi64(h0, _mm512_add_epi64(carry, _mm512_slli_epi64::<2>(carry)));
+        let h1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<44>(h0));
+        [_mm512_and_si512(h0, m44), h1, h2]
+    }
+}
+
+/// 16 bytes of each frame, as two words. Every block has the bit above its 128.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn block([low, high]: [__m512i; 2]) -> Limbs {
+    let m44 = _mm512_set1_epi64(M44 as i64);
+    let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
+    let top = _mm512_or_si512(_mm512_srli_epi64::<24>(high), _mm512_set1_epi64(1 << 40));
+    [_mm512_and_si512(low, m44), _mm512_and_si512(middle, m44), top]
+}
+
+/// The running MACs of eight frames. Two blocks at a time, (h + one) r² + other r, so that one reduction serves both and the
+/// products of the second do not wait for it.
+struct Macs {
+    h: Limbs,
+    once: Factor,
+    twice: Factor,
 }
 
 #[target_feature(enable = "avx512f")]
@@ -263,59 +345,24 @@ fn narrow(vector: __m512i) -> [u64; LANES] {
 impl Macs {
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn new(r: [u128; LANES]) -> Self {
-        let zero = _mm512_setzero_si512();
         let limb = |n: usize| wide(r.map(|r| (r >> (44 * n)) as u64 & M44));
-        let twenty = |n: usize| wide(r.map(|r| ((r >> (44 * n)) as u64 & M44) * 20));
-        Self { h: [zero; 3], r: [limb(0), limb(1), limb(2)], s: [twenty(1), twenty(2)] }
+        let once = Factor::new([limb(0), limb(1), limb(2)]);
+        let mut square = Products::none();
+        square.add(once.r, &once);
+        Self { h: [_mm512_setzero_si512(); 3], once, twice: Factor::new(square.reduced()) }
     }
 
-    /// Takes 16 bytes of each frame, as two words.
+    /// Takes two blocks of each frame.
     #[target_feature(enable = "avx512f,avx512ifma")]
     #[inline]
-    fn take(&mut self, low: __m512i, high: __m512i) {
-        let (m44, m42) = (_mm512_set1_epi64(M44 as i64), _mm512_set1_epi64(M42 as i64));
-        let zero = _mm512_setzero_si512();
-        let [r0, r1, r2] = self.r;
-        let [s1, s2] = self.s;
-        let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
-        // Every block has the bit above its 128.
-        let top = _mm512_or_si512(_mm512_srli_epi64::<24>(high), _mm512_set1_epi64(1 << 40));
-        let h0 = _mm512_add_epi64(self.h[0], _mm512_and_si512(low, m44));
-        let h1 = _mm512_add_epi64(self.h[1], _mm512_and_si512(middle, m44));
-        let h2 = _mm512_add_epi64(self.h[2], top);
-
-        let mut low0 = _mm512_madd52lo_epu64(zero, h0, r0);
-        let mut low1 = _mm512_madd52lo_epu64(zero, h0, r1);
-        let mut low2 = _mm512_madd52lo_epu64(zero, h0, r2);
-        let mut high0 = _mm512_madd52hi_epu64(zero, h0, r0);
-        let mut high1 = _mm512_madd52hi_epu64(zero, h0, r1);
-        let mut high2 = _mm512_madd52hi_epu64(zero, h0, r2);
-        low0 = _mm512_madd52lo_epu64(low0, h1, s2);
-        low1 = _mm512_madd52lo_epu64(low1, h1, r0);
-        low2 = _mm512_madd52lo_epu64(low2, h1, r1);
-        high0 = _mm512_madd52hi_epu64(high0, h1, s2);
-        high1 = _mm512_madd52hi_epu64(high1, h1, r0);
-        high2 = _mm512_madd52hi_epu64(high2, h1, r1);
-        low0 = _mm512_madd52lo_epu64(low0, h2, s1);
-        low1 = _mm512_madd52lo_epu64(low1, h2, s2);
-        low2 = _mm512_madd52lo_epu64(low2, h2, r0);
-        high0 = _mm512_madd52hi_epu64(high0, h2, s1);
-        high1 = _mm512_madd52hi_epu64(high1, h2, s2);
-        high2 = _mm512_madd52hi_epu64(high2, h2, r0);
-
-        // The high halves weigh 2^52: 8 bits above the next limb, 10 above the end of the last.
-        let carry = _mm512_add_epi64(_mm512_slli_epi64::<8>(high0), _mm512_srli_epi64::<44>(low0));
-        let h0 = _mm512_and_si512(low0, m44);
-        let low1 = _mm512_add_epi64(low1, carry);
-        let carry = _mm512_add_epi64(_mm512_slli_epi64::<8>(high1), _mm512_srli_epi64::<44>(low1));
-        let h1 = _mm512_and_si512(low1, m44);
-        let low2 = _mm512_add_epi64(low2, carry);
-        let carry = _mm512_add_epi64(_mm512_slli_epi64::<10>(high2), _mm512_srli_epi64::<42>(low2));
-        let h2 = _mm512_and_si512(low2, m42);
-        // Five times.
-        let h0 = _mm512_add_epi64(h0, _mm512_add_epi64(carry, _mm512_slli_epi64::<2>(carry)));
-        let h1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<44>(h0));
-        self.h = [_mm512_and_si512(h0, m44), h1, h2];
+    fn take(&mut self, one: [__m512i; 2], other: [__m512i; 2]) {
+        let mut sum = Products::none();
+        sum.add(block(other), &self.once);
+        let [one0, one1, one2] = block(one);
+        let [h0, h1, h2] = self.h;
+        let h = [_mm512_add_epi64(h0, one0), _mm512_add_epi64(h1, one1), _mm512_add_epi64(h2, one2)];
+        sum.add(h, &self.twice);
+        self.h = sum.reduced();
     }
 
     /// The MACs, before the second half of their keys is added.
@@ -360,16 +407,17 @@ fn tags(edges: &Edges, frames: &Frames) -> [u128; LANES] {
     for at in (0..MOST).step_by(64) {
         // Sound: 64 bytes from a place that is at most 960 in 1,044.
         let row = |lane: usize| unsafe { _mm512_loadu_si512(frames[lane].as_ptr().add(at).cast()) };
-        let words = by_word([row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]);
-        for [low, high] in words {
-            macs.take(low, high);
-        }
+        let [a, b, c, d] = by_word([row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]);
+        macs.take(a, b);
+        macs.take(c, d);
     }
     let last = |frame: &[u8; FRAME]| frame.get(MOST..PLAIN).and_then(|b| b.first_chunk()).copied();
     let last = std::array::from_fn(|lane| last(&frames[lane]).map_or(0, u32::from_le_bytes).into());
-    macs.take(wide(last), _mm512_setzero_si512());
-    // Bytes that are authenticated only, and those that are sealed.
-    macs.take(_mm512_setzero_si512(), _mm512_set1_epi64(PLAIN as i64));
+    // Behind the last bytes: how many are authenticated only, and how many are sealed.
+    macs.take(
+        [wide(last), _mm512_setzero_si512()],
+        [_mm512_setzero_si512(), _mm512_set1_epi64(PLAIN as i64)],
+    );
     let sums = macs.finish();
     std::array::from_fn(|lane| sums[lane].wrapping_add(half(&edges.mac[lane], 4)))
 }
@@ -471,6 +519,63 @@ mod tests {
         let mut frames = [[1; FRAME]; LANES];
         eight.seal(5, &mut frames);
         assert_eq!(eight.open(6, &mut frames), 0, "frames of another place");
+    }
+
+    /// Poly1305 by limbs of 26 bits, one block at a time.
+    fn mac(r: u128, pad: u128, message: &[u8]) -> u128 {
+        const M26: u64 = (1 << 26) - 1;
+        let limbs = |n: u128| std::array::from_fn::<u64, 5, _>(|i| (n >> (26 * i)) as u64 & M26);
+        let r = limbs(r);
+        let mut h = [0_u64; 5];
+        for block in message.as_chunks::<16>().0 {
+            h.iter_mut().zip(limbs(u128::from_le_bytes(*block))).for_each(|(h, m)| *h += m);
+            h[4] += 1 << 24;
+            let mut sums = [0_u64; 5];
+            for (i, h) in h.iter().enumerate() {
+                for (j, r) in r.iter().enumerate() {
+                    sums[(i + j) % 5] += h * r * if i + j > 4 { 5 } else { 1 };
+                }
+            }
+            let mut carry = 0;
+            for _ in 0..2 {
+                for sum in &mut sums {
+                    *sum += carry;
+                    carry = *sum >> 26;
+                    *sum &= M26;
+                }
+                carry *= 5;
+            }
+            sums[0] += carry;
+            h = sums;
+        }
+        let [h0, h1, h2, h3, h4] = h;
+        let limb = |n: u64, shift: u32| u128::from(n) << shift;
+        let low = limb(h0, 0) + limb(h1, 26) + limb(h2, 52) + limb(h3, 78);
+        let (h0, h1, h2) = (low as u64 & M44, (low >> 44) as u64 & M44, (low >> 88) as u64 + (h4 << 16));
+        reduced(h0, h1, h2).wrapping_add(pad)
+    }
+
+    #[test]
+    #[allow(unsafe_code)] // sound: the processor was asked
+    fn macs_of_the_largest_numbers_do_not_overflow() {
+        if Eight::new(&[0; 32]).is_none() {
+            return;
+        }
+        for fill in [0xff, 0, 0x80, 0x01] {
+            let frames = [[fill; FRAME]; LANES];
+            // Both halves of the key: as large as they get, and smaller in each further frame.
+            let mac = std::array::from_fn(|lane| [u32::MAX >> (4 * lane); 8]);
+            let tags = unsafe { tags(&Edges { mac, last: [0; LANES] }, &frames) };
+            for (lane, tag) in tags.into_iter().enumerate() {
+                let word = u128::from(u32::MAX >> (4 * lane));
+                let half = word | word << 32 | word << 64 | word << 96;
+                let mut message = frames[lane][..PLAIN].to_vec();
+                message.resize(PLAIN + 12, 0);
+                message.extend_from_slice(&0_u64.to_le_bytes());
+                message.extend_from_slice(&(PLAIN as u64).to_le_bytes());
+                assert_eq!(tag, self::mac(half & CLAMP, half, &message), "{fill:#x}, frame {lane}");
+            }
+        }
     }
 
     /// Sums at the edges of the field, which random frames do not meet.

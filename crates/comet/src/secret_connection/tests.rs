@@ -160,6 +160,10 @@ fn the_counter_ends_without_reuse() {
     assert_eq!(left.sealer.seal(b"no more", &mut out), Err(SecretError::Exhausted));
     assert_eq!(out.len(), FRAME);
     assert_eq!(left.sealer.seal(b"no more", &mut out), Err(SecretError::Exhausted));
+    // Of what does not go out whole nothing is left, however many frames were sealed.
+    left.sealer.set_counter(u64::MAX - 10);
+    assert_eq!(left.sealer.seal_all(&[1; 11 * DATA_MAX], &mut out), Err(SecretError::Exhausted));
+    assert_eq!(out.len(), FRAME);
 }
 
 #[test]
