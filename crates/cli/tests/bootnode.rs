@@ -178,8 +178,9 @@ async fn pings_from_one_process_flood_a_bootnode_on_one_processor() {
         while Instant::now() < until {
             let began = Instant::now();
             asked += 1;
-            // A bond where there is none yet, then a query.
-            if honest.ping(Version::V4, &boot).await.is_ok() && honest.find_near(&boot, [7; 64]).await.is_ok()
+            // A bond where there is none yet, then what only who has one is answered.
+            if honest.ping(Version::V4, &boot).await.is_ok()
+                && honest.request_record(Version::V4, &boot).await.is_ok()
             {
                 took.push(began.elapsed());
             }
