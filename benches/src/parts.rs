@@ -26,7 +26,7 @@ const WRITE: usize = 64 << 10;
 
 /// Bytes that wait in the system, in kibibytes: unsent and unread, as a Switch sets its sockets on the local network
 /// (`Connection::tcp`).
-const HELD: (u32, usize) = (64, 256);
+const HELD: (u32, usize) = (32, 128);
 
 fn hold_little(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
