@@ -233,7 +233,7 @@ fn series(error: BenchError) -> Fail {
 impl To {
     fn client(&self, kind: Kind) -> Result<Client, Fail> {
         let key = wires::client_key(kind, self.key_file.as_ref())?;
-        Client::new(kind, key, &[("network", &self.network), ("org", &self.org)])
+        Ok(Client::new(key, &[("network", &self.network), ("org", &self.org)]))
     }
 }
 

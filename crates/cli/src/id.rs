@@ -37,9 +37,6 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             let kind = Kind(Kits::builtin().claiming(url)?);
             (kind, kind.0.decode(url).map_err(Fail::usage)?)
         }
-        (None, Some(kind), Some(_)) if args.org.is_some() && !kind.0.has_organisations() => {
-            return Err(Fail::usage(format!("--org is for wire fabric: leave it out for {kind}")));
-        }
         (None, Some(kind), Some(key)) => {
             let org = args.org.as_deref().unwrap_or(crate::config::DEFAULT_ORG);
             (kind, kind.0.public_forms(key, org, args.at)?)

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let (kind, whom) = wires::parse(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
     let key = wires::client_key(kind, args.key_file.as_ref())?;
-    let client = Client::new(kind, key, &[("network", &args.network), ("org", &args.org)])?;
+    let client = Client::new(key, &[("network", &args.network), ("org", &args.org)]);
     let asked = timeout(args.timeout, client.probe(&whom, args.count, &env)).await;
     let late =
         |_| Fail::job(format!("{whom}: no answer within {:?}: give it more with --timeout", args.timeout));

@@ -90,25 +90,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Takes those settings that were given.
-    ///
-    /// # Errors
-    /// One of another wire than the peer's, which would be of no effect.
-    pub(crate) fn new(
-        kind: Kind,
-        key: KeySource,
-        settings: &[(&str, &Option<String>)],
-    ) -> Result<Self, Fail> {
+    /// Takes those settings that were given. One of another wire than the peer's is of no effect, so that one command line
+    /// serves peers of all wires.
+    pub(crate) fn new(key: KeySource, settings: &[(&str, &Option<String>)]) -> Self {
         let mut values = Values::default();
         for (name, value) in settings {
-            let Some(value) = value else { continue };
-            let owner = Kind::all().into_iter().find(|kind| kind.has(name));
-            if let Some(owner) = owner.filter(|_| !kind.has(name)) {
-                return Err(Fail::usage(format!("--{name} is of wire {owner}, the node's is {kind}")));
+            if let Some(value) = value {
+                values.set(name, vec![value.clone()], Source::Flag);
             }
-            values.set(name, vec![value.clone()], Source::Flag);
         }
-        Ok(Self { key, values })
+        Self { key, values }
     }
 
     pub(crate) fn request<'a>(&'a self, env: &'a Env) -> BuildRequest<'a> {

@@ -47,32 +47,10 @@ fn commands_and_flags() {
             &["keygen", "--wire", "comet", "--out", "/nowhere/key", "--org", "Org1MSP"],
             "--org is for wire fabric",
         ),
-        // Flags of wires that are not served, by one rule.
-        (
-            &["node", "--wire", "comet", "--discovery", "v4"],
-            "--discovery is of wire devp2p, which --wire does not serve",
-        ),
-        (&["node", "--wire", "fabric", "--dns", "enrtree://x@y"], "--dns is of wire devp2p"),
-        (&["node", "--wire", "devp2p", "--network", "x"], "--network is of wire comet"),
-        (&["node", "--wire", "devp2p,comet", "--channel", "x"], "--channel is of wire fabric"),
-        (&["bench", "serve", "--wire", "comet", "--org", "x"], "--org is of wire fabric"),
         (
             &["seed", "--wire", "devp2p"],
             "--wire devp2p: a seed is of wire comet: see switchboard seed --help",
         ),
-        (
-            &["seed", "--network", "x", "--listen", "127.0.0.1:0", "--bootnode", "x"],
-            "--bootnode is of wire devp2p",
-        ),
-        (
-            &["ping", "fabric://127.0.0.1:1", "--key-file", "fabric=x", "--network", "x"],
-            "--network is of wire comet",
-        ),
-        (
-            &["bench", "echo", "comet://5ac6dfb8b80d66d4632966bdd63dbe2a789e13b3@127.0.0.1:1", "--org", "x"],
-            "--org is of wire fabric, the node's is comet",
-        ),
-        (&["id", "--wire", "comet", "--key", "x", "--org", "x"], "--org is for wire fabric"),
         // What is of no use as nothing.
         (&["node", "--cast-max-bytes", "0"], "--cast-max-bytes: \"0\" is of no use: give more than 0"),
         (
@@ -225,16 +203,24 @@ fn configuration_files() {
         bad(&["node", "--config", text(&file)], what);
     }
     bad(&["node", "--config", "/nowhere.toml"], "give another --config");
-    // Sections of wires that are not served may stand there, and variables be set; what is asked for by a flag is refused.
+    // Sections of wires that are not served may stand there, and variables be set; a flag is told of.
     std::fs::write(&file, "wire = [\"comet\"]\n[devp2p]\ndiscovery = [\"v4\"]\n").unwrap();
-    let (mut node, ready) = Program::node(&["--config", text(&file), "--listen", "127.0.0.1:0"]);
-    assert!(ready.get("devp2p").is_none(), "{ready:#}");
-    assert_eq!(node.stop(), 0);
-    bad_with(
-        &["node", "--config", text(&file), "--bootnode", "x"],
-        &[("SWITCHBOARD_DISCOVERY", "v4")],
-        "--bootnode is of wire devp2p, which --wire does not serve",
-    );
+    for (flags, told) in [
+        (&[][..], ""),
+        (
+            &["--channel", "x", "--discovery", "v5"],
+            "--discovery has no effect: it is of wire devp2p, which --wire does not serve\n\
+             --channel has no effect: it is of wire fabric, which --wire does not serve",
+        ),
+    ] {
+        let args = [&["--config", text(&file), "--listen", "127.0.0.1:0"], flags].concat();
+        let (mut node, ready) = Program::node(&args);
+        assert!(ready.get("devp2p").is_none(), "{ready:#}");
+        assert_eq!(node.stop(), 0);
+        let (said, lines) = (node.log(), told.lines().collect::<Vec<_>>());
+        assert_eq!(said.lines().count(), lines.len(), "{said}");
+        assert!(said.lines().zip(&lines).all(|(said, line)| said.contains(line)), "{said}");
+    }
     let listen = ("SWITCHBOARD_LISTEN", "here");
     bad_with(&["node"], &[listen], "(from SWITCHBOARD_LISTEN): see switchboard node --help");
     let said = bad_with(&["node", "--listen=there"], &[listen], "is not IP:PORT");

@@ -128,6 +128,9 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, NodeError> {
         self.values.split_lists(&self.kits.all_settings());
         let mut config = NodeConfig::decide_among(self.kits, self.values)?;
+        for line in config.without_effect() {
+            tracing::warn!(target: "switchboard::config", "{line}");
+        }
         let env = match self.env {
             Some(env) => env,
             None => Env::system().map_err(NodeError::job)?,

@@ -303,7 +303,6 @@ impl NodeConfig {
     /// The first value that cannot be, or that does not fit the others, with what to change.
     pub fn decide_among(kits: Kits, values: Values) -> Result<Self, NodeError> {
         let wires = Self::wires(&values, &kits)?;
-        Self::only_of_served(&values, &wires, &kits)?;
         let served = |wire: WireName| wires.contains(&wire);
         let unserved = |flag: &str, wire| {
             NodeError::usage(format!("{flag} names wire {wire}, which --wire does not serve"))
@@ -357,18 +356,19 @@ impl NodeConfig {
         Ok(all.filter(|name| chosen.is_empty() || chosen.contains(name)).collect())
     }
 
-    /// Refuses flags of wires that are not served: whoever gave one expects something of it. A file may hold the sections of
-    /// all wires, and variables those of many nodes.
-    fn only_of_served(values: &Values, wires: &[WireName], kits: &Kits) -> Result<(), NodeError> {
-        for kit in kits.iter().filter(|kit| !wires.contains(&kit.name())) {
-            if let Some(setting) = kit.settings().iter().find(|setting| values.is_flag(setting.name)) {
-                let (name, wire) = (setting.name, kit.name());
-                return Err(NodeError::usage(format!(
-                    "--{name} is of wire {wire}, which --wire does not serve"
-                )));
-            }
-        }
-        Ok(())
+    /// Flags of wires that are not served, a line each: whoever gave one may expect something of it. A file may hold the
+    /// sections of all wires, and variables those of many nodes.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<String> {
+        let unserved = self.kits.iter().filter(|kit| !self.wires.contains(&kit.name()));
+        let settings =
+            unserved.flat_map(|kit| kit.settings().iter().map(|setting| (setting.name, kit.name())));
+        let given = settings.filter(|(name, _)| self.values.is_flag(name));
+        given
+            .map(|(name, wire)| {
+                format!("--{name} has no effect: it is of wire {wire}, which --wire does not serve")
+            })
+            .collect()
     }
 
     fn external(

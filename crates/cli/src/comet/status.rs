@@ -20,7 +20,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Fail> {
     let whom = whom(&args.url)?;
     let env = Env::system().map_err(Fail::job)?;
-    let client = Client::new(whom.wire.parse().map_err(Fail::job)?, KeySource::Throwaway, &[])?;
+    let client = Client::new(KeySource::Throwaway, &[]);
     let probe = tokio::time::timeout(args.timeout, client.probe(&whom, 0, &env)).await;
     let probe = probe.map_err(|_| Fail::job(format!("{whom}: no answer within {:?}", args.timeout)))??;
     let mut status = wires::describe(&probe);
