@@ -145,7 +145,6 @@ pub struct CometDecoder {
     /// Opened and not decoded yet; empty while nothing comes.
     plain: Vec<u8>,
     start: usize,
-    end: usize,
 }
 
 impl CometDecoder {
@@ -153,13 +152,13 @@ impl CometDecoder {
     /// plain bytes that were opened during the handshake.
     #[must_use]
     pub fn new(opener: Opener, era: Era, shared: ChannelSet, ignored: ChannelSet, plain: &[u8]) -> Self {
-        let mut held = plain.to_vec();
-        held.resize(PLAIN.max(plain.len() + DATA_MAX), 0);
-        Self { opener, era, shared, ignored, opened: 0, plain: held, start: 0, end: plain.len() }
+        let mut held = Vec::with_capacity(plain.len() + DATA_MAX);
+        held.extend_from_slice(plain);
+        Self { opener, era, shared, ignored, opened: 0, plain: held, start: 0 }
     }
 
     fn held(&self) -> &[u8] {
-        self.plain.get(self.start..self.end).unwrap_or_default()
+        self.plain.get(self.start..).unwrap_or_default()
     }
 
     /// Puts the next frame's data behind the plain bytes; its length, or `None` when it is not all here.
@@ -171,19 +170,23 @@ impl CometDecoder {
         let frame = src.get(..FRAME).ok_or_else(|| local("bytes that were opened are gone"))?;
         let data = Opener::data(frame).map_err(secret_fault)?;
         self.opened = left;
-        if self.plain.is_empty() {
-            self.plain.resize(PLAIN, 0);
-        }
-        if self.end + data.len() > self.plain.len() {
-            self.plain.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
         let len = data.len();
-        let Some(room) = self.plain.get_mut(self.end..self.end + len) else {
+        if self.plain.capacity() == 0 {
+            // What was opened with this frame goes in without growing: little for one message, more for a stream of them.
+            self.plain.reserve_exact(((left + 1) * DATA_MAX).min(PLAIN));
+        }
+        if self.plain.len() + len > self.plain.capacity() {
+            self.plain.drain(..self.start);
+            self.start = 0;
+        }
+        let (needed, room) = (self.plain.len() + len, self.plain.capacity());
+        if needed > room.max(PLAIN) {
             return Err(local("plain bytes beyond the longest packet"));
-        };
-        room.copy_from_slice(data);
-        self.end += len;
+        }
+        if needed > room {
+            self.plain.reserve_exact((2 * room).clamp(needed, PLAIN) - self.plain.len());
+        }
+        self.plain.extend_from_slice(data);
         src.advance(FRAME);
         Ok(Some(len))
     }
@@ -196,8 +199,8 @@ impl Decoder for CometDecoder {
                 Some(used) => break used,
                 None => match self.open_next(src)? {
                     None => {
-                        if self.start == self.end {
-                            (self.plain, self.start, self.end) = (Vec::new(), 0, 0);
+                        if self.start == self.plain.len() {
+                            (self.plain, self.start) = (Vec::new(), 0);
                         }
                         return Ok(None);
                     }
