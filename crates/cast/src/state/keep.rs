@@ -23,7 +23,7 @@
 use super::{CastState, Phase, Slot, State};
 use crate::manifest::{CastId, Header};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use switchboard::id::PeerId;
 use tokio::time::Instant;
@@ -96,8 +96,9 @@ impl State {
         self.casts.values().filter(|cast| !cast.own).count()
     }
 
-    fn brought(&self, origin: PeerId) -> usize {
-        self.casts.values().filter(|cast| cast.origin == Some(origin)).count()
+    /// Casts that this peer brought; nobody brought those of an earlier run.
+    fn brought(&self, origin: Option<PeerId>) -> usize {
+        self.casts.values().filter(|cast| !cast.own && cast.origin == origin).count()
     }
 
     /// Whether a new cast is not taken; the inner text is there when that was not told before.
@@ -114,7 +115,7 @@ impl State {
         if header.size() > self.max_bytes {
             return Some(first(&mut self.told_large).then_some("larger than this node takes"));
         }
-        let victim = match (self.brought(origin), self.received()) {
+        let victim = match (self.brought(Some(origin)), self.received()) {
             (MAX_PER_PEER.., _) => self.oldest_whole(Some(origin)),
             (mine, MAX_CASTS..) => self.victim(mine, now),
             _ => return None,
@@ -131,11 +132,9 @@ impl State {
     fn oldest_whole(&self, of: Option<PeerId>) -> Option<Slot> {
         let others = || self.casts.iter().filter(|(_, cast)| !cast.own);
         let fits = |cast: &CastState| cast.whole() && (of.is_none() || cast.origin == of);
-        let mut brought: BTreeMap<Option<PeerId>, usize> = BTreeMap::new();
-        others().for_each(|(_, cast)| *brought.entry(cast.origin).or_default() += 1);
-        let most = |cast: &CastState| Reverse(brought.get(&cast.origin).copied());
         let whole = others().filter(|(_, cast)| fits(cast));
-        whole.min_by_key(|(_, cast)| (most(cast), cast.moved)).map(|(slot, _)| *slot)
+        let first = |cast: &CastState| (Reverse(self.brought(cast.origin)), cast.moved);
+        whole.min_by_key(|(_, cast)| first(cast)).map(|(slot, _)| *slot)
     }
 
     /// Who makes place for a cast of a peer that brought `mine`.
@@ -143,7 +142,7 @@ impl State {
         let others = || self.casts.iter().filter(|(_, cast)| !cast.own);
         let failed = others().find(|(_, cast)| cast.phase == Phase::Failed).map(|(slot, _)| *slot);
         let greedy = || {
-            let of = |cast: &CastState| cast.origin.map_or(0, |origin| self.brought(origin));
+            let of = |cast: &CastState| cast.origin.map_or(0, |origin| self.brought(Some(origin)));
             let most = others().map(|(_, cast)| of(cast)).max().filter(|most| *most > mine + 1)?;
             let theirs = others().filter(|(_, cast)| of(cast) == most);
             theirs.min_by_key(|(slot, cast)| (cast.held.ones(), **slot)).map(|(slot, _)| *slot)
