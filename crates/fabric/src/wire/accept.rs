@@ -30,7 +30,7 @@ impl Fabric {
     ) -> Result<Established, HandshakeError> {
         let live = self.live();
         let remote = connection.remote;
-        let io = ReadAhead::new(tokio::io::join(connection.reader, connection.writer));
+        let io = tokio::io::join(ReadAhead::new(connection.reader), connection.writer);
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
             return self.accept_over(&live, io, Shown::default(), upgrade).await;

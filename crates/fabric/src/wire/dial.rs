@@ -47,7 +47,7 @@ impl Fabric {
         plain: Option<&Places>,
     ) -> Result<Open, HandshakeError> {
         let (live, remote) = (self.live(), connection.remote);
-        let io = ReadAhead::new(tokio::io::join(connection.reader, connection.writer));
+        let io = tokio::io::join(ReadAhead::new(connection.reader), connection.writer);
         if self.config.security == Security::Plain {
             plain_refused(remote)?;
             return self.open_over(&live, io, Shown::default(), whom, env, plain).await;
