@@ -108,12 +108,12 @@ struct To {
     /// Our key file, as WIRE=PATH (default: a key for this once).
     #[arg(long)]
     key_file: Option<KeyFile>,
-    /// Network name (comet; default: switchboard).
-    #[arg(long)]
-    network: Option<String>,
-    /// MSP id of our organisation (fabric; default: Org1MSP).
-    #[arg(long)]
-    org: Option<String>,
+    /// Network name, on wires that have one.
+    #[arg(long, default_value = crate::config::DEFAULT_NETWORK)]
+    network: String,
+    /// MSP id of our organisation (fabric).
+    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
+    org: String,
     /// How long all of it may take, as in 2m (default: no limit, but 15s for the session).
     #[arg(long, value_parser = crate::config::span)]
     timeout: Option<Duration>,

@@ -22,9 +22,9 @@ pub(crate) struct Args {
     /// The key file, or a Fabric peer's folder.
     #[arg(long, requires = "wire")]
     key: Option<PathBuf>,
-    /// MSP id of the organisation (fabric; default: Org1MSP).
-    #[arg(long, conflicts_with = "url")]
-    org: Option<String>,
+    /// MSP id of the organisation (fabric).
+    #[arg(long, default_value = crate::config::DEFAULT_ORG, conflicts_with = "url")]
+    org: String,
     /// The address that goes into the forms that have one; on devp2p its number is that of TCP and UDP.
     #[arg(long, default_value = "127.0.0.1:30303")]
     at: SocketAddr,
@@ -37,10 +37,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fail> {
             let kind = Kind(Kits::builtin().claiming(url)?);
             (kind, kind.0.decode(url).map_err(Fail::usage)?)
         }
-        (None, Some(kind), Some(key)) => {
-            let org = args.org.as_deref().unwrap_or(crate::config::DEFAULT_ORG);
-            (kind, kind.0.public_forms(key, org, args.at)?)
-        }
+        (None, Some(kind), Some(key)) => (kind, kind.0.public_forms(key, &args.org, args.at)?),
         _ => return Err(Fail::usage("give a URL, or --wire and --key: see switchboard id --help")),
     };
     let text = forms.as_object().map(|fields| {

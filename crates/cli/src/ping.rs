@@ -24,15 +24,15 @@ pub(crate) struct Args {
     /// Our key file, as WIRE=PATH (default: a key for this once).
     #[arg(long)]
     key_file: Option<KeyFile>,
-    /// MSP id of our organisation (fabric; default: Org1MSP).
-    #[arg(long)]
-    org: Option<String>,
+    /// MSP id of our organisation (fabric).
+    #[arg(long, default_value = crate::config::DEFAULT_ORG)]
+    org: String,
     /// How long the handshake and all answers may take together, as in 500ms.
     #[arg(long, default_value = "10s", value_parser = crate::config::span)]
     timeout: Duration,
-    /// Network name (comet; default: that of the node, which the answer mirrors).
-    #[arg(long)]
-    network: Option<String>,
+    /// Network name; the answer mirrors the node's own where it can.
+    #[arg(long, default_value = crate::config::DEFAULT_NETWORK)]
+    network: String,
 }
 
 impl Args {

@@ -90,14 +90,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Takes those settings that were given. One of another wire than the peer's is of no effect, so that one command line
-    /// serves peers of all wires.
-    pub(crate) fn new(key: KeySource, settings: &[(&str, &Option<String>)]) -> Self {
+    /// Those settings of another wire than the peer's are of no effect, so that one command line serves peers of all wires.
+    pub(crate) fn new(key: KeySource, settings: &[(&str, &str)]) -> Self {
         let mut values = Values::default();
         for (name, value) in settings {
-            if let Some(value) = value {
-                values.set(name, vec![value.clone()], Source::Flag);
-            }
+            values.set(name, vec![(*value).to_owned()], Source::Flag);
         }
         Self { key, values }
     }
