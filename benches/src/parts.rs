@@ -14,6 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
+use switchboard::net::{UNREAD, UNSENT};
 use switchboard_comet::pex::{Book, PeerAddress, Stamp};
 use switchboard_comet::secret_connection::{FRAME, Handshake, Opener, Secured};
 use switchboard_comet::{NodeId, NodeKey};
@@ -24,15 +25,12 @@ const GO: [(&str, &str); 2] = [("cometpeer", "v0.38"), ("cometpeer040", "v0.40")
 /// Bytes of one write.
 const WRITE: usize = 64 << 10;
 
-/// Bytes that wait in the system, in kibibytes: unsent and unread, as a Switch sets its sockets on the local network
-/// (`Connection::tcp`).
-const HELD: (u32, usize) = (32, 128);
-
+/// As a Switch sets its sockets on the local network (`Connection::tcp`).
 fn hold_little(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(HELD.0 << 10).unwrap_or_else(|e| panic!("unsent: {e}"));
-    socket.set_recv_buffer_size(HELD.1 << 10).unwrap_or_else(|e| panic!("unread: {e}"));
+    socket.set_tcp_notsent_lowat(UNSENT).unwrap_or_else(|e| panic!("unsent: {e}"));
+    socket.set_recv_buffer_size(UNREAD).unwrap_or_else(|e| panic!("unread: {e}"));
 }
 
 /// Real time is what is measured.

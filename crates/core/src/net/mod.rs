@@ -23,5 +23,6 @@ pub use ahead::ReadAhead;
 pub use datagrams::{Datagram, Datagrams};
 pub use fed::fed_listener;
 pub use streams::{
-    BoxRead, BoxWrite, Connection, Listener, MAX_TXT, Network, TcpNetwork, connect_any, connect_host,
+    BoxRead, BoxWrite, Connection, Listener, MAX_TXT, Network, TcpNetwork, UNREAD, UNSENT, connect_any,
+    connect_host,
 };

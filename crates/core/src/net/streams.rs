@@ -61,10 +61,9 @@ impl Connection {
 }
 
 /// Bytes that the system takes before it has sent those it has. What it has taken no channel can overtake, however urgent.
-#[cfg(target_os = "linux")]
-const UNSENT: u32 = 32 * 1024;
+pub const UNSENT: u32 = 32 * 1024;
 /// Bytes that the system keeps for us of a peer on the local network; it takes twice as many, for its own account.
-const UNREAD: usize = 128 * 1024;
+pub const UNREAD: usize = 128 * 1024;
 
 /// Bounds what waits in the system. From afar the network is slower than we are, and its delay times its rate must fit into
 /// what the system keeps for us, so that it decides how much that is. From nearby we are slower, and
