@@ -371,6 +371,8 @@ impl Task {
     }
 
     fn said(&self, said: StateSaid) {
+        // Who hears of it finds it counted.
+        self.count();
         self.shell.tell(ShellEvent::State { channel: self.channel.clone(), said });
     }
 
