@@ -24,6 +24,8 @@ pub const PREFIX: usize = 5;
 pub const STREAM_PATH: &str = "/gossip.Gossip/GossipStream";
 /// The unary call that says nothing.
 pub const PING_PATH: &str = "/gossip.Gossip/Ping";
+/// A message of up to this many bytes is copied out of the read buffer, which can then serve the next read.
+const SMALL: usize = 4 * 1024;
 /// What both sides call the body.
 pub const CONTENT_TYPE: &str = "application/grpc";
 /// A message that cannot be taken.
@@ -62,7 +64,12 @@ pub fn take_message(src: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, G
         return Ok(None);
     }
     src.advance(PREFIX);
-    Ok(Some(src.split_to(len).freeze()))
+    if len > SMALL {
+        return Ok(Some(src.split_to(len).freeze()));
+    }
+    let message = Bytes::copy_from_slice(src.get(..len).unwrap_or_default());
+    src.advance(len);
+    Ok(Some(message))
 }
 
 /// Appends a gRPC message whose bytes are in two parts, without compression.

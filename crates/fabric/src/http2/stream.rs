@@ -238,7 +238,11 @@ impl WriteHalf for StreamWriter {
     /// A small message is copied, so that the session's buffer can serve again; the bytes of a large one are handed on.
     fn poll_take(&mut self, cx: &mut Context<'_>, data: &mut BytesMut) -> Poll<Result<usize, Broken>> {
         self.poll_send(cx, data.len(), |n| match n <= COPIED {
-            true => data.copy_to_bytes(n),
+            true => {
+                let copied = Bytes::copy_from_slice(data.get(..n).unwrap_or_default());
+                data.advance(n);
+                copied
+            }
             false => data.split_to(n).freeze(),
         })
     }
