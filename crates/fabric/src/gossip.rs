@@ -18,6 +18,7 @@ use crate::scan::{self, CONTENTS, Scanned};
 use crate::session::MAX_MESSAGE;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use prost::Message;
@@ -298,10 +299,12 @@ impl Protocol for Gossip {
             self.handlers.iter().for_each(|handler| handler.started(&with));
             // One message of each content at a time, in order: a handler that waits holds up its own content only.
             let (mut busy, mut handling) = (Busy::default(), FuturesUnordered::new());
+            // Where a message is handled; used again, unless it has to wait there.
+            let mut place = Box::pin(OptionFuture::from(None));
             loop {
                 let next = tokio::select! {
                     biased;
-                    Some((content, done)) = handling.next() => {
+                    Some(Some((content, done))) = handling.next() => {
                         done?;
                         busy.0 &= !Busy::bit(content);
                         continue;
@@ -309,22 +312,23 @@ impl Protocol for Gossip {
                     next = io.recv_of(|content| !busy.is(content)) => next,
                 };
                 if let Some((content, envelope)) = next {
-                    let mut serving = Box::pin(self.serve(&with, content, envelope));
+                    place.set(Some(self.serve(&with, content, envelope)).into());
                     // Most are handled without a wait: those need no place among the ones that wait, which would wake this task
                     // for each of them.
-                    match poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await {
-                        Poll::Ready((_, done)) => done?,
-                        Poll::Pending => {
-                            busy.0 |= Busy::bit(content);
-                            handling.push(serving);
-                        }
+                    let polled = poll_fn(|cx| Poll::Ready(place.as_mut().poll(cx))).await;
+                    if let Poll::Ready(served) = polled {
+                        place.set(None.into());
+                        served.map_or(Ok(()), |(_, done)| done)?;
+                    } else {
+                        busy.0 |= Busy::bit(content);
+                        handling.push(std::mem::replace(&mut place, Box::pin(None.into())));
                     }
                     // However many come, other tasks have their turn.
                     tokio::task::coop::consume_budget().await;
                     continue;
                 }
                 // The session is over; what waits behind a message that is being handled comes after it.
-                let Some((content, done)) = handling.next().await else { break };
+                let Some(Some((content, done))) = handling.next().await else { break };
                 done?;
                 busy.0 &= !Busy::bit(content);
             }
