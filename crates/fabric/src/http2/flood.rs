@@ -16,6 +16,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -49,12 +50,15 @@ impl Budget {
 
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_millis();
-        self.at = now;
-        self.earn(u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(PER_SECOND));
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        // What is less than a millisecond counts the next time.
+        self.at += Duration::from_millis(passed);
+        self.earn(passed.saturating_mul(PER_SECOND));
     }
 
     /// Whether there was one more.
-    fn spend(&mut self) -> bool {
+    fn spend(&mut self, now: Instant) -> bool {
+        self.refill(now);
         let Some(left) = self.left.checked_sub(1_000) else { return false };
         self.left = left;
         true
@@ -102,7 +106,8 @@ impl Walk {
             match kind {
                 0 if len > 0 => budget.earn(u64::from(len) * 1_000 / EARNS),
                 1 => {}
-                _ if !budget.spend() => return false,
+                // The clock is asked only where it counts.
+                _ if !budget.spend(Instant::now()) => return false,
                 _ => {}
             }
         }
@@ -143,7 +148,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         let new = buf.filled().get(before..).unwrap_or_default();
-        this.budget.refill(Instant::now());
         if !this.walk.pass(new, &mut this.budget) {
             this.flooded = true;
             this.tell.notify_one();

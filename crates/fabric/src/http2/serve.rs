@@ -6,6 +6,8 @@ use super::verdict::{Verdict, h2_failed};
 use crate::grpc::call::{answer, answer_ping, is_grpc, not_grpc};
 use crate::grpc::{PING_PATH, STATUS_UNAVAILABLE, STATUS_UNIMPLEMENTED, STREAM_PATH};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
@@ -38,6 +40,44 @@ pub(crate) type Standing = BoxFuture<'static, (Reason, String)>;
 
 /// Where the standing of a connection's peer is put, once it is known who that is.
 pub(crate) type StandingSlot = oneshot::Sender<Standing>;
+
+/// What ends the work of a connection, other than the connection itself.
+enum Ends {
+    /// Nobody holds it any more.
+    Released,
+    /// Too many frames without data came.
+    Flooded,
+}
+
+/// Waits for what ends the work. A peer that may not stay gets its verdict: the reader finds it and ends the session, with a
+/// status that says why.
+async fn ends(
+    mut handles: watch::Receiver<()>,
+    flooded: Arc<Notify>,
+    standing: oneshot::Receiver<Standing>,
+    verdict: Verdict,
+) -> Ends {
+    let lost = lost(standing);
+    tokio::pin!(lost);
+    let mut stands = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = flooded.notified() => return Ends::Flooded,
+            changed = handles.changed() => if changed.is_err() { return Ends::Released },
+            (reason, why) = &mut lost, if stands => {
+                stands = false;
+                verdict.give(reason, why);
+            }
+        }
+    }
+}
+
+/// The same as a stream of one, which looks at what it waits for only when that has woken it: a connection is polled for each
+/// message.
+fn watch_for<F: Future<Output = Ends>>(ends: F) -> FuturesUnordered<F> {
+    [ends].into_iter().collect()
+}
 
 /// Waits for the slot to be filled, then for the standing to be lost.
 async fn lost(slot: oneshot::Receiver<Standing>) -> (Reason, String) {
@@ -98,24 +138,18 @@ impl Server {
         async move {
             let Self { stream, end: _end, flooded, ping_within, standing } = self;
             let mut stream = Some(stream);
-            let released = all_released(released);
-            let lost = lost(standing);
-            tokio::pin!(released, lost);
-            let mut stands = true;
+            let mut watched = watch_for(ends(released, flooded, standing, verdict.clone()));
             loop {
                 tokio::select! {
                     biased;
-                    () = &mut released => break,
-                    () = flooded.notified() => {
-                        verdict.give(Reason::Breach(FLOOD), "too many frames without data");
-                        http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                        return drop(timeout(LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await);
-                    }
-                    // The reader finds the verdict and ends the session, with a status that says why.
-                    (reason, why) = &mut lost, if stands => {
-                        stands = false;
-                        verdict.give(reason, why);
-                    }
+                    Some(ends) = watched.next() => match ends {
+                        Ends::Released => break,
+                        Ends::Flooded => {
+                            verdict.give(Reason::Breach(FLOOD), "too many frames without data");
+                            http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                            return drop(timeout(LINGER, async { while let Some(Ok(_)) = http2.accept().await {} }).await);
+                        }
+                    },
                     accepted = http2.accept() => {
                         let (request, mut respond) = match accepted {
                             Some(Ok(opened)) => opened,
@@ -172,26 +206,14 @@ async fn run_dialled<T: Stream>(
     flooded: Arc<Notify>,
     standing: oneshot::Receiver<Standing>,
 ) {
-    let released = all_released(released);
-    let lost = lost(standing);
-    tokio::pin!(http2, released, lost);
-    let mut stands = true;
-    loop {
-        tokio::select! {
-            biased;
-            () = flooded.notified() => return verdict.give(Reason::Breach(FLOOD), "too many frames without data"),
-            ended = &mut http2 => return ended.map_or_else(|error| verdict.judge(&error), drop),
-            () = &mut released => break,
-            (reason, why) = &mut lost, if stands => {
-                stands = false;
-                verdict.give(reason, why);
-            }
-        }
+    let mut watched = watch_for(ends(released, flooded, standing, verdict.clone()));
+    tokio::pin!(http2);
+    tokio::select! {
+        biased;
+        Some(ends) = watched.next() => match ends {
+            Ends::Released => drop(timeout(LINGER, http2).await),
+            Ends::Flooded => verdict.give(Reason::Breach(FLOOD), "too many frames without data"),
+        },
+        ended = &mut http2 => ended.unwrap_or_else(|error| verdict.judge(&error)),
     }
-    let _ = timeout(LINGER, http2).await;
-}
-
-/// Resolves when every [`ConnectionHandle`] is gone.
-async fn all_released(mut handles: watch::Receiver<()>) {
-    while handles.changed().await.is_ok() {}
 }
