@@ -88,17 +88,19 @@ impl Queue {
         Some(item)
     }
 
-    /// Drops what waits; gives what it took of the ledger.
-    fn clear(&mut self) -> usize {
-        self.items = VecDeque::new();
+    /// Drops what waits; gives how many those were, and what they took of the ledger.
+    fn clear(&mut self) -> (usize, usize) {
+        let items = std::mem::take(&mut self.items);
         self.bytes = 0;
-        std::mem::take(&mut self.charged)
+        (items.len(), std::mem::take(&mut self.charged))
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
     queues: Box<[Option<Box<Queue>>]>,
+    /// Messages that wait, over all queues.
+    waiting: usize,
     arrivals: u64,
     closed: bool,
     /// The protocol is done: what comes is dropped.
@@ -113,6 +115,14 @@ impl State {
         for queue in self.used().filter(|queue| queue.items.is_empty()) {
             SPARE.drain(&mut queue.items);
         }
+    }
+
+    /// Drops what waits in some queues; gives what it took of the ledger.
+    fn clear(&mut self, which: impl Fn(&Queue) -> bool) -> usize {
+        let cleared = self.used().filter(|queue| which(queue)).map(Queue::clear);
+        let (items, charged) = cleared.fold((0, 0), |sum, queue| (sum.0 + queue.0, sum.1 + queue.1));
+        self.waiting -= items;
+        charged
     }
 
     fn used(&mut self) -> impl Iterator<Item = &mut Queue> {
@@ -185,6 +195,7 @@ impl Inboxes {
         let pressed = queue.bytes * 2 > spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
         let apart = queue.apart.clone();
         state.arrivals += 1;
+        state.waiting += 1;
         drop(state);
         match apart {
             Some(wake) => wake.notify_one(),
@@ -230,10 +241,7 @@ impl Inboxes {
     pub(crate) fn deafen(&self) {
         let mut state = self.state.lock();
         state.deaf = true;
-        let mut bytes = 0;
-        for queue in state.used() {
-            bytes += queue.clear();
-        }
+        let bytes = state.clear(|_| true);
         self.release(state, bytes);
     }
 
@@ -241,10 +249,7 @@ impl Inboxes {
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         state.left = true;
-        let mut bytes = 0;
-        for queue in state.used().filter(|queue| queue.apart.is_none()) {
-            bytes += queue.clear();
-        }
+        let bytes = state.clear(|queue| queue.apart.is_none());
         self.release(state, bytes);
     }
 
@@ -259,6 +264,10 @@ impl Inboxes {
     /// The oldest message over all wanted channels that are not read apart. `Err(true)` when closed and none waits there.
     fn pop_any(&self, wanted: impl Fn(ChannelId) -> bool) -> Result<Received, bool> {
         let mut state = self.state.lock();
+        if state.waiting == 0 {
+            state.rest();
+            return Err(state.closed);
+        }
         let oldest = self
             .specs
             .iter()
@@ -272,6 +281,7 @@ impl Inboxes {
             return Err(state.closed);
         };
         let Some(Item { at, charge, data, .. }) = queue.pop() else { return Err(false) };
+        state.waiting -= 1;
         self.release(state, charge);
         Ok(Received { channel, data, at })
     }
@@ -299,6 +309,7 @@ impl Inboxes {
             SPARE.drain(&mut queue.items);
             return Err(queue.apart.clone().filter(|_| !closed));
         };
+        state.waiting -= 1;
         self.release(state, charge);
         Ok(Received { channel: *channel, data, at })
     }
@@ -318,7 +329,8 @@ impl Inboxes {
         let mut state = self.state.lock();
         let Some(queue) = state.queue(index) else { return };
         queue.deaf = true;
-        let bytes = queue.clear();
+        let (items, bytes) = queue.clear();
+        state.waiting -= items;
         self.release(state, bytes);
     }
 

@@ -307,6 +307,16 @@ impl Outgoing {
             Err(SendError::Full) => {}
             decided => return decided,
         }
+        // Rare, and large: the future of a message that fits at once is small without it.
+        Box::pin(self.send_when_room(route, message, within)).await
+    }
+
+    async fn send_when_room(
+        &self,
+        route: Route,
+        message: Bytes,
+        within: Option<Duration>,
+    ) -> Result<(), SendError> {
         let gate = self.gate(route, message.len())?;
         let room = async {
             let shut = self.shut.notified();
@@ -416,10 +426,28 @@ impl Outgoing {
     /// goodbye comes when nothing else is left.
     pub(crate) fn fill(&self, batch: &mut Batch, encoder: &dyn Encoder, most: usize) {
         let mut state = self.state.lock();
+        batch.control.ping = std::mem::take(&mut state.control.ping);
+        batch.control.pong = std::mem::take(&mut state.control.pong);
+        if state.scheduler.waiting() > 0 {
+            self.pick(&mut state, batch, encoder, most);
+        }
+        let waits = state.scheduler.waiting() > 0;
+        batch.more = waits && self.layout.lanes_are_ranked();
+        if !waits {
+            batch.control.goodbye = state.control.goodbye.take();
+            if batch.is_empty() {
+                state.scheduler.rest();
+            }
+        }
+    }
+
+    /// Takes messages that wait, in the scheduler's order.
+    fn pick(&self, state: &mut State, batch: &mut Batch, encoder: &dyn Encoder, most: usize) {
         let now = Instant::now();
         let every = self.rules.fade_every.max(Duration::from_millis(1));
-        let times = now.saturating_duration_since(state.decayed).as_nanos() / every.as_nanos();
-        if times > 0 {
+        let passed = now.saturating_duration_since(state.decayed);
+        if passed >= every {
+            let times = passed.as_nanos() / every.as_nanos();
             // After 256 times nothing is left of any account.
             (0..times.min(256)).for_each(|_| state.scheduler.decay());
             state.decayed += every * u32::try_from(times).unwrap_or(u32::MAX);
@@ -433,8 +461,6 @@ impl Outgoing {
             }
         });
         self.ledger.give(freed);
-        batch.control.ping = std::mem::take(&mut state.control.ping);
-        batch.control.pong = std::mem::take(&mut state.control.pong);
         let mut bytes = 0;
         while bytes < most {
             let Some(pick) = state.scheduler.next(encoder) else { break };
@@ -450,15 +476,7 @@ impl Outgoing {
         }
         if bytes > 0 && now.saturating_duration_since(state.watched) >= self.rules.starved_after / 2 {
             state.watched = now;
-            self.watch(&mut state, now);
-        }
-        let waits = state.scheduler.waiting() > 0;
-        batch.more = waits && self.layout.lanes_are_ranked();
-        if !waits {
-            batch.control.goodbye = state.control.goodbye.take();
-            if batch.is_empty() {
-                state.scheduler.rest();
-            }
+            self.watch(state, now);
         }
     }
 

@@ -147,6 +147,8 @@ pub(crate) struct Reading {
     pub(crate) intake: Intake,
     /// As many as the session has channels.
     pub(crate) lanes: Box<[RecvLane]>,
+    /// Lanes where a message is put together.
+    pub(crate) partials: usize,
     /// Those of each protocol.
     pub(crate) inboxes: Box<[Arc<Inboxes>]>,
     pub(crate) ledger: Arc<Ledger>,
@@ -283,6 +285,7 @@ impl Reading {
         let mut held = std::mem::take(&mut self.intake.counted);
         held +=
             self.lanes.iter_mut().filter_map(|lane| lane.partial.take()).map(|p| p.claimed).sum::<usize>();
+        self.partials = 0;
         self.intake.buffer.clear();
         self.intake.give_back(BytesMut::new());
         self.ledger.give(held);
@@ -300,6 +303,9 @@ impl Reading {
 
     /// Until when what is incomplete must be whole, if anything is.
     fn deadline(&self) -> Option<Instant> {
+        if self.partials == 0 && self.intake.since.is_none() {
+            return None;
+        }
         let parts = self.lanes.iter().filter_map(|lane| lane.partial.as_ref()).map(|p| (p.since, p.len));
         let frame = (self.intake.since, self.intake.buffer.len());
         parts
@@ -415,7 +421,7 @@ impl Reading {
     }
 
     fn next_step(&mut self) -> Result<Option<Step>, End> {
-        let Self { decoder, intake, lanes, ledger, pulse, peer, tap, .. } = self;
+        let Self { decoder, intake, lanes, partials, ledger, pulse, peer, tap, .. } = self;
         let Intake { buffer, room, since, at, excused, .. } = intake;
         let start = buffer.as_ptr() as usize;
         let (range, room, at) = (start..start + buffer.len(), (*room).max(buffer.capacity()), *at);
@@ -437,7 +443,10 @@ impl Reading {
                 if partial.is_none() && last {
                     (lane, Incoming::new(Bytes::copy_from_slice(data), at))
                 } else {
-                    let begun = partial.get_or_insert_with(|| Box::new(Partial::after(*length)));
+                    let begun = partial.get_or_insert_with(|| {
+                        *partials += 1;
+                        Box::new(Partial::after(*length))
+                    });
                     if !begun.append(data, limit, ledger, at) {
                         return Err(over_cap());
                     }
@@ -446,6 +455,7 @@ impl Reading {
                     }
                     let whole = begun.finish(ledger, at);
                     (*length, *partial) = (begun.last.min(FIRST) as u32, None);
+                    *partials -= 1;
                     (lane, whole)
                 }
             }

@@ -187,6 +187,7 @@ fn begin(parts: Parts) -> Running {
         reader,
         intake: Intake::new(leftover, Instant::now()),
         lanes: outgoing.layout().places().iter().map(|_| RecvLane::default()).collect(),
+        partials: 0,
         inboxes: inboxes.clone().into(),
         ledger: Arc::clone(&ledger),
         pace: Pace::new(rates.recv),

@@ -22,6 +22,7 @@ use bytes::BytesMut;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -44,6 +45,18 @@ pub(crate) struct Writing {
 enum Failed {
     Stuck,
     Broken(Broken),
+}
+
+/// Waits for a step of a write. Most are done at once and need no timer.
+async fn progress<T>(
+    within: Duration,
+    mut step: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Broken>>,
+) -> Result<T, Failed> {
+    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(step(cx))).await {
+        return done.map_err(Failed::Broken);
+    }
+    let done = tokio::time::timeout(within, poll_fn(step)).await;
+    done.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)
 }
 
 impl Writing {
@@ -118,12 +131,10 @@ impl Writing {
     async fn write(&mut self, out: &mut BytesMut) -> Result<(), Failed> {
         let Self { writer, peer, write_within, .. } = self;
         while !out.is_empty() {
-            let step = tokio::time::timeout(*write_within, poll_fn(|cx| writer.poll_take(cx, out)));
-            let n = step.await.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)?;
+            let n = progress(*write_within, |cx| writer.poll_take(cx, out)).await?;
             peer.inner.stats.bytes_out.fetch_add(n as u64, Ordering::Relaxed);
         }
-        let flush = tokio::time::timeout(*write_within, poll_fn(|cx| writer.poll_flush(cx)));
-        flush.await.map_err(|_| Failed::Stuck)?.map_err(Failed::Broken)
+        progress(*write_within, |cx| writer.poll_flush(cx)).await
     }
 
     fn encode(&mut self, batch: &mut Batch, out: &mut BytesMut) -> Result<(), EncodeError> {
