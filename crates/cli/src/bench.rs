@@ -19,6 +19,10 @@ use tokio::time::{Instant, timeout};
 
 /// Sessions whose goodbyes are under way beside the next handshake of a series.
 const GOODBYES: usize = 64;
+/// How long a node that is full is asked again: it may not have seen our last sessions go yet.
+const FULL_FOR: Duration = Duration::from_secs(1);
+/// How often.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Measure a node that serves the protocol `bench` (`switchboard node --protocol bench`).
 ///
@@ -308,19 +312,25 @@ async fn one_handshake(
     env: &Env,
 ) -> Result<Option<Established>, Fail> {
     let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
-    let connection = connect(env, whom).await.map_err(failed)?;
-    let upgrade = wires::upgrade(env, bench);
-    match built.wire.dial(connection, whom.clone(), upgrade).await {
-        Ok(session) => Ok(Some(session)),
-        // The handshake was whole: the node has not seen the last session of this identity go yet.
-        Err(error) if is_twice(&error) => Ok(None),
-        Err(error) => Err(failed(error)),
+    let began = Instant::now();
+    loop {
+        let connection = connect(env, whom).await.map_err(failed)?;
+        let upgrade = wires::upgrade(env, bench);
+        match built.wire.dial(connection, whom.clone(), upgrade).await {
+            Ok(session) => return Ok(Some(session)),
+            // The handshake was whole: the node has not seen the last session of this identity go yet.
+            Err(error) if refused_as(&error, &Reason::AlreadyConnected) => return Ok(None),
+            Err(error) if refused_as(&error, &Reason::TooManyPeers) && began.elapsed() < FULL_FOR => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(failed(error)),
+        }
     }
 }
 
-/// Whether the peer refused us because a session with our identity lives.
-fn is_twice(error: &HandshakeError) -> bool {
+/// Whether the peer refused us for this reason, told as such or in words.
+fn refused_as(error: &HandshakeError, why: &Reason) -> bool {
     let HandshakeError::RefusedByPeer { reason, words } = error else { return false };
     let said = words.as_deref().unwrap_or_default();
-    *reason == Reason::AlreadyConnected || said.ends_with(&Reason::AlreadyConnected.to_string())
+    reason == why || said.ends_with(&why.to_string())
 }
