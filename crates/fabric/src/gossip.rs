@@ -299,7 +299,7 @@ impl Protocol for Gossip {
             self.handlers.iter().for_each(|handler| handler.started(&with));
             // One message of each content at a time, in order: a handler that waits holds up its own content only.
             let (mut busy, mut handling) = (Busy::default(), FuturesUnordered::new());
-            // Where a message is handled; used again, unless it has to wait there.
+            // The future of the message in hand. Its memory is used again, unless the message has to wait.
             let mut place = Box::pin(OptionFuture::from(None));
             loop {
                 let next = tokio::select! {

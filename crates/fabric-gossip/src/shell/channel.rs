@@ -371,9 +371,13 @@ impl Task {
     }
 
     fn said(&self, said: StateSaid) {
-        // Who hears of it finds it counted.
+        self.tell(ShellEvent::State { channel: self.channel.clone(), said });
+    }
+
+    /// The figures are published first, so that whoever hears the event finds it counted.
+    fn tell(&self, event: ShellEvent) {
         self.count();
-        self.shell.tell(ShellEvent::State { channel: self.channel.clone(), said });
+        self.shell.tell(event);
     }
 
     fn input(&mut self, input: JobInput) {
@@ -449,10 +453,10 @@ impl Task {
             self.said(StateSaid::Ledger(error.to_string()));
             return self.transfer(state::Input::CommitFailed);
         }
-        for (number, sha256) in told {
-            self.shell.tell(ShellEvent::Block { channel: self.channel.clone(), number, sha256 });
-        }
         self.transfer(state::Input::Committed);
+        for (number, sha256) in told {
+            self.tell(ShellEvent::Block { channel: self.channel.clone(), number, sha256 });
+        }
     }
 
     fn transfer(&mut self, input: state::Input) {
@@ -577,14 +581,7 @@ impl Task {
             }
             privdata::Action::Here { tx_id, namespace, collection, block, source } => {
                 let channel = self.channel.clone();
-                self.shell.tell(ShellEvent::PrivateData {
-                    channel,
-                    tx_id,
-                    namespace,
-                    collection,
-                    block,
-                    source,
-                });
+                self.tell(ShellEvent::PrivateData { channel, tx_id, namespace, collection, block, source });
             }
             privdata::Action::Missing { block, count } => self.said(StateSaid::Missing { block, count }),
             privdata::Action::Refused { from, why } => {

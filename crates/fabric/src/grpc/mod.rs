@@ -24,8 +24,8 @@ pub const PREFIX: usize = 5;
 pub const STREAM_PATH: &str = "/gossip.Gossip/GossipStream";
 /// The unary call that says nothing.
 pub const PING_PATH: &str = "/gossip.Gossip/Ping";
-/// A message of up to this many bytes is copied out of the read buffer, which can then serve the next read.
-const SMALL: usize = 4 * 1024;
+/// A message of up to this many bytes is copied out of the buffer it is in.
+pub(crate) const SMALL: usize = 4 * 1024;
 /// What both sides call the body.
 pub const CONTENT_TYPE: &str = "application/grpc";
 /// A message that cannot be taken.
@@ -64,12 +64,17 @@ pub fn take_message(src: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, G
         return Ok(None);
     }
     src.advance(PREFIX);
+    Ok(Some(take_front(src, len)))
+}
+
+/// Takes bytes off the front of a buffer. Few are copied, so that the buffer can serve again; many are a part of it.
+pub(crate) fn take_front(buffer: &mut BytesMut, len: usize) -> Bytes {
     if len > SMALL {
-        return Ok(Some(src.split_to(len).freeze()));
+        return buffer.split_to(len).freeze();
     }
-    let message = Bytes::copy_from_slice(src.get(..len).unwrap_or_default());
-    src.advance(len);
-    Ok(Some(message))
+    let copied = Bytes::copy_from_slice(buffer.get(..len).unwrap_or_default());
+    buffer.advance(len);
+    copied
 }
 
 /// Appends a gRPC message whose bytes are in two parts, without compression.

@@ -73,8 +73,9 @@ async fn ends(
     }
 }
 
-/// The same as a stream of one, which looks at what it waits for only when that has woken it: a connection is polled for each
-/// message.
+/// `ends` as a stream, which polls it only after it was woken. The connection itself is polled for each message.
+/// While it is polled its wake-ups go through the stream's own waker, and the stream wakes the connection's poller again after
+/// each: the reader, which then finds the verdict.
 fn watch_for<F: Future<Output = Ends>>(ends: F) -> FuturesUnordered<F> {
     [ends].into_iter().collect()
 }

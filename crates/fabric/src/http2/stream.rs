@@ -13,6 +13,7 @@ use super::serve::SHUTTING_DOWN;
 use super::verdict::{Verdict, broken};
 use crate::grpc::{
     STATUS_OK, STATUS_PERMISSION_DENIED, STATUS_UNAUTHENTICATED, STATUS_UNAVAILABLE, STATUS_UNKNOWN,
+    take_front,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
@@ -32,8 +33,6 @@ pub const CONNECTION_WINDOW: u32 = 8 << 20;
 /// A write of up to this many bytes, which is many small messages, goes into the socket at once: to hand it to the reader's task costs
 /// more than what that could do beside.
 const AT_ONCE: usize = 64 * 1024;
-/// A write of up to this many bytes is copied.
-const COPIED: usize = 4 * 1024;
 /// What is handed on at a time where a buffer has less room.
 const LEAST_READ: usize = 4096;
 /// How long a finished connection is polled on, to get its last frames out.
@@ -237,14 +236,7 @@ impl WriteHalf for StreamWriter {
 
     /// A small message is copied, so that the session's buffer can serve again; the bytes of a large one are handed on.
     fn poll_take(&mut self, cx: &mut Context<'_>, data: &mut BytesMut) -> Poll<Result<usize, Broken>> {
-        self.poll_send(cx, data.len(), |n| match n <= COPIED {
-            true => {
-                let copied = Bytes::copy_from_slice(data.get(..n).unwrap_or_default());
-                data.advance(n);
-                copied
-            }
-            false => data.split_to(n).freeze(),
-        })
+        self.poll_send(cx, data.len(), |n| take_front(data, n))
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
