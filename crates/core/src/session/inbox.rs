@@ -182,14 +182,10 @@ impl Inboxes {
         if full && !queue.items.is_empty() {
             return Delivery::Full(message, spec.overflow);
         }
-        let waits = !queue.items.is_empty();
-        let Some((data, charge)) = self.admit(&message, waits) else {
-            drop(state);
-            self.ledger.give(message.claimed);
-            return Delivery::OverCap;
-        };
+        let (waits, at) = (!queue.items.is_empty(), message.at);
+        let Some((data, charge)) = self.admit(message, waits) else { return Delivery::OverCap };
         SPARE.fill(&mut queue.items);
-        queue.items.push_back(Item { arrival, at: message.at, charge, data });
+        queue.items.push_back(Item { arrival, at, charge, data });
         queue.bytes += len;
         queue.charged += charge;
         let pressed = queue.bytes * 2 > spec.recv_window || queue.items.len() * 2 > MAX_MESSAGES;
@@ -205,21 +201,20 @@ impl Inboxes {
     }
 
     /// Puts a message on the ledger as what it holds, copied out of its buffer where that is much larger.
-    fn admit(&self, message: &Incoming, waits: bool) -> Option<(Bytes, usize)> {
+    fn admit(&self, message: Incoming, waits: bool) -> Option<(Bytes, usize)> {
         let Incoming { data, holds, claimed, .. } = message;
-        if *claimed > 0 {
-            return Some((data.clone(), *claimed));
+        if claimed > 0 {
+            return Some((data, claimed));
         }
-        let (len, large) = (data.len(), *holds > BUFFER);
-        if *holds > 2 * len {
-            // Alone in its inbox it will be gone soon, and one read buffer is not counted.
-            let copied = || if waits || large { Bytes::copy_from_slice(data) } else { data.clone() };
-            return self.ledger.try_take(len).then(|| (copied(), len));
+        let (len, large) = (data.len(), holds > BUFFER);
+        let much = holds > 2 * len;
+        if !much && self.ledger.try_take(holds) {
+            return Some((data, holds));
         }
-        if self.ledger.try_take(*holds) {
-            return Some((data.clone(), *holds));
-        }
-        self.ledger.try_take(len).then(|| (Bytes::copy_from_slice(data), len))
+        // Alone in its inbox it will be gone soon, and one read buffer is not counted.
+        let as_it_is = much && !waits && !large;
+        let copied = || if as_it_is { data } else { Bytes::copy_from_slice(&data) };
+        self.ledger.try_take(len).then(|| (copied(), len))
     }
 
     /// Waits until something was taken out of an inbox.

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
 /// How long `send` waits for room, unless a wire's rules say otherwise.
@@ -285,16 +285,7 @@ impl Outgoing {
         message: Bytes,
         within: Option<Duration>,
     ) -> Result<(), SendError> {
-        let gate = self.gate(route, message.len())?;
-        let slot = gate.slots.try_acquire().map_err(|e| match e {
-            tokio::sync::TryAcquireError::NoPermits => SendError::Full,
-            tokio::sync::TryAcquireError::Closed => SendError::Closed,
-        })?;
-        if !self.ledger.try_take_to_send(message.len()) {
-            return Err(SendError::Full);
-        }
-        slot.forget();
-        self.push(route, message, within)
+        self.offer(route, message, within)?.map_or(Ok(()), |_| Err(SendError::Full))
     }
 
     pub(crate) async fn send(
@@ -303,12 +294,31 @@ impl Outgoing {
         message: Bytes,
         within: Option<Duration>,
     ) -> Result<(), SendError> {
-        match self.try_send(route, message.clone(), within) {
-            Err(SendError::Full) => {}
-            decided => return decided,
+        match self.offer(route, message, within)? {
+            None => Ok(()),
+            // Rare, and large: the future of a message that fits at once is small without it.
+            Some(message) => Box::pin(self.send_when_room(route, message, within)).await,
         }
-        // Rare, and large: the future of a message that fits at once is small without it.
-        Box::pin(self.send_when_room(route, message, within)).await
+    }
+
+    /// Queues a message if there is room; else gives it back.
+    fn offer(
+        &self,
+        route: Route,
+        message: Bytes,
+        within: Option<Duration>,
+    ) -> Result<Option<Bytes>, SendError> {
+        let gate = self.gate(route, message.len())?;
+        let slot = match gate.slots.try_acquire() {
+            Ok(slot) => slot,
+            Err(TryAcquireError::NoPermits) => return Ok(Some(message)),
+            Err(TryAcquireError::Closed) => return Err(SendError::Closed),
+        };
+        if !self.ledger.try_take_to_send(message.len()) {
+            return Ok(Some(message));
+        }
+        slot.forget();
+        self.push(route, message, within).map(|()| None)
     }
 
     async fn send_when_room(
