@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
-use switchboard::net::{UNREAD, UNSENT};
+use switchboard::net::UNREAD;
 use switchboard_comet::pex::{Book, PeerAddress, Stamp};
 use switchboard_comet::secret_connection::{FRAME, Handshake, Opener, Secured};
 use switchboard_comet::{NodeId, NodeKey};
@@ -29,7 +29,7 @@ const WRITE: usize = 64 << 10;
 fn hold_little(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(UNSENT).unwrap_or_else(|e| panic!("unsent: {e}"));
+    socket.set_tcp_notsent_lowat(switchboard::net::UNSENT).unwrap_or_else(|e| panic!("unsent: {e}"));
     socket.set_recv_buffer_size(UNREAD).unwrap_or_else(|e| panic!("unread: {e}"));
 }
 

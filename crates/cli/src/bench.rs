@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 const GOODBYES: usize = 64;
 /// How long a node that is full is asked again: it may not have seen our last sessions go yet.
 const FULL_FOR: Duration = Duration::from_secs(1);
-/// How often.
+/// The pause before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Measure a node that serves the protocol `bench` (`switchboard node --protocol bench`).
@@ -91,7 +91,8 @@ enum Job {
         beside: u64,
     },
     /// Whole handshakes, a new identity each. With --key-file all have that one, and the node may refuse those that
-    /// come before it has seen the last one go; they are counted, as the handshake itself was whole.
+    /// come before it has seen the last one go; they are counted, as the handshake itself was whole. A node that says it is full is
+    /// asked again for a second, in case it has not seen our last sessions go; those that it refused are told apart.
     #[command(after_help = "Example:\n  switchboard bench handshakes URL --count 1000 --parallel 4")]
     Handshakes {
         #[command(flatten)]
@@ -215,10 +216,13 @@ async fn work(job: Job, output: &Output) -> Result<(), Fail> {
             output.event(&value, &text);
         }
         Job::Handshakes { to, count, parallel } => {
-            let seconds = handshakes(&to, count, parallel, &env).await?;
+            let (seconds, full) = handshakes(&to, count, parallel, &env).await?;
             let rate = count as f64 / seconds;
-            let value = json!({"event": "handshakes", "count": count, "seconds": seconds, "rate": rate});
-            output.event(&value, &format!("{count} handshakes: {rate:.0}/s"));
+            let value = json!({"event": "handshakes", "count": count, "seconds": seconds, "rate": rate,
+                "refused_as_full": full});
+            let told =
+                if full > 0 { format!(", {full} tries while the node was full") } else { String::new() };
+            output.event(&value, &format!("{count} handshakes: {rate:.0}/s{told}"));
         }
     }
     Ok(())
@@ -267,8 +271,8 @@ fn no_bench(kind: Kind) -> Fail {
     Fail::usage(format!("wire {kind} has no protocol bench"))
 }
 
-/// Runs handshakes; gives the seconds they took. Keys are made before the clock starts.
-async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64, Fail> {
+/// Runs handshakes; gives the seconds they took, and how often the node said that it is full. Keys are made before the clock starts.
+async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<(f64, u64), Fail> {
     let (kind, whom) = wires::parse(&to.url)?;
     let client = to.client(kind)?;
     // A key of the operator's own is used throughout; otherwise each handshake has a new one.
@@ -276,17 +280,17 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
     let built: Result<Vec<_>, _> = (0..identities).map(|_| client.build(kind, env)).collect();
     let built = Arc::new(built?);
     let (next, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let mut workers = JoinSet::<Result<(), Fail>>::new();
+    let mut workers = JoinSet::<Result<u64, Fail>>::new();
     for _ in 0..parallel {
         let (built, next, env, whom) = (Arc::clone(&built), Arc::clone(&next), env.clone(), whom.clone());
         workers.spawn(async move {
-            let mut goodbyes = JoinSet::new();
+            let (mut goodbyes, mut full) = (JoinSet::new(), 0);
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let one = built.get((n % identities) as usize);
                 let Some(built) = one.filter(|_| n < count) else { break };
                 let bench = built.bench.as_deref().ok_or_else(|| no_bench(kind))?;
-                if let Some(session) = one_handshake(built, bench, &whom, &env).await? {
+                if let Some(session) = one_handshake(built, bench, &whom, &env, &mut full).await? {
                     // The node's own goodbye is no part of the next handshake.
                     goodbyes.spawn(async move { session.refuse(&Reason::Quitting).await });
                 }
@@ -295,21 +299,23 @@ async fn handshakes(to: &To, count: u64, parallel: u64, env: &Env) -> Result<f64
                 }
             }
             while goodbyes.join_next().await.is_some() {}
-            Ok(())
+            Ok(full)
         });
     }
+    let mut full = 0;
     while let Some(done) = workers.join_next().await {
-        done.map_err(Fail::job)??;
+        full += done.map_err(Fail::job)??;
     }
-    Ok(began.elapsed().as_secs_f64())
+    Ok((began.elapsed().as_secs_f64(), full))
 }
 
-/// One whole handshake; gives the session that begins with it.
+/// One whole handshake; gives the session that begins with it. Counts how often the node said that it is full.
 async fn one_handshake(
     built: &Built,
     bench: &dyn Protocol,
     whom: &Candidate,
     env: &Env,
+    full: &mut u64,
 ) -> Result<Option<Established>, Fail> {
     let failed = |e| Fail::job(format!("{whom}: {}", printable(&format!("{e}"))));
     let began = Instant::now();
@@ -321,6 +327,7 @@ async fn one_handshake(
             // The handshake was whole: the node has not seen the last session of this identity go yet.
             Err(error) if refused_as(&error, &Reason::AlreadyConnected) => return Ok(None),
             Err(error) if refused_as(&error, &Reason::TooManyPeers) && began.elapsed() < FULL_FOR => {
+                *full += 1;
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             Err(error) => return Err(failed(error)),

@@ -90,7 +90,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Those settings of another wire than the peer's are of no effect, so that one command line serves peers of all wires.
+    /// Settings of a wire other than the peer's have no effect, so that one command line serves peers of all wires.
     pub(crate) fn new(key: KeySource, settings: &[(&str, &str)]) -> Self {
         let mut values = Values::default();
         for (name, value) in settings {
