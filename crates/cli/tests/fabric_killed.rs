@@ -11,7 +11,7 @@ use switchboard_fabric_gossip::block::{Block, build};
 const CHANNEL: &str = "mychannel";
 const KILLS: u64 = 100;
 /// More than all processes together commit.
-const BLOCKS: u64 = 4_000;
+const BLOCKS: u64 = 10_000;
 
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     assert!(bytes.len() < 128);

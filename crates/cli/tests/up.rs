@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 mod common;
-use common::{Program, failed, must, noise, run_with, text};
+use common::{Program, failed, must, noise, run_with, text, until};
 use serde_json::Value;
 
 #[test]
@@ -73,6 +73,13 @@ fn what_is_late_is_told_and_nothing_stays() {
     assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
 }
 
+/// Whether a process has a handler for SIGINT.
+fn listens_for_interrupts(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & 1 << 1 != 0
+}
+
 #[test]
 fn an_interrupt_ends_it_at_any_time() {
     let dir = tempfile::tempdir().unwrap();
@@ -84,8 +91,8 @@ fn an_interrupt_ends_it_at_any_time() {
         let mut up = Program::start(&args, &[("TMPDIR", text(&scratch))]);
         match event {
             Some(event) => drop(up.wait(event)),
-            // It reads the file.
-            None => std::thread::park_timeout(std::time::Duration::from_millis(200)),
+            // It reads the file, and listens for signals.
+            None => until("it listens for SIGINT", || listens_for_interrupts(up.id())),
         }
         up.signal(signal);
         assert_eq!(up.exit(), 1);

@@ -154,7 +154,9 @@ async fn nodes_in_trouble_leave_nothing_behind() {
         let others = others.map(|(m, other)| if (n + m) % 2 == 0 { known(other) } else { address(other) });
         trouble.spawn(misbehave(node.clone(), n as u8, others.collect()));
     }
-    tokio::time::timeout(Duration::from_secs(60), trouble.join_all()).await.expect("somebody waits for ever");
+    tokio::time::timeout(Duration::from_secs(300), trouble.join_all())
+        .await
+        .expect("somebody waits for ever");
     for node in &nodes {
         node.stop().await;
         assert_eq!((node.bytes_held(), node.peers().len()), (0, 0));

@@ -249,7 +249,22 @@ async fn state_responses_that_lie() {
         let (spy, blocks) = (Arc::clone(&spy), blocks.clone());
         tokio::spawn(async move {
             for turn in 0..10 {
-                let request = next(&mut asked, "request").await;
+                // After the first lie block 3 is the next. Only there it is seen that a block does not follow, and blocks before it are
+                // known. Requests come in any order where many are late, and what is missing is asked for again.
+                let fits = |request: &GossipMessage| match &request.content {
+                    Some(Content::StateRequest(asked)) => match turn {
+                        0..=3 => true,
+                        5 => asked.start_seq_num == 3,
+                        _ => asked.start_seq_num >= 3,
+                    },
+                    _ => false,
+                };
+                let request = loop {
+                    let request = next(&mut asked, "request").await;
+                    if fits(&request) {
+                        break request;
+                    }
+                };
                 let lie = lies(&blocks, &request, turn).unwrap();
                 spy.send(STATE_RESPONSE, &lie).await;
             }

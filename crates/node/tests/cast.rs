@@ -44,7 +44,7 @@ async fn a_node_listens_and_stops_while_it_checks_what_an_earlier_run_left() {
     node.stop().await;
     drop(node);
     // The bound is for a crowded machine; hashing takes minutes.
-    assert!(ready < Duration::from_secs(10) && begin.elapsed() < Duration::from_secs(10));
+    assert!(ready < Duration::from_secs(30) && begin.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the wires of a node share, and what each has for itself.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+use std::time::Duration;
 use switchboard_node::Node;
 
 /// Identities that cost nothing take all slots of their wire (patterns P19, P23): the other wires have theirs.
@@ -11,10 +12,20 @@ async fn a_crowd_on_one_wire_takes_no_slot_of_another() {
     let dial = async |wire: &'static str| {
         let other = Node::builder().wires(&[wire]).start().await.unwrap();
         let came = other.connect(&hub.url(wire).unwrap()).await;
-        // A refusal after the handshake ends the session at once.
         let stays = match came {
             Ok(peer) => {
-                tokio::time::timeout(std::time::Duration::from_millis(500), peer.ended()).await.is_err()
+                // A refusal after the handshake ends the session; else the hub has it.
+                let id = other.switch().local_id(wire).unwrap();
+                let told = async {
+                    loop {
+                        match (peer.is_over(), hub.switch().peers().has(&id)) {
+                            (true, _) => break false,
+                            (_, true) => break true,
+                            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                        }
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(60), told).await.unwrap()
             }
             Err(_) => false,
         };

@@ -228,7 +228,7 @@ fn a_seed_that_knows_only_a_seed_knows_the_network() {
     let ids: BTreeSet<_> = network.iter().map(|(_, address)| id(address).to_owned()).collect();
     let (second, second_at) =
         ours("seed", &["--seeds", &first_at, "--addrbook", &file.display().to_string()]);
-    let until = clock() + Duration::from_secs(40);
+    let until = clock() + Duration::from_secs(120);
     let mut told = BTreeSet::new();
     while !ids.is_subset(&told) {
         assert!(clock() < until, "the second seed tells of {} of {} nodes", told.len(), ids.len());

@@ -263,3 +263,12 @@ pub(crate) fn noise(bytes: usize) -> Vec<u8> {
     out.truncate(bytes);
     out
 }
+
+/// Looks until it is so. The limit is for a crowded machine.
+pub(crate) fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(120);
+    while !look() {
+        assert!(tokio::time::Instant::now() < end, "never: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
